@@ -1,0 +1,80 @@
+//! Files written so that a reader never sees half of one, and folders walked for pictures.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::{Result, ResultExt};
+
+/// File name endings (lower case) of the image formats we read.
+pub const IMAGE_EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif"];
+
+/// Writes a file beside `path` and renames it over `path` once it is complete and on disk.
+///
+/// Missing parent folders are made. A failure leaves whatever was at `path` before, and no litter.
+///
+/// # Errors
+///
+/// If the folder cannot be made, `write` fails, or the disk is full.
+pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+    let action = || format!("cannot write `{}`", path.display());
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).context(action)?;
+    }
+    let temporary = temporary_beside(path);
+    let written = write_and_sync(&temporary, write).and_then(|value| {
+        fs::rename(&temporary, path)?;
+        Ok(value)
+    });
+    written
+        .inspect_err(|_| {
+            // The write has failed already; a failure to tidy up would only hide why.
+            let _ = fs::remove_file(&temporary);
+        })
+        .context(action)
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn write_and_sync<T>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
+) -> std::result::Result<T, BoxError> {
+    let mut writer = BufWriter::new(File::create(path)?);
+    let value = write(&mut writer)?;
+    writer.flush()?;
+    writer.get_ref().sync_all()?;
+    Ok(value)
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// All files below `folder` whose names end like an image's, sorted by path, symbolic links followed.
+///
+/// # Errors
+///
+/// If a folder cannot be read.
+pub fn find_images(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name() {
+        let entry = entry.context(|| format!("cannot read folder `{}`", folder.display()))?;
+        if entry.file_type().is_file() && has_image_extension(entry.path()) {
+            images.push(entry.into_path());
+        }
+    }
+    Ok(images)
+}
+
+fn has_image_extension(path: &Path) -> bool {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| IMAGE_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
+}

@@ -1,0 +1,20 @@
+//! The compute kernels behind [`crate::ops`]: plain slices in, plain slices out, no tensors and no autograd.
+//!
+//! The only folder with `unsafe`. Sums are ordered by the shapes alone: any number of threads gives the same bytes.
+#![expect(clippy::inline_always, reason = "intrinsics must end up in the function that enables their target feature")]
+#![expect(unsafe_code, reason = "vector intrinsics, and outputs shared by threads that write disjoint parts")]
+
+pub(crate) mod conv;
+pub(crate) mod conv_weight;
+pub(crate) mod difference;
+mod multiversion;
+pub(crate) mod norm;
+mod pad;
+pub(crate) mod pool;
+#[cfg(test)]
+pub(crate) mod reference;
+mod scratch;
+pub(crate) mod simd;
+pub(crate) mod sums;
+mod tile;
+mod winograd;

@@ -1,0 +1,271 @@
+//! The vector registers of the machine, behind one small trait, and which of them to use.
+//!
+//! An algorithm is written once, generic over [`Simd`], and instantiated in functions that enable the registers' target
+//! feature; everything in between is `#[inline(always)]`, so that the intrinsics end up in such a function.
+
+/// A set of vector instructions, chosen at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// What the compiler makes of arrays of four: SSE2 or NEON.
+    Portable,
+    /// AVX2 and FMA: 16 registers of 8.
+    Avx2,
+    /// AVX-512F, VL and DQ: 32 registers of 16. (Without VL, narrower instructions reach only the lower 16 registers,
+    /// and the compiler keeps sums that end in one there.)
+    Avx512,
+}
+
+impl Level {
+    /// The widest that this machine has.
+    pub(crate) fn detect() -> Self {
+        Self::Avx512.or_narrower()
+    }
+
+    /// Every one that this machine has, for tests.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().filter(|level| level.or_narrower() == *level).collect()
+    }
+
+    /// Floats in a register.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Self::Portable => 4,
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
+        }
+    }
+
+    /// Whether there are 32 registers rather than 16.
+    pub(crate) fn is_wide(self) -> bool {
+        self == Self::Avx512
+    }
+
+    /// The widest up to this one that the machine has.
+    #[cfg(target_arch = "x86_64")]
+    fn or_narrower(self) -> Self {
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq");
+        if self == Self::Avx512 && wide {
+            Self::Avx512
+        } else if self != Self::Portable && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            Self::Avx2
+        } else {
+            Self::Portable
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn or_narrower(self) -> Self {
+        Self::Portable
+    }
+}
+
+/// A vector register of f32 and what the kernels do with it.
+///
+/// # Safety
+///
+/// Every function needs the instruction set of its implementor; pointers must be good for the floats that they name.
+pub(crate) trait Simd {
+    /// The register.
+    type V: Copy;
+    /// Floats in it.
+    const LANES: usize;
+    /// Whether there are 32 registers rather than 16.
+    const WIDE: bool;
+
+    /// All `value`.
+    unsafe fn splat(value: f32) -> Self::V;
+    /// [`Self::LANES`] floats from `from`, unaligned.
+    unsafe fn load(from: *const f32) -> Self::V;
+    /// [`Self::LANES`] floats to `to`, unaligned.
+    unsafe fn store(to: *mut f32, v: Self::V);
+    /// The first `len` floats to `to`.
+    unsafe fn store_part(to: *mut f32, v: Self::V, len: usize);
+    /// `a * b + c`.
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of each pair.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The sum of the register.
+    unsafe fn sum(v: Self::V) -> f32;
+}
+
+/// See [`Level::Portable`].
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    type V = [f32; 4];
+    const LANES: usize = 4;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::V {
+        [value; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::V {
+        // SAFETY: good for four floats by the trait's contract.
+        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, v: Self::V) {
+        // SAFETY: good for four floats by the trait's contract.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
+        for (i, value) in v.into_iter().enumerate().take(len) {
+            // SAFETY: good for `len` floats by the trait's contract.
+            unsafe { to.add(i).write(value) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // Without a fused instruction, `f32::mul_add` is a call into the C library.
+        let fused = cfg!(target_arch = "aarch64");
+        let one = |i: usize| if fused { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] };
+        [one(0), one(1), one(2), one(3)]
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+        let one = |i: usize| if a[i] > b[i] { a[i] } else { b[i] };
+        [one(0), one(1), one(2), one(3)]
+    }
+
+    #[inline(always)]
+    unsafe fn sum(v: Self::V) -> f32 {
+        (v[0] + v[2]) + (v[1] + v[3])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, __m512, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_castps256_ps128,
+        _mm256_cmpgt_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskstore_ps,
+        _mm256_max_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_storeu_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_max_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    };
+
+    use super::Simd;
+
+    /// See [`super::Level::Avx2`].
+    pub(crate) struct Avx2;
+
+    // SAFETY of every block: the caller runs under AVX2 and FMA and vouches for the pointers, by the trait's contract.
+    impl Simd for Avx2 {
+        type V = __m256;
+        const LANES: usize = 8;
+        const WIDE: bool = false;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm256_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, v: Self::V) {
+            // SAFETY: see above.
+            unsafe { _mm256_storeu_ps(to, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
+            // SAFETY: see above.
+            unsafe {
+                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(len as i32), lane), v);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm256_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(v: Self::V) -> f32 {
+            // SAFETY: see above.
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
+    }
+
+    /// See [`super::Level::Avx512`].
+    pub(crate) struct Avx512;
+
+    // SAFETY of every block: the caller runs under AVX-512F and vouches for the pointers, by the trait's contract.
+    impl Simd for Avx512 {
+        type V = __m512;
+        const LANES: usize = 16;
+        const WIDE: bool = true;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, v: Self::V) {
+            // SAFETY: see above.
+            unsafe { _mm512_storeu_ps(to, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
+            // SAFETY: see above.
+            unsafe { _mm512_mask_storeu_ps(to, ((1_u32 << len) - 1) as u16, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(v: Self::V) -> f32 {
+            // SAFETY: see above.
+            unsafe { _mm512_reduce_add_ps(v) }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The matrix product at one point: outputs x inputs by inputs x tiles.
+
+use super::lanes::Lanes;
+use super::transform::{self, DEAD, POINTS};
+
+/// Lanes of the widest register.
+const MAX_LANES: usize = 16;
+
+/// 3x3 weights `(outputs, inputs)`, or how to read others as such.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernels<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    /// Whether `data` is `(inputs, outputs)` and the 3x3 turned by half a turn, as the input gradient needs it.
+    pub(super) adjoint: bool,
+}
+
+impl Kernels<'_> {
+    /// Evaluates a register's worth of outputs from `first` at the points. For point `p`, each group of `M` outputs takes
+    /// `inputs * M` floats, the first one's at `to + p * stride`; groups that begin beyond the outputs are left out.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs under the level of `S`; `to` is good for those floats.
+    #[inline(always)]
+    pub(super) unsafe fn pack<S: Lanes, const M: usize, const FOLD: bool>(
+        &self,
+        first: usize,
+        to: *mut f32,
+        stride: usize,
+    ) {
+        let count = S::LANES.min(self.outputs - first);
+        let mut taps = [[0.0; MAX_LANES]; 9];
+        for input in 0..self.inputs {
+            self.gather(first, count, input, &mut taps);
+            let mut p = 0;
+            // SAFETY: by this function's contract.
+            unsafe {
+                let mut rows = [[S::splat(0.0); 3]; POINTS];
+                for x in 0..3 {
+                    let column = [0, 3, 6].map(|row| S::load(taps[row + x].as_ptr()));
+                    for (row, value) in rows.iter_mut().zip(transform::weight::<S>(column)) {
+                        row[x] = value;
+                    }
+                }
+                for (_, row) in rows.iter().enumerate().filter(|&(i, _)| !(FOLD && i == DEAD)) {
+                    let points = transform::weight::<S>(*row);
+                    for (_, &point) in points.iter().enumerate().filter(|&(j, _)| !(FOLD && j == DEAD)) {
+                        let mut lanes = [0.0; MAX_LANES];
+                        S::store(lanes.as_mut_ptr(), point);
+                        for (group, lanes) in lanes.as_chunks::<M>().0.iter().enumerate().take(count.div_ceil(M)) {
+                            let to = to.add(p * stride + (group * self.inputs + input) * M);
+                            to.cast::<[f32; M]>().write(*lanes);
+                        }
+                        p += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The nine weights from `input` to `count` outputs from `first`.
+    #[inline(always)]
+    fn gather(&self, first: usize, count: usize, input: usize, taps: &mut [[f32; MAX_LANES]; 9]) {
+        for lane in 0..count {
+            let output = first + lane;
+            let pair = if self.adjoint { input * self.outputs + output } else { output * self.inputs + input };
+            let weights = &self.data[9 * pair..][..9];
+            for (k, taps) in taps.iter_mut().enumerate() {
+                taps[lane] = if self.adjoint { weights[8 - k] } else { weights[k] };
+            }
+        }
+    }
+}
+
+/// How the factors and the sums of a [`product`] lie in memory: floats from one to the next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strides {
+    /// From one of the `M` left factors to the next, and from one term of the sums to the next.
+    pub(super) left: usize,
+    pub(super) left_term: usize,
+    /// From one term of the right factors to the next.
+    pub(super) right_term: usize,
+    /// From one of the `M` rows of sums to the next.
+    pub(super) sums: usize,
+}
+
+/// `M` by `N` registers of sums over `terms` of left factors times registers of right factors; with `ADD`, added to what
+/// is at `to`.
+///
+/// # Safety
+///
+/// The caller runs under the level of `S`; the pointers are good for those floats.
+#[inline(always)]
+pub(super) unsafe fn product<S: Lanes, const M: usize, const N: usize, const ADD: bool>(
+    terms: usize,
+    mut left: *const f32,
+    mut right: *const f32,
+    to: *mut f32,
+    strides: Strides,
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut sums = [[S::splat(0.0); N]; M];
+        if ADD {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::load(to.add(m * strides.sums + n * S::LANES));
+                }
+            }
+        }
+        for _ in 0..terms {
+            let mut factors = [S::splat(0.0); N];
+            for (n, factor) in factors.iter_mut().enumerate() {
+                *factor = S::load(right.add(n * S::LANES));
+            }
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let left = S::splat(*left.add(m * strides.left));
+                for (sum, &right) in sums.iter_mut().zip(&factors) {
+                    *sum = S::mul_add(left, right, *sum);
+                }
+            }
+            left = left.add(strides.left_term);
+            right = right.add(strides.right_term);
+        }
+        for (m, sums) in sums.iter().enumerate() {
+            for (n, &sum) in sums.iter().enumerate() {
+                S::store(to.add(m * strides.sums + n * S::LANES), sum);
+            }
+        }
+    }
+}

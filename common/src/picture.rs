@@ -1,0 +1,134 @@
+//! Pictures in files, in memory and as tensors. The only place where `(width, height)` becomes `(height, width)`.
+
+mod animation;
+mod decode;
+mod encode;
+mod format;
+mod jpeg;
+mod tensor;
+
+use std::path::Path;
+
+use image::imageops::FilterType;
+use image::{DynamicImage, RgbImage};
+
+use crate::Result;
+
+pub use animation::{Animation, Frame, GifWriter, Repeat};
+pub use decode::read_picture_bytes;
+pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
+pub use format::PictureFormat;
+pub use tensor::{rgb_to_tensor, tensor_to_rgb};
+
+/// A picture the right way up: RGB in 8 or 16 bits, perhaps an alpha channel, perhaps a colour profile.
+///
+/// Grey, palette, CMYK and floating-point sources are RGB by the time they are here; floating-point levels are cut off
+/// outside `[0, 1]` and kept in 16 bits. Other metadata (camera, place, date) is not carried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// One of `ImageRgb8`, `ImageRgba8`, `ImageRgb16` and `ImageRgba16`.
+    image: DynamicImage,
+    icc: Option<Vec<u8>>,
+    format: Option<PictureFormat>,
+}
+
+impl From<DynamicImage> for Picture {
+    fn from(image: DynamicImage) -> Self {
+        use image::ColorType::{L8, L16, La8, Rgb8, Rgb16, Rgb32F, Rgba8};
+        let image = match image.color() {
+            L8 | Rgb8 => image.into_rgb8().into(),
+            La8 | Rgba8 => image.into_rgba8().into(),
+            L16 | Rgb16 | Rgb32F => image.into_rgb16().into(),
+            // What is left, and what the image crate may add, has an alpha channel and more than 8 bits.
+            _ => image.into_rgba16().into(),
+        };
+        Self { image, icc: None, format: None }
+    }
+}
+
+impl From<RgbImage> for Picture {
+    fn from(image: RgbImage) -> Self {
+        Self { image: image.into(), icc: None, format: None }
+    }
+}
+
+impl Picture {
+    /// The width in pixels.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.image.width()
+    }
+
+    /// The height in pixels.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.image.height()
+    }
+
+    /// Bits per channel, 8 or 16.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        match self.image {
+            DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_) => 8,
+            _ => 16,
+        }
+    }
+
+    /// Whether there is an alpha channel.
+    #[must_use]
+    pub fn has_alpha(&self) -> bool {
+        self.image.color().has_alpha()
+    }
+
+    /// The embedded ICC profile, if it describes RGB: any other has lost its meaning on the way here.
+    #[must_use]
+    pub fn icc_profile(&self) -> Option<&[u8]> {
+        self.icc.as_deref()
+    }
+
+    /// The format of the file that the picture came from.
+    #[must_use]
+    pub fn format(&self) -> Option<PictureFormat> {
+        self.format
+    }
+
+    /// The pixels, as the image crate holds them.
+    #[must_use]
+    pub fn as_image(&self) -> &DynamicImage {
+        &self.image
+    }
+
+    /// The pixels, as the image crate holds them.
+    #[must_use]
+    pub fn into_image(self) -> DynamicImage {
+        self.image
+    }
+
+    /// The pixels as 8-bit RGB without alpha.
+    #[must_use]
+    pub fn into_rgb8(self) -> RgbImage {
+        self.image.into_rgb8()
+    }
+
+    /// The picture made smaller so that its longer side has at most `long_side` pixels; a smaller one is left alone.
+    ///
+    /// Colours and alpha are filtered apart, so what lies under transparent pixels shows at their edges; the network
+    /// paints those pixels too.
+    #[must_use]
+    pub fn fit_within(mut self, long_side: u32) -> Self {
+        if self.width().max(self.height()) > long_side {
+            let side = long_side.max(1);
+            self.image = self.image.resize(side, side, FilterType::Lanczos3);
+        }
+        self
+    }
+}
+
+/// Reads a picture as 8-bit RGB, turned upright by its EXIF orientation.
+///
+/// # Errors
+///
+/// If the file cannot be read, is cut short, or is not a picture we know.
+pub fn read_rgb(path: &Path) -> Result<RgbImage> {
+    Ok(Picture::open(path)?.into_rgb8())
+}

@@ -1,0 +1,17 @@
+//! Paints pictures with a trained style in one forward pass.
+//!
+//! ```no_run
+//! use common::picture::Picture;
+//! use infer::Stylizer;
+//!
+//! let stylizer = Stylizer::open("mosaic.safetensors")?;
+//! let painting = stylizer.stylize(&Picture::open("photo.jpg")?)?;
+//! painting.save("painting.png")?;
+//! # Ok::<(), common::Error>(())
+//! ```
+
+mod blend;
+pub mod cli;
+mod stylizer;
+
+pub use stylizer::{StylizeOptions, Stylizer};

@@ -1,0 +1,96 @@
+//! What goes wrong, how it is said, and what is left behind.
+
+use crate::studio::{STYLE, Studio, photo};
+
+/// Expects an exit code and words on standard error, and nothing on standard output or beside the inputs.
+fn refused(studio: &Studio, line: &str, code: i32, words: &[&str]) {
+    let run = studio.run(line);
+    assert_eq!(run.code, Some(code), "{line}: {}", run.stderr);
+    assert!(run.stderr.starts_with("error: "), "{line}: {}", run.stderr);
+    for word in words {
+        assert!(run.stderr.contains(word), "{line}: no `{word}` in: {}", run.stderr);
+    }
+    assert!(run.stdout.is_empty());
+    assert!(!studio.files("").iter().any(|file| file.contains("out") || file.contains("tmp")), "{line}");
+}
+
+#[test]
+fn wrong_words_end_with_exit_code_2() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    for (line, word) in [
+        ("paint in.png", "paint"),
+        ("stylize in.png", "--output"),
+        ("stylize --output out.png", "<INPUT>"),
+        ("stylize in.png -o out.png --strength 1.5", "from 0 to 1"),
+        ("stylize in.png -o out.png --strength nan", "from 0 to 1"),
+        ("stylize in.png -o out.png --quality 0", "--quality"),
+        ("stylize in.png -o out.png --max-size 0", "--max-size"),
+        ("stylize in.png -o out.png --format heic", "expected `jpg`"),
+        ("stylize in.png -o out.png --device gpu", "expected `auto`"),
+        ("stylize in.png -o out.xyz --style style.safetensors", "says no picture format"),
+        ("stylize in.png in.png -o -", "several inputs"),
+        ("stylize . -o -", "standard output"),
+    ] {
+        refused(&studio, line, 2, &[word]);
+    }
+}
+
+#[test]
+fn an_unknown_style_lists_the_known_ones() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    let known = common::styles::bundled_names();
+    let words = ["neither a bundled style nor a file named `nope`", "hint: bundled styles: ", &known];
+    refused(&studio, "stylize in.png -o out.png --style nope", 2, &words);
+    refused(&studio, "info nope", 2, &words);
+}
+
+#[test]
+fn a_style_file_that_is_none_is_named_with_the_cause() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    let whole = std::fs::read(studio.path(STYLE)).unwrap();
+    studio.write("cut", &whole[..whole.len() - 1]);
+    studio.write("empty", b"");
+    studio.write("text", b"no weights at all");
+    for (style, cause) in [
+        ("cut", "damaged or cut short"),
+        ("empty", "the file is empty"),
+        ("text", "neither a safetensors file nor a PyTorch file"),
+        (".", "it is a folder"),
+    ] {
+        let action = format!("cannot load style `{style}`: ");
+        refused(&studio, &format!("stylize in.png -o out.png --style {style}"), 1, &[&action, cause]);
+    }
+}
+
+#[test]
+fn a_picture_that_is_none_is_named_with_the_cause() {
+    let studio = Studio::new();
+    studio.write("text.jpg", b"this is no picture, whatever its name says");
+    std::fs::create_dir(studio.path("folder")).unwrap();
+    for (input, words) in [
+        ("text.jpg -o out.png", ["cannot read `text.jpg`: the file is not a picture", "hint: JPEG, PNG"]),
+        ("nowhere.jpg -o out.png", ["cannot read `nowhere.jpg`", "painted 0 of 1"]),
+        ("folder -o out", ["there is no picture in folder `folder`", "painted 0 of 1"]),
+    ] {
+        refused(&studio, &format!("stylize {input} --style {STYLE}"), 1, &words);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_an_error_that_leaves_nothing() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    studio.write("file", b"not a folder");
+    refused(&studio, &format!("stylize in.png -o file/x.png --style {STYLE}"), 1, &["cannot write `file"]);
+}
+
+#[test]
+fn a_picture_too_long_for_its_format_is_refused_with_a_way_out() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(16_500, 1));
+    let line = format!("stylize in.png -o out.webp --style {STYLE}");
+    refused(&studio, &line, 1, &["sides of at most 16383 pixels, not 16500", "--max-size"]);
+}

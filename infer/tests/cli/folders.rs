@@ -1,0 +1,121 @@
+//! Many pictures, folders, pipes.
+
+use std::fs;
+
+use crate::studio::{STYLE, Studio, photo};
+
+#[test]
+fn a_folders_tree_names_and_formats_are_kept() {
+    let studio = Studio::new();
+    for name in ["in/a.jpg", "in/b/c.png", "in/b/d/e.webp"] {
+        studio.save(name, photo(9, 8));
+    }
+    studio.write("in/b/notes.txt", b"not a picture, and not looked at");
+    let run = studio.stylize("in -o out");
+    assert_eq!(studio.files("out"), ["a.jpg", "b/c.png", "b/d/e.webp"]);
+    assert!(run.stderr.starts_with("painted 3 of 3 in "), "{}", run.stderr);
+    assert!(run.stdout.is_empty());
+    studio.stylize("in -o png --format png");
+    assert_eq!(studio.files("png"), ["a.png", "b/c.png", "b/d/e.png"]);
+}
+
+#[test]
+fn a_bad_picture_is_reported_and_the_others_are_painted() {
+    let studio = Studio::new();
+    studio.save("in/a.png", photo(9, 8));
+    studio.save("in/b.jpg", photo(64, 64));
+    studio.save("in/c.png", photo(9, 8));
+    let whole = fs::read(studio.path("in/b.jpg")).unwrap();
+    studio.write("in/b.jpg", &whole[..whole.len() / 2]);
+    let run = studio.run(&format!("stylize in --style {STYLE} -o out --quiet"));
+    assert_eq!(run.code, Some(1));
+    assert_eq!(studio.files("out"), ["a.png", "c.png"]);
+    let lines: Vec<_> = run.stderr.lines().collect();
+    let bad = std::path::Path::new("in").join("b.jpg");
+    assert_eq!(lines[0], format!("error: cannot paint `{}`: the file is cut short", bad.display()));
+    assert_eq!(lines[1], "hint: copy or download it again");
+    let run = studio.run(&format!("stylize in nowhere.png --style {STYLE} -o out"));
+    assert!(run.stderr.contains("`nowhere.png`"), "{}", run.stderr);
+    assert!(run.stderr.contains("painted 2 of 4 in "), "{}", run.stderr);
+}
+
+#[test]
+fn an_output_folder_below_the_input_is_not_painted_again() {
+    let studio = Studio::new();
+    studio.save("in/a.png", photo(9, 8));
+    for _run in 0..2 {
+        studio.stylize("in -o in/painted");
+        assert_eq!(studio.files("in"), ["a.png", "painted/a.png"]);
+    }
+}
+
+#[test]
+fn an_input_is_never_replaced() {
+    let studio = Studio::new();
+    studio.save("in/a.png", photo(9, 8));
+    let before = fs::read(studio.path("in/a.png")).unwrap();
+    for line in ["in/a.png -o in/a.png", "in/a.png -o in", "in -o in", "in/a.png -o in/../in/a.png", "in -o ./in/"] {
+        let run = studio.run(&format!("stylize {line} --style {STYLE}"));
+        assert_eq!(run.code, Some(2), "{line}: {}", run.stderr);
+        assert!(run.stderr.contains("is an input and would be replaced"), "{line}: {}", run.stderr);
+        assert_eq!(fs::read(studio.path("in/a.png")).unwrap(), before);
+    }
+}
+
+#[test]
+fn two_pictures_are_never_painted_into_one_file() {
+    let studio = Studio::new();
+    studio.save("x/a.png", photo(9, 8));
+    studio.save("y/a.png", photo(9, 8));
+    let run = studio.run(&format!("stylize x y --style {STYLE} -o out"));
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("would both be painted into"), "{}", run.stderr);
+    let run = studio.run(&format!("stylize x/a.png y/a.png --style {STYLE} -o x/a.png"));
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("several pictures cannot be painted into one file"), "{}", run.stderr);
+    assert!(!studio.path("out").exists());
+}
+
+#[test]
+fn existing_paintings_are_replaced_or_left_alone_as_asked() {
+    let studio = Studio::new();
+    studio.save("in/a.png", photo(9, 8));
+    studio.save("in/b.png", photo(9, 8));
+    studio.write("out/a.png", b"old");
+    let run = studio.stylize("in -o out --skip-existing");
+    assert_eq!(fs::read(studio.path("out/a.png")).unwrap(), b"old");
+    assert!(run.stderr.contains("painted 1 of 1 in "), "{}", run.stderr);
+    assert!(run.stderr.contains("1 were there already"), "{}", run.stderr);
+    studio.stylize("in -o out");
+    assert_eq!(studio.open("out/a.png"), studio.open("out/b.png"));
+}
+
+#[test]
+fn one_picture_goes_into_a_folder_that_exists_or_is_written_as_one() {
+    let studio = Studio::new();
+    studio.save("a.png", photo(9, 8));
+    fs::create_dir(studio.path("there")).unwrap();
+    studio.stylize("a.png -o there");
+    studio.stylize("a.png -o new/");
+    assert_eq!((studio.files("there"), studio.files("new")), (vec!["a.png".into()], vec!["a.png".into()]));
+}
+
+#[test]
+fn pipes_carry_nothing_but_the_painting() {
+    let studio = Studio::new();
+    studio.save("in.webp", photo(9, 8));
+    studio.stylize("in.webp -o out.webp");
+    let bytes = fs::read(studio.path("in.webp")).unwrap();
+    let painting = fs::read(studio.path("out.webp")).unwrap();
+    // Without another word the painting has its picture's format.
+    assert!(studio.pipe(&format!("stylize - --style {STYLE} -o -"), &bytes).stdout == painting);
+    assert!(studio.stylize("in.webp -o -").stdout == painting);
+    let png = studio.pipe(&format!("stylize - --style {STYLE} -o - --format png"), &bytes).stdout;
+    assert_eq!(image::guess_format(&png).unwrap(), image::ImageFormat::Png);
+    let run = studio.pipe(&format!("stylize - --style {STYLE} -o piped.webp"), &bytes);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(fs::read(studio.path("piped.webp")).unwrap() == painting);
+    let run = studio.pipe(&format!("stylize - --style {STYLE} -o -"), b"");
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("cannot paint standard input: the file is empty"), "{}", run.stderr);
+}

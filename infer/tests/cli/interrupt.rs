@@ -1,0 +1,31 @@
+//! Ctrl-C.
+#![cfg(unix)]
+
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::studio::{STYLE, Studio, photo};
+
+#[test]
+fn an_interrupt_leaves_whole_files_and_nothing_else() {
+    let studio = Studio::new();
+    for i in 0..400 {
+        studio.save(&format!("in/{i}.png"), photo(40, 40));
+    }
+    let mut command = studio.command(["stylize", "in", "--style", STYLE, "-o", "out"]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !studio.path("out").exists() || studio.files("out").len() < 5 {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing is painted");
+        sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let painted = studio.files("out");
+    assert!(painted.len() < 400, "all was painted before the interrupt");
+    for name in painted {
+        // Opening a temporary or half-written file would end the test.
+        assert_eq!(studio.open(&format!("out/{name}")).into_rgb8().dimensions(), (40, 40));
+    }
+}

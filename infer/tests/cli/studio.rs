@@ -1,0 +1,150 @@
+//! A temporary folder with a tiny style in it, and the program to paint there.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use candle_core::{DType, Device, Tensor};
+use common::model_file::{ModelCard, StyleModel};
+use common::network::StyleNetConfig;
+use common::weights::Tensors;
+use image::{DynamicImage, Rgb, RgbImage};
+use tempfile::TempDir;
+
+/// The name of the tiny style's file in every studio.
+pub(crate) const STYLE: &str = "style.safetensors";
+
+/// How a run of the program ended.
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        Self { code: output.status.code(), stdout: output.stdout, stderr }
+    }
+}
+
+/// A folder of its own for one test.
+pub(crate) struct Studio {
+    folder: TempDir,
+}
+
+impl Studio {
+    pub(crate) fn new() -> Self {
+        let studio = Self { folder: tempfile::tempdir().unwrap() };
+        tiny_style().save(&studio.path(STYLE), DType::F32).unwrap();
+        studio
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program, about to run in the folder.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_infer"));
+        command.args(arguments).current_dir(self.folder.path()).env_remove("COLUMNS").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program in the folder with the words of `line`.
+    pub(crate) fn run(&self, line: &str) -> Run {
+        self.command(line.split_whitespace()).output().unwrap().into()
+    }
+
+    /// Paints in the tiny style; anything but success ends the test.
+    pub(crate) fn stylize(&self, line: &str) -> Run {
+        let run = self.run(&format!("stylize --style {STYLE} {line}"));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        run
+    }
+
+    /// Runs the program with `input` on its standard input.
+    pub(crate) fn pipe(&self, line: &str, input: &[u8]) -> Run {
+        let mut command = self.command(line.split_whitespace());
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap().into()
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Saves an image in the format that its name asks for.
+    pub(crate) fn save(&self, name: &str, image: impl Into<DynamicImage>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image.into().save(path).unwrap();
+    }
+
+    /// The pixels of a file, as the image crate reads it: no turning, no conversion.
+    pub(crate) fn open(&self, name: &str) -> DynamicImage {
+        image::ImageReader::open(self.path(name)).unwrap().with_guessed_format().unwrap().decode().unwrap()
+    }
+
+    /// All files below a folder by their names from there, sorted.
+    pub(crate) fn files(&self, folder: &str) -> Vec<String> {
+        let root = self.path(folder);
+        let entries = walkdir::WalkDir::new(&root).sort_by_file_name().into_iter().map(Result::unwrap);
+        let files = entries.filter(|entry| entry.file_type().is_file());
+        files.map(|entry| entry.path().strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/")).collect()
+    }
+}
+
+/// A picture with colours and edges.
+pub(crate) fn photo(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let stripe = if (x / 4 + y / 3) % 2 == 0 { 190 } else { 40 };
+        Rgb([stripe, (x * 255 / width.max(1)) as u8, (y * 255 / height.max(1)) as u8])
+    })
+}
+
+/// A network of two channels whose weights come from a hash of their place: the same on every machine.
+pub(crate) fn tiny_style() -> StyleModel {
+    let config = StyleNetConfig { channels: 2, blocks: 1 };
+    let mut tensors = Tensors::new();
+    let layers = [
+        ("conv1", Some("in1"), [2, 3, 9, 9]),
+        ("conv2", Some("in2"), [4, 2, 3, 3]),
+        ("conv3", Some("in3"), [8, 4, 3, 3]),
+        ("res1.conv1", Some("res1.in1"), [8, 8, 3, 3]),
+        ("res1.conv2", Some("res1.in2"), [8, 8, 3, 3]),
+        ("deconv1", Some("in4"), [4, 8, 3, 3]),
+        ("deconv2", Some("in5"), [2, 4, 3, 3]),
+        ("deconv3", None, [3, 2, 9, 9]),
+    ];
+    for (conv, norm, shape) in layers {
+        // The last layer works on values of order 1 and has to reach levels of order 100.
+        let (scale, bias) = if norm.is_some() { (0.3, 0.0) } else { (4.0, 128.0) };
+        add(&mut tensors, format!("{conv}.conv2d.weight"), &shape, 0.0, scale);
+        add(&mut tensors, format!("{conv}.conv2d.bias"), &shape[..1], bias, 0.1);
+        if let Some(norm) = norm {
+            add(&mut tensors, format!("{norm}.weight"), &shape[..1], 1.0, 0.3);
+            add(&mut tensors, format!("{norm}.bias"), &shape[..1], 0.2, 0.3);
+        }
+    }
+    let mut card = ModelCard::new("tiny", config);
+    card.source = Some("a hash".into());
+    StyleModel { card, tensors }
+}
+
+fn add(tensors: &mut Tensors, name: String, shape: &[usize], middle: f32, reach: f32) {
+    let seed = name.bytes().fold(17u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let value = |i: u32| {
+        let hash = (seed ^ i.wrapping_mul(0x9E37_79B9)).wrapping_mul(0x85EB_CA6B);
+        let hash = (hash ^ (hash >> 15)).wrapping_mul(0xC2B2_AE35);
+        middle + reach * (((hash >> 16) as f32) / 32768.0 - 1.0)
+    };
+    let values: Vec<f32> = (0..shape.iter().product::<usize>() as u32).map(value).collect();
+    tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
+}

@@ -1,0 +1,52 @@
+//! The checkout under test: where it is, and the Rust sources in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The crates of the workspace, each a folder at the top level.
+pub(crate) const CRATES: [&str; 4] = ["common", "infer", "tests", "trainer"];
+
+/// The top folder of the checkout.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Reads a file of the checkout, named from its top with `/`.
+pub(crate) fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read `{path}`: {error}"))
+}
+
+/// A Rust source: its path from the top with `/`, and its text.
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// Every Rust source of the workspace, sorted by path.
+pub(crate) fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    for name in CRATES {
+        collect_sources(&root().join(name), &mut paths);
+    }
+    paths.sort();
+    paths.into_iter().map(|path| read_source(&path)).collect()
+}
+
+fn collect_sources(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        // A build inside a member's folder leaves generated code that is nobody's to check.
+        if path.is_dir() && !path.ends_with("target") {
+            collect_sources(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn read_source(path: &Path) -> Source {
+    let text = fs::read_to_string(path).unwrap();
+    let parts = path.strip_prefix(root()).unwrap().components();
+    let parts: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
+    Source { path: parts.join("/"), text }
+}

@@ -1,0 +1,115 @@
+//! One training step, timed: batch 4 at 256x256, preset `l`, VGG-16 to `relu3_3`, Adam. The weights are random: they do not
+//! change the work.
+//!
+//! Alone, it makes a few steps and prints their times. With `--serve` it makes one step for each line of standard input, so
+//! that `compare.py` can alternate it with the same step in PyTorch.
+
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
+use std::io::{self, BufRead, Write};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use common::network::{Preset, StyleNet, StyleNetConfig};
+use common::weights::Tensors;
+use common::{Result, ResultExt, device};
+use trainer::adam::{self, Adam, AdamConfig};
+use trainer::init::{self, Parameters};
+use trainer::loss_network::{Architecture, LossNetwork};
+use trainer::objective::{Objective, ObjectiveConfig};
+
+const THREADS: usize = 2;
+const BATCH: usize = 4;
+const SIZE: usize = 256;
+
+fn main() -> Result<()> {
+    device::set_threads(THREADS)?;
+    let mut step = Step::new()?;
+    if std::env::args().any(|argument| argument == "--serve") {
+        return serve(&mut step);
+    }
+    for _ in 0..5 {
+        println!("{:.3} s", step.time()?);
+    }
+    Ok(())
+}
+
+/// Answers each line of standard input by the seconds of one step, wall and processor, and the peak memory so far, kB.
+fn serve(step: &mut Step) -> Result<()> {
+    println!("ready {}", peak_memory());
+    io::stdout().flush().context(|| "cannot write to standard output")?;
+    for line in io::stdin().lock().lines() {
+        line.context(|| "cannot read standard input")?;
+        let before = processor_seconds();
+        let seconds = step.time()?;
+        println!("{seconds} {} {}", processor_seconds() - before, peak_memory());
+        io::stdout().flush().context(|| "cannot write to standard output")?;
+    }
+    Ok(())
+}
+
+struct Step {
+    network: StyleNet,
+    parameters: Parameters,
+    objective: Objective,
+    adam: Adam,
+    photos: Vec<f32>,
+}
+
+impl Step {
+    fn new() -> Result<Self> {
+        let config = StyleNetConfig::from(Preset::L);
+        let parameters = init::random_parameters(&config, 0, &Device::Cpu)?;
+        let loss_network = LossNetwork::new(Architecture::Vgg16, &random_vgg()?, &Device::Cpu)?;
+        let photos: Vec<f32> = (0..BATCH * 3 * SIZE * SIZE).map(|i| (i * 7919 % 256) as f32).collect();
+        let style = Tensor::from_slice(&photos[..3 * SIZE * SIZE], (1, 3, SIZE, SIZE), &Device::Cpu)?;
+        Ok(Self {
+            network: init::network(&config, &parameters)?,
+            objective: Objective::new(loss_network, &style, &ObjectiveConfig::default())?,
+            adam: Adam::new(AdamConfig::default(), &parameters)?,
+            parameters,
+            photos,
+        })
+    }
+
+    /// Makes one step and returns its seconds.
+    fn time(&mut self) -> Result<f64> {
+        let start = Instant::now();
+        let photos = Tensor::from_slice(&self.photos, (BATCH, 3, SIZE, SIZE), &Device::Cpu)?;
+        let losses = self.objective.losses(&self.network.forward(&photos)?, &photos)?;
+        let gradients = losses.total.backward()?;
+        let norm = adam::gradient_norm(&self.parameters, &gradients)?.to_scalar::<f32>()?;
+        self.adam.step(&self.parameters, &gradients, 1e-3, f64::from(10.0 / norm.max(10.0)))?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+/// VGG-16 to `relu3_3` with weights that keep the size of the activations.
+fn random_vgg() -> Result<Tensors> {
+    let convolutions =
+        [(0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256), (12, 256, 256), (14, 256, 256)];
+    let mut tensors = Tensors::new();
+    for (index, inputs, outputs) in convolutions {
+        let deviation = (2.0 / (9 * inputs) as f32).sqrt();
+        let weight = Tensor::randn(0.0, deviation, (outputs, inputs, 3, 3), &Device::Cpu)?;
+        tensors.insert(format!("features.{index}.weight"), weight);
+        tensors
+            .insert(format!("features.{index}.bias"), Tensor::zeros(outputs, candle_core::DType::F32, &Device::Cpu)?);
+    }
+    Ok(tensors)
+}
+
+/// Processor time of all threads so far, in steps of 10 ms; 0 where the system does not tell.
+fn processor_seconds() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may hold blanks, user and system time are the 12th and 13th field, in ticks of 10 ms.
+    let fields = status.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// The largest resident memory of this process so far, kB; 0 where the system does not tell.
+fn peak_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}

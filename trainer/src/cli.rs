@@ -1,0 +1,119 @@
+//! The command line: it turns words into a configuration, and errors into an exit code.
+
+mod download;
+mod evaluate;
+mod objective;
+mod optimize;
+mod progress;
+mod train;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use common::device::{self, DeviceChoice};
+use common::{Error, Result, ResultExt};
+
+/// Set by Ctrl-C: the step at hand is finished, and the run saved.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Teach a network to paint any picture in the style of one painting.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(Box<train::Args>),
+    Optimize(optimize::Args),
+    Evaluate(evaluate::Args),
+}
+
+/// The machine to work with.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Machine")]
+struct Machine {
+    /// Where to compute: `auto`, `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default())]
+    device: DeviceChoice,
+    /// CPU threads; 0 is one per core
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    threads: usize,
+}
+
+impl Machine {
+    fn open(&self) -> Result<candle_core::Device> {
+        if self.threads > 0 {
+            device::set_threads(self.threads)?;
+        }
+        self.device.open()
+    }
+}
+
+/// The definition of the command line, against which the documents are tested.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program with `args`, its own name first.
+///
+/// Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 130 stopped.
+pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output; where even that is closed, nobody is left to tell.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let result = match cli.command {
+        Command::Train(args_of_train) => train::run(&args_of_train, &args),
+        Command::Optimize(args) => optimize::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Says `line` on standard error. A closed standard error stops nothing.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn report(error: &Error) {
+    say(&format!("error: {error}"));
+    if let Some(hint) = error.hint() {
+        say(&format!("hint: {hint}"));
+    }
+}
+
+/// Makes Ctrl-C and a request to terminate set the flag that is returned; a second one ends the process at once.
+fn stop_on_signal() -> Result<&'static AtomicBool> {
+    static INSTALLED: Once = Once::new();
+    let mut result = Ok(());
+    INSTALLED.call_once(|| {
+        result = ctrlc::set_handler(|| {
+            if STOP.swap(true, Ordering::Relaxed) {
+                // The last snapshot is whole: there is nothing that a slower end would save.
+                std::process::exit(130);
+            }
+            say("stopping after this step; press Ctrl-C again to stop at once");
+        });
+    });
+    result.context(|| "cannot listen for Ctrl-C")?;
+    Ok(&STOP)
+}

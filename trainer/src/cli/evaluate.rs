@@ -1,0 +1,141 @@
+//! `trainer evaluate`: how well a network paints photos it never saw.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use common::model_file::StyleModel;
+use common::styles::BundledStyle;
+use common::{Error, Result, ResultExt, picture};
+
+use super::{Machine, download, progress, say, stop_on_signal};
+use crate::config::TrainConfig;
+use crate::evaluate::{self, EvaluateConfig, Evaluation, PhotoResult, Quartiles};
+use crate::loss_network::LossNetwork;
+use crate::objective::Objective;
+use crate::{photos, resample};
+
+/// Measure how well a style paints photos it never saw
+///
+/// For each photo: the objective of the painting, by term, and the number of L-BFGS iterations from noise that reach the
+/// same value (Johnson et al., 2016, report 50 to 100 for their networks). The objective is the one the style was trained
+/// with, which its card tells.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The style: a file, or the name of a bundled one
+    #[arg(long, value_name = "NAME|FILE")]
+    model: String,
+    /// The painting it imitates
+    #[arg(long, value_name = "FILE")]
+    style: PathBuf,
+    /// A folder of photos; the ones that a training on it sets aside come first
+    #[arg(long, value_name = "DIR")]
+    photos: PathBuf,
+    /// Photos to evaluate on
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    count: usize,
+    /// Height and width the middle of each photo is painted at
+    #[arg(long, value_name = "PIXELS", default_value_t = EvaluateConfig::default().size)]
+    size: usize,
+    /// Iterations after which a search gives up
+    #[arg(long, value_name = "COUNT", default_value_t = EvaluateConfig::default().max_iterations)]
+    max_iterations: usize,
+    /// Seed of the noise
+    #[arg(long, value_name = "NUMBER", default_value_t = EvaluateConfig::default().seed)]
+    seed: u64,
+    /// The loss network's weights; without, they are downloaded once and cached
+    #[arg(long, value_name = "FILE")]
+    loss_weights: Option<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+    /// Say nothing but the result and errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs the command. Ctrl-C ends it with the photos done so far.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let model = open(&args.model)?;
+    let training = training_config(&model)?;
+    let paths = photos::in_order_of_preference(&args.photos)?;
+    let paths: Vec<_> = paths.into_iter().take(args.count).collect();
+    let device = args.machine.open()?;
+    let style = resample::shrink_to_short_side(picture::read_rgb(&args.style)?, training.style_size)?;
+    let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
+    let network = LossNetwork::open(training.loss_network, &weights, &device)?;
+    let objective = Objective::new(network, &picture::rgb_to_tensor(&style, &device)?, &training.objective)?;
+    let config = EvaluateConfig { size: args.size, max_iterations: args.max_iterations, seed: args.seed };
+    let stop = stop_on_signal()?;
+    let bar = progress::bar(paths.len(), args.quiet);
+    let evaluation = evaluate::evaluate(&model.network(&device)?, &objective, &paths, &config, &device, |result| {
+        bar.suspend(|| {
+            if !args.quiet {
+                say(&line(result));
+            }
+        });
+        bar.inc(1);
+        !stop.load(Ordering::Relaxed)
+    })?;
+    bar.finish_and_clear();
+    let text = if args.json {
+        serde_json::to_string_pretty(&evaluation).context(|| "cannot write JSON")?
+    } else {
+        table(&evaluation)
+    };
+    writeln!(std::io::stdout(), "{text}").context(|| "cannot write to standard output")?;
+    if stop.load(Ordering::Relaxed) {
+        Err(Error::interrupted(format!("stopped after {} photos", evaluation.photos.len())))
+    } else {
+        Ok(())
+    }
+}
+
+/// A bundled style of this name, else the file.
+fn open(model: &str) -> Result<StyleModel> {
+    match BundledStyle::named(model) {
+        Some(style) => style.model(),
+        None => StyleModel::open(Path::new(model)),
+    }
+}
+
+/// The configuration a style was trained with; the default for one that another program trained.
+fn training_config(model: &StyleModel) -> Result<TrainConfig> {
+    match &model.card.training {
+        None => Ok(TrainConfig::default()),
+        Some(training) => serde_json::from_value(training.clone())
+            .context(|| format!("cannot read the training configuration of style `{}`", model.card.name)),
+    }
+}
+
+fn line(result: &PhotoResult) -> String {
+    let iterations = result.iterations.map_or_else(|| "more".to_owned(), |iterations| iterations.to_string());
+    format!(
+        "{}  objective {:.4} (unpainted {:.4})  L-BFGS {iterations}",
+        result.photo.display(),
+        result.painted.objective,
+        result.unpainted.objective
+    )
+}
+
+fn table(evaluation: &Evaluation) -> String {
+    let row = |name: &str, quartiles: &Quartiles, digits: usize| {
+        let number = |value: f64| {
+            if value.is_finite() { format!("{value:.digits$}") } else { format!("> {}", evaluation.max_iterations) }
+        };
+        let [lower, median, upper] = [quartiles.lower, quartiles.median, quartiles.upper].map(number);
+        format!("{name:<18} {lower:>10} {median:>10} {upper:>10}")
+    };
+    [
+        format!("{} photos at {} pixels", evaluation.photos.len(), evaluation.size),
+        format!("{:<18} {:>10} {:>10} {:>10}", "", "quartile", "median", "quartile"),
+        row("objective", &evaluation.objective, 4),
+        row("content", &evaluation.content, 4),
+        row("style", &evaluation.style, 4),
+        row("total variation", &evaluation.tv, 4),
+        row("L-BFGS iterations", &evaluation.iterations, 0),
+    ]
+    .join("\n")
+}

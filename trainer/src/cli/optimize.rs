@@ -1,0 +1,114 @@
+//! `trainer optimize`: paint one photo by optimising the picture itself.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use common::{Error, Result, ResultExt, files, picture};
+use image::ImageFormat;
+
+use super::objective::ObjectiveArgs;
+use super::{Machine, progress, stop_on_signal};
+use crate::loss_network::LossNetwork;
+use crate::optimize::{self, Method, OptimizeConfig, Start};
+
+/// Paint one photo by optimising the picture itself: slow, and the yardstick of quality
+///
+/// A preview of a style before a night of training. After Gatys et al. (2015).
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The photo to paint
+    #[arg(long, value_name = "FILE")]
+    photo: PathBuf,
+    /// The painting to imitate
+    #[arg(long, value_name = "FILE")]
+    style: PathBuf,
+    /// Where to write the picture; the name's ending chooses the format
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Long side of the result; a smaller photo is not enlarged
+    #[arg(long, value_name = "PIXELS", default_value_t = OptimizeConfig::default().size)]
+    size: usize,
+    /// Short side of the painting at the last scale; a smaller one is not enlarged
+    #[arg(long, value_name = "PIXELS", default_value_t = OptimizeConfig::default().style_size)]
+    style_size: usize,
+    /// Scales, each half the size of the next; large strokes form at the small ones
+    #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().scales)]
+    scales: usize,
+    /// Iterations at each scale
+    #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().iterations)]
+    iterations: usize,
+    /// The optimiser: `lbfgs` or `adam`
+    #[arg(long, value_name = "NAME", default_value_t = Method::default())]
+    method: Method,
+    /// What to start from: `photo` or `noise`
+    #[arg(long, value_name = "NAME", default_value_t = Start::default())]
+    start: Start,
+    /// Step of Adam, in levels of 255
+    #[arg(long, value_name = "LEVELS", default_value_t = OptimizeConfig::default().learning_rate)]
+    lr: f64,
+    /// Steps that L-BFGS remembers
+    #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().history)]
+    history: usize,
+    /// Seed of the noise
+    #[arg(long, value_name = "NUMBER", default_value_t = OptimizeConfig::default().seed)]
+    seed: u64,
+    #[command(flatten)]
+    objective: ObjectiveArgs,
+    #[command(flatten)]
+    machine: Machine,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Args {
+    fn config(&self) -> OptimizeConfig {
+        OptimizeConfig {
+            objective: self.objective.config(),
+            size: self.size,
+            style_size: self.style_size,
+            scales: self.scales,
+            iterations: self.iterations,
+            method: self.method,
+            start: self.start,
+            learning_rate: self.lr,
+            history: self.history,
+            seed: self.seed,
+        }
+    }
+}
+
+/// Runs the command. Ctrl-C writes the picture as far as it came.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let config = args.config();
+    config.validate()?;
+    // A name that no format belongs to should fail before the work, not after it.
+    let format = ImageFormat::from_path(&args.output)
+        .context(|| format!("cannot write `{}`", args.output.display()))
+        .map_err(|error| error.with_hint("end the name in `.png` or `.jpg`"))?;
+    let photo = picture::read_rgb(&args.photo)?;
+    let style = picture::read_rgb(&args.style)?;
+    let device = args.machine.open()?;
+    let weights = args.objective.weights_file(args.quiet)?;
+    let network = LossNetwork::open(args.objective.loss_network, &weights, &device)?;
+    let stop = stop_on_signal()?;
+    let bar = progress::bar(config.scales * config.iterations, args.quiet);
+    let painted = optimize::optimize(&network, &photo, &style, &config, |progress| {
+        bar.set_position(progress.iteration as u64);
+        let (height, width) = progress.size;
+        bar.set_message(format!(
+            "{width}x{height}  objective {:.4}  content {:.4}  style {:.4}",
+            progress.objective, progress.content, progress.style
+        ));
+        !stop.load(Ordering::Relaxed)
+    })?;
+    bar.finish();
+    files::write_atomic(&args.output, |writer| {
+        painted.write_to(writer, format).context(|| "cannot encode the picture")
+    })?;
+    if stop.load(Ordering::Relaxed) {
+        Err(Error::interrupted(format!("stopped; `{}` is as far as it came", args.output.display())))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! The progress of a training on standard error: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use super::say;
+use crate::metrics::Metrics;
+use crate::train::Observer;
+
+/// Time between lines where there is no bar.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
+
+/// Weight of the latest step in the mean that the rate is computed from.
+const FRESH: f64 = 0.05;
+
+/// An observer that talks on standard error.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    batch: usize,
+    steps: usize,
+    last_step: Instant,
+    last_line: Option<Instant>,
+    seconds_per_step: Option<f64>,
+}
+
+impl Progress {
+    pub(super) fn new(batch: usize) -> Self {
+        let bar = stderr().is_terminal().then(|| ProgressBar::new(0).with_style(style()));
+        Self { bar, batch, steps: 0, last_step: Instant::now(), last_line: None, seconds_per_step: None }
+    }
+
+    fn talk(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
+
+    /// Takes the time since the last step into the mean.
+    fn measure(&mut self) -> f64 {
+        let seconds = self.last_step.elapsed().as_secs_f64();
+        self.last_step = Instant::now();
+        let mean = self.seconds_per_step.map_or(seconds, |mean| mean + FRESH * (seconds - mean));
+        self.seconds_per_step = Some(mean);
+        mean
+    }
+}
+
+impl Observer for Progress {
+    fn started(&mut self, done: usize, steps: usize, photos: usize) {
+        self.steps = steps;
+        self.last_step = Instant::now();
+        let from = if done > 0 { format!(", from step {done}") } else { String::new() };
+        self.talk(&format!("training {steps} steps on {photos} photos{from}"));
+        if let Some(bar) = &self.bar {
+            bar.set_length(steps as u64);
+            bar.set_position(done as u64);
+        }
+    }
+
+    fn stepped(&mut self, metrics: &Metrics) {
+        let Metrics { step, total, content, style, tv, .. } = metrics;
+        let seconds = self.measure();
+        let rate = self.batch as f64 / seconds;
+        let left = HumanDuration(Duration::from_secs_f64(seconds * (self.steps - step) as f64));
+        let figures = format!(
+            "loss {total:.4} (content {content:.4}, style {style:.4}, tv {tv:.4})  {rate:.1} photos/s  {left:#} left"
+        );
+        if let Some(bar) = &self.bar {
+            bar.set_position(*step as u64);
+            bar.set_message(figures);
+        } else if *step == self.steps || self.last_line.is_none_or(|line| line.elapsed() >= BETWEEN_LINES) {
+            say(&format!("step {step}/{}  {figures}", self.steps));
+            self.last_line = Some(Instant::now());
+        }
+    }
+
+    fn saved(&mut self, _step: usize) {
+        // A snapshot and its contact sheet are not part of the next step's time.
+        self.last_step = Instant::now();
+    }
+
+    fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
+        self.talk(&format!(
+            "losses are not finite after step {failed}: back to step {step} with the learning rate times {rate_scale}"
+        ));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}
+
+/// A bar for `length` steps of one kind, with a message and the time left; nothing where standard error is no terminal.
+pub(super) fn bar(length: usize, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let template = "{wide_bar} {pos}/{len}  {eta} left\n{msg}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length as u64).with_style(style)
+}
+
+fn style() -> ProgressStyle {
+    let template = "{wide_bar} {pos}/{len}\n{msg}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,276 @@
+//! `trainer train`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use candle_core::DType;
+use common::Result;
+use common::network::Preset;
+
+use super::objective::ObjectiveArgs;
+use super::progress::Progress;
+use super::{Machine, say, stop_on_signal};
+use crate::config::{Length, TrainConfig};
+use crate::schedule::Schedule;
+use crate::train::{self, CardText, Job, Observer, Outcome, Start};
+
+/// Photos that could not be used are listed up to this many.
+const LISTED: usize = 20;
+
+/// Train a style: a network that paints any picture like one painting
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The painting
+    #[arg(long, value_name = "FILE")]
+    style: PathBuf,
+    /// The folder of photos to train on, searched with all folders in it
+    #[arg(long, value_name = "DIR")]
+    photos: PathBuf,
+    /// The style-model file to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    judge: Judge,
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    course: Course,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    card: Card,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Objective")]
+struct Judge {
+    #[command(flatten)]
+    objective: ObjectiveArgs,
+    /// Short side to which the painting is shrunk: the smaller, the finer its strokes on a photo
+    #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().style_size)]
+    style_size: usize,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Network")]
+struct Network {
+    /// Size of the network: `l`, `m`, `s` or `xs`
+    #[arg(long, value_name = "NAME", default_value_t = Preset::default())]
+    preset: Preset,
+    /// Start from the weights of another style instead of random ones
+    #[arg(long, value_name = "FILE")]
+    init_from: Option<PathBuf>,
+    /// Numbers in the style-model file: `f32`, or `f16` for half the size
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = parse_dtype)]
+    dtype: DType,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Training")]
+struct Course {
+    /// Steps to train
+    #[arg(long, value_name = "COUNT", default_value_t = default_steps(), conflicts_with = "epochs")]
+    steps: usize,
+    /// Visits to every photo, instead of --steps
+    #[arg(long, value_name = "COUNT")]
+    epochs: Option<usize>,
+    /// Photos per step
+    #[arg(long, value_name = "COUNT", default_value_t = TrainConfig::default().batch)]
+    batch: usize,
+    /// Height and width of the crops to train on
+    #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().size)]
+    size: usize,
+    /// A crop is up to this many times smaller than the photo it is cut from
+    #[arg(long, value_name = "FACTOR", default_value_t = TrainConfig::default().zoom)]
+    zoom: f64,
+    /// Learning rate
+    #[arg(long, value_name = "RATE", default_value_t = TrainConfig::default().learning_rate)]
+    lr: f64,
+    /// Course of the learning rate: `constant`, `linear` or `cosine`
+    #[arg(long, value_name = "NAME", default_value_t = TrainConfig::default().schedule)]
+    schedule: Schedule,
+    /// Steps over which the learning rate rises at first
+    #[arg(long, value_name = "COUNT", default_value_t = TrainConfig::default().warmup)]
+    warmup: usize,
+    /// Largest norm of the gradient; 0 is none
+    #[arg(long, value_name = "NORM", default_value_t = TrainConfig::default().clip_norm)]
+    clip_norm: f64,
+    /// Seed of first weights, order, crops and flips
+    #[arg(long, value_name = "NUMBER", default_value_t = TrainConfig::default().seed)]
+    seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Run")]
+struct RunArgs {
+    /// Folder of snapshots, metrics and contact sheets [default: the output with `.run` for its ending]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Steps between snapshots
+    #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = at_least_one)]
+    snapshot_every: usize,
+    /// Go on from the last snapshot; start afresh where there is none
+    #[arg(long)]
+    resume: bool,
+    /// Throw an earlier training in the run folder away
+    #[arg(long, conflicts_with = "resume")]
+    restart: bool,
+    /// Photos for the contact sheets, instead of some of --photos
+    #[arg(long, value_name = "DIR")]
+    held_out: Option<PathBuf>,
+    /// Threads that prepare photos
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    loader_threads: usize,
+    /// Memory for photos that were read
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    cache: usize,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Card")]
+struct Card {
+    /// Name of the style [default: the output's]
+    #[arg(long)]
+    name: Option<String>,
+    /// What the style imitates: painter, title, year
+    #[arg(long, value_name = "TEXT")]
+    source: Option<String>,
+    /// Licence of the style
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
+}
+
+pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
+    let config = config(args);
+    let job = job(args, words)?;
+    let mut progress = (!args.quiet).then(|| Progress::new(config.batch));
+    let mut silence = Silence;
+    let observer: &mut dyn Observer = match &mut progress {
+        Some(progress) => progress,
+        None => &mut silence,
+    };
+    let outcome = train::train(&job, &config, observer, stop_on_signal()?)?;
+    drop(progress);
+    if !args.quiet {
+        tell(&outcome, &args.output);
+    }
+    Ok(())
+}
+
+struct Silence;
+
+impl Observer for Silence {}
+
+fn config(args: &Args) -> TrainConfig {
+    let Course { steps, epochs, batch, size, zoom, lr, schedule, warmup, clip_norm, seed } = args.course;
+    TrainConfig {
+        network: args.network.preset.into(),
+        loss_network: args.judge.objective.loss_network,
+        objective: args.judge.objective.config(),
+        style_size: args.judge.style_size,
+        size,
+        zoom,
+        batch,
+        length: epochs.map_or(Length::Steps(steps), Length::Epochs),
+        learning_rate: lr,
+        schedule,
+        warmup,
+        clip_norm,
+        seed,
+        ..TrainConfig::default()
+    }
+}
+
+fn job(args: &Args, words: &[OsString]) -> Result<Job> {
+    let run = &args.run;
+    Ok(Job {
+        style: args.style.clone(),
+        photos: args.photos.clone(),
+        held_out: run.held_out.clone(),
+        loss_weights: args.judge.objective.weights_file(args.quiet)?,
+        init_from: args.network.init_from.clone(),
+        output: args.output.clone(),
+        dtype: args.network.dtype,
+        run_dir: run.run_dir.clone().unwrap_or_else(|| args.output.with_extension("run")),
+        start: match (run.resume, run.restart) {
+            (true, _) => Start::Resume,
+            (_, true) => Start::Restart,
+            _ => Start::Fresh,
+        },
+        snapshot_every: run.snapshot_every,
+        device: args.machine.open()?,
+        loader_threads: run.loader_threads,
+        cache_bytes: run.cache << 20,
+        card: card_text(args, words),
+    })
+}
+
+fn card_text(args: &Args, words: &[OsString]) -> CardText {
+    let stem = args.output.file_stem().unwrap_or_default().to_string_lossy();
+    CardText {
+        name: args.card.name.clone().unwrap_or_else(|| stem.into_owned()),
+        source: args.card.source.clone(),
+        licence: args.card.licence.clone(),
+        command: Some(command_line(words)),
+    }
+}
+
+/// The command as one would type it, without what does not change the result: a resumed run writes the same card.
+fn command_line(words: &[OsString]) -> String {
+    let kept =
+        words.iter().skip(1).filter(|word| !["--resume", "--restart", "--quiet", "-q"].iter().any(|flag| word == flag));
+    let words = kept.map(|word| quoted(&word.to_string_lossy()));
+    std::iter::once("trainer".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+fn tell(outcome: &Outcome, output: &Path) {
+    say(&format!("wrote `{}` after {} steps", output.display(), outcome.steps));
+    if outcome.skipped.is_empty() {
+        return;
+    }
+    say(&format!("{} photos could not be used:", outcome.skipped.len()));
+    for reason in outcome.skipped.values().take(LISTED) {
+        say(&format!("  {reason}"));
+    }
+    if let Some(more) = outcome.skipped.len().checked_sub(LISTED).filter(|&more| more > 0) {
+        say(&format!("  and {more} more"));
+    }
+}
+
+fn default_steps() -> usize {
+    TrainConfig::default().length.steps(0, 1)
+}
+
+fn parse_dtype(text: &str) -> Result<DType, String> {
+    match text {
+        "f32" => Ok(DType::F32),
+        "f16" => Ok(DType::F16),
+        _ => Err("expected `f32` or `f16`".into()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a number of at least 1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_on_the_card_can_be_typed_again_and_does_not_tell_of_interruptions() {
+        let words = ["/bin/trainer", "train", "--style", "my wave.jpg", "--resume", "--name", "it's"];
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        assert_eq!(command_line(&words), r"trainer train --style 'my wave.jpg' --name 'it'\''s'");
+    }
+}

@@ -1,0 +1,151 @@
+//! What is trained and how: everything that decides the bytes of the result, and travels inside it.
+
+use common::network::{StyleNet, StyleNetConfig};
+use common::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::loss_network::Architecture;
+use crate::objective::ObjectiveConfig;
+use crate::schedule::Schedule;
+
+/// How long a training lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
+    /// This many steps of one batch each.
+    Steps(usize),
+    /// This many visits to every photo.
+    Epochs(usize),
+}
+
+impl Length {
+    /// The number of steps, of `batch` photos each, on a folder of `photos`.
+    #[must_use]
+    pub fn steps(self, photos: usize, batch: usize) -> usize {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Epochs(epochs) => (epochs * photos).div_ceil(batch),
+        }
+    }
+}
+
+/// The configuration of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// Sizes of the network. Default: preset `l`.
+    pub network: StyleNetConfig,
+    /// The network that judges. Default: VGG-16, as in Johnson et al. (2016).
+    pub loss_network: Architecture,
+    /// What it judges by.
+    pub objective: ObjectiveConfig,
+    /// Short side of the style picture, pixels; a smaller one is not enlarged. Default: 512.
+    pub style_size: usize,
+    /// Height and width of a training crop, pixels. Default: 256.
+    pub size: usize,
+    /// The short side of a photo before it is cropped lies between `size` and this many times `size`. Default: 1.15.
+    pub zoom: f64,
+    /// Photos per step. Default: 4.
+    pub batch: usize,
+    /// How long to train. Default: 10000 steps.
+    pub length: Length,
+    /// Learning rate of Adam. Default: 1e-3.
+    pub learning_rate: f64,
+    /// The course of the learning rate. Default: cosine.
+    pub schedule: Schedule,
+    /// Steps over which the learning rate rises at first. Default: 0.
+    pub warmup: usize,
+    /// The largest norm of the gradient; a larger one is scaled down to it. 0 leaves all as they are. Default: 10.
+    pub clip_norm: f64,
+    /// The seed of first weights, order, crops and flips. Default: 0.
+    pub seed: u64,
+    /// Photos of the folder set aside to judge by, at most a tenth. Default: 20, as many as `trainer evaluate` takes.
+    pub held_out: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            network: StyleNetConfig::default(),
+            loss_network: Architecture::default(),
+            objective: ObjectiveConfig::default(),
+            style_size: 512,
+            size: 256,
+            zoom: 1.15,
+            batch: 4,
+            length: Length::Steps(10_000),
+            learning_rate: 1e-3,
+            schedule: Schedule::default(),
+            warmup: 0,
+            clip_norm: 10.0,
+            seed: 0,
+            held_out: 20,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks that a training can start.
+    ///
+    /// # Errors
+    ///
+    /// If a value is out of range; the flag is named.
+    pub fn validate(&self) -> Result<()> {
+        let length = match self.length {
+            Length::Steps(steps) => ("--steps", steps),
+            Length::Epochs(epochs) => ("--epochs", epochs),
+        };
+        let counts =
+            [length, ("--batch", self.batch), ("--preset", self.network.channels), ("--preset", self.network.blocks)];
+        for (flag, value) in counts {
+            at_least(flag, value as f64, 1.0)?;
+        }
+        for (flag, size) in [("--size", self.size), ("--style-size", self.style_size)] {
+            at_least(flag, size as f64, StyleNet::MIN_SIZE as f64)?;
+        }
+        at_least("--zoom", self.zoom, 1.0)?;
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return Err(Error::usage(format!("`--lr {}` is not a number above 0", self.learning_rate)));
+        }
+        at_least("--clip-norm", self.clip_norm, 0.0)?;
+        self.objective.validate()
+    }
+}
+
+fn at_least(flag: &str, value: f64, least: f64) -> Result<()> {
+    if value.is_finite() && value >= least {
+        return Ok(());
+    }
+    Err(Error::usage(format!("`{flag} {value}` is not a number of at least {least}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_survives_json() {
+        let config = TrainConfig::default();
+        config.validate().unwrap();
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named_by_its_flag() {
+        let message = |config: TrainConfig| config.validate().unwrap_err().to_string();
+        let default = TrainConfig::default;
+        assert_eq!(message(TrainConfig { batch: 0, ..default() }), "`--batch 0` is not a number of at least 1");
+        assert_eq!(message(TrainConfig { learning_rate: 0.0, ..default() }), "`--lr 0` is not a number above 0");
+        assert_eq!(message(TrainConfig { zoom: f64::NAN, ..default() }), "`--zoom NaN` is not a number of at least 1");
+        assert_eq!(
+            message(TrainConfig { length: Length::Epochs(0), ..default() }),
+            "`--epochs 0` is not a number of at least 1"
+        );
+    }
+
+    #[test]
+    fn an_epoch_ends_with_the_batch_that_holds_its_last_photo() {
+        assert_eq!(Length::Epochs(2).steps(5, 4), 3);
+        assert_eq!(Length::Steps(7).steps(5, 4), 7);
+    }
+}

@@ -1,0 +1,220 @@
+//! How well a network paints: its objective on photos it never saw, and the number of L-BFGS iterations from noise that
+//! reach the same value. Johnson et al. (2016, section 4.1) report 50 to 100 for theirs.
+
+use candle_core::Device;
+use common::network::StyleNet;
+use common::{Error, Result, ResultExt, picture};
+use image::RgbImage;
+use image::imageops::{self, FilterType};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+use crate::objective::{Losses, Objective};
+use crate::optimize::{OptimizeConfig, Search, noise, scalar};
+
+/// How a network is evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluateConfig {
+    /// Height and width of the square that is cut from the middle of every photo, pixels. Default: 256.
+    pub size: usize,
+    /// Iterations after which the search from noise gives up. Default: 300.
+    pub max_iterations: usize,
+    /// The seed of the noise. Default: 0.
+    pub seed: u64,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { size: 256, max_iterations: 300, seed: 0 }
+    }
+}
+
+/// The terms of the objective, each times its weight.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Terms {
+    /// Their sum.
+    pub objective: f64,
+    /// The content loss.
+    pub content: f64,
+    /// The style loss.
+    pub style: f64,
+    /// The total variation.
+    pub tv: f64,
+}
+
+impl Terms {
+    fn of(losses: &Losses) -> Result<Self> {
+        Ok(Self {
+            objective: scalar(&losses.total)?,
+            content: scalar(&losses.content)?,
+            style: scalar(&losses.style)?,
+            tv: scalar(&losses.tv)?,
+        })
+    }
+}
+
+/// What one photo came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhotoResult {
+    /// The photo.
+    pub photo: PathBuf,
+    /// The objective of the network's painting.
+    pub painted: Terms,
+    /// The objective of the photo itself: what painting nothing comes to.
+    pub unpainted: Terms,
+    /// L-BFGS iterations from noise until the objective is as low; none if the search gave up.
+    pub iterations: Option<usize>,
+}
+
+/// The quartiles of a number over all photos.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Quartiles {
+    /// A quarter of the photos lies below.
+    pub lower: f64,
+    /// Half of the photos lies below.
+    pub median: f64,
+    /// Three quarters of the photos lie below.
+    pub upper: f64,
+}
+
+impl Quartiles {
+    /// The quartiles of `values`, interpolated linearly between neighbours; none of nothing.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<_> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |fraction: f64| {
+            let position = fraction * (values.len() - 1) as f64;
+            let below = values[position.floor() as usize];
+            let above = values[position.ceil() as usize];
+            // Between equal values, two infinite ones too, there is nothing to interpolate.
+            if above <= below { below } else { below + (above - below) * position.fract() }
+        };
+        (!values.is_empty()).then(|| Self { lower: at(0.25), median: at(0.5), upper: at(0.75) })
+    }
+}
+
+/// What all photos came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Height and width the photos were painted at, pixels.
+    pub size: usize,
+    /// Every photo by itself.
+    pub photos: Vec<PhotoResult>,
+    /// The objective of the paintings.
+    pub objective: Quartiles,
+    /// Its weighted content term.
+    pub content: Quartiles,
+    /// Its weighted style term.
+    pub style: Quartiles,
+    /// Its weighted total variation.
+    pub tv: Quartiles,
+    /// Iterations of L-BFGS that do as well. A search that gave up counts as infinitely many.
+    #[serde(serialize_with = "finite_or_null")]
+    pub iterations: Quartiles,
+    /// The most iterations that were tried.
+    pub max_iterations: usize,
+}
+
+/// JSON knows no infinity.
+fn finite_or_null<S: serde::Serializer>(quartiles: &Quartiles, serializer: S) -> Result<S::Ok, S::Error> {
+    let finite = |value: f64| value.is_finite().then_some(value);
+    let [lower, median, upper] = [quartiles.lower, quartiles.median, quartiles.upper].map(finite);
+    serde_json::json!({ "lower": lower, "median": median, "upper": upper }).serialize(serializer)
+}
+
+/// Evaluates `network` on `photos`. `observe` is told of every result and says whether to go on.
+///
+/// # Errors
+///
+/// If a photo cannot be read, there are none, or it was stopped before the first.
+pub fn evaluate(
+    network: &StyleNet,
+    objective: &Objective,
+    photos: &[PathBuf],
+    config: &EvaluateConfig,
+    device: &Device,
+    mut observe: impl FnMut(&PhotoResult) -> bool,
+) -> Result<Evaluation> {
+    let mut results = Vec::new();
+    for (index, path) in photos.iter().enumerate() {
+        let photo = square(path, config.size)?;
+        let result = evaluate_photo(network, objective, path, &photo, index as u64, config, device)
+            .context(|| format!("cannot evaluate `{}`", path.display()))?;
+        let go_on = observe(&result);
+        results.push(result);
+        if !go_on {
+            break;
+        }
+    }
+    summary(results, config).ok_or_else(|| Error::usage("there are no photos to evaluate on"))
+}
+
+fn summary(photos: Vec<PhotoResult>, config: &EvaluateConfig) -> Option<Evaluation> {
+    let quartiles = |value: fn(&PhotoResult) -> f64| Quartiles::of(photos.iter().map(value));
+    Some(Evaluation {
+        size: config.size,
+        objective: quartiles(|photo| photo.painted.objective)?,
+        content: quartiles(|photo| photo.painted.content)?,
+        style: quartiles(|photo| photo.painted.style)?,
+        tv: quartiles(|photo| photo.painted.tv)?,
+        iterations: quartiles(|photo| photo.iterations.map_or(f64::INFINITY, |iterations| iterations as f64))?,
+        max_iterations: config.max_iterations,
+        photos,
+    })
+}
+
+/// The middle square of a photo, `size` pixels wide.
+fn square(path: &Path, size: usize) -> Result<RgbImage> {
+    let photo = picture::read_rgb(path)?;
+    let side = photo.width().min(photo.height());
+    let (left, top) = ((photo.width() - side) / 2, (photo.height() - side) / 2);
+    let middle = imageops::crop_imm(&photo, left, top, side, side).to_image();
+    Ok(imageops::resize(&middle, size as u32, size as u32, FilterType::Lanczos3))
+}
+
+fn evaluate_photo(
+    network: &StyleNet,
+    objective: &Objective,
+    path: &Path,
+    photo: &RgbImage,
+    counter: u64,
+    config: &EvaluateConfig,
+    device: &Device,
+) -> Result<PhotoResult> {
+    let pixels = picture::rgb_to_tensor(photo, device)?;
+    let content = objective.content_target(&pixels)?;
+    // What counts is the picture that is saved: clamped to what a screen shows.
+    let painted = network.forward(&pixels)?.clamp(0f32, 255f32)?;
+    let painted = Terms::of(&objective.losses_to(&painted, &content)?)?;
+    let unpainted = Terms::of(&objective.losses_to(&pixels, &content)?)?;
+    let start = noise(photo.width(), photo.height(), config.seed, counter);
+    let mut search = Search::new(&start, &OptimizeConfig::default(), device)?;
+    let mut iterations = None;
+    for iteration in 0..=config.max_iterations {
+        if scalar(&search.step(objective, &content)?.total)? <= painted.objective {
+            iterations = Some(iteration);
+            break;
+        }
+    }
+    Ok(PhotoResult { photo: path.to_owned(), painted, unpainted, iterations })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_lie_between_the_values_they_part() {
+        let quartiles = Quartiles::of([4.0, 1.0, 2.0, 3.0]).unwrap();
+        assert_eq!(quartiles, Quartiles { lower: 1.75, median: 2.5, upper: 3.25 });
+        assert_eq!(Quartiles::of([]), None);
+    }
+
+    #[test]
+    fn a_search_that_gave_up_lies_above_all_others() {
+        let quartiles = Quartiles::of([f64::INFINITY, 10.0, f64::INFINITY]).unwrap();
+        assert_eq!((quartiles.lower, quartiles.median), (f64::INFINITY, f64::INFINITY));
+        let quartiles = Quartiles::of([f64::INFINITY, 10.0, 20.0]).unwrap();
+        assert_eq!((quartiles.lower, quartiles.median, quartiles.upper), (15.0, 20.0, f64::INFINITY));
+    }
+}

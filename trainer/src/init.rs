@@ -1,0 +1,166 @@
+//! The weights that a training starts from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_nn::VarBuilder;
+use candle_nn::var_builder::SimpleBackend;
+use common::model_file::StyleModel;
+use common::network::{StyleNet, StyleNetConfig};
+use common::{Error, Result};
+use rand::RngExt;
+
+use crate::random::{Purpose, generator};
+
+/// The trained tensors of a network by name, in name order.
+pub type Parameters = BTreeMap<String, Var>;
+
+/// Draws the weights of a network as PyTorch's layers do, in name order from one generator.
+///
+/// Convolutions, their biases included, are uniform within 1 / sqrt(fan in) (He et al., 2015, with a = sqrt(5)); an
+/// instance normalisation starts as the identity.
+///
+/// # Errors
+///
+/// If the device is out of memory.
+pub fn random_parameters(config: &StyleNetConfig, seed: u64, device: &Device) -> Result<Parameters> {
+    let shapes = shapes(config)?;
+    let mut random = generator(seed, Purpose::Weights, 0);
+    let mut parameters = Parameters::new();
+    for (name, shape) in &shapes {
+        let values: Vec<f32> = if let Some(fan_in) = fan_in(name, &shapes) {
+            let bound = 1.0 / (fan_in as f32).sqrt();
+            (0..shape.elem_count()).map(|_| random.random_range(-bound..bound)).collect()
+        } else {
+            vec![if name.ends_with(".weight") { 1.0 } else { 0.0 }; shape.elem_count()]
+        };
+        let tensor = Tensor::from_vec(values, shape, device)?;
+        parameters.insert(name.clone(), Var::from_tensor(&tensor)?);
+    }
+    Ok(parameters)
+}
+
+/// Copies the weights of another style.
+///
+/// # Errors
+///
+/// If its network has other sizes than `config`.
+pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Device) -> Result<Parameters> {
+    let theirs = model.card.network;
+    if theirs != *config {
+        let sizes = |config: &StyleNetConfig| format!("{} channels and {} blocks", config.channels, config.blocks);
+        let error = Error::usage(format!("style `{}` has {}, not {}", model.card.name, sizes(&theirs), sizes(config)));
+        return Err(match theirs.preset() {
+            Some(preset) => error.with_hint(format!("train with `--preset {preset}`")),
+            None => error,
+        });
+    }
+    let mut parameters = Parameters::new();
+    for (name, shape) in shapes(config)? {
+        let tensor = model.tensors.get(&name).filter(|tensor| *tensor.shape() == shape);
+        let tensor = tensor.ok_or_else(|| Error::new(format!("it has no tensor `{name}` of shape {shape:?}")))?;
+        parameters.insert(name, Var::from_tensor(&tensor.to_device(device)?)?);
+    }
+    Ok(parameters)
+}
+
+/// Builds the network on `parameters`: it follows them as they are trained.
+///
+/// # Errors
+///
+/// If a tensor is missing or has another shape than `config` asks for.
+pub fn network(config: &StyleNetConfig, parameters: &Parameters) -> Result<StyleNet> {
+    let tensors: HashMap<_, _> =
+        parameters.iter().map(|(name, parameter)| (name.clone(), parameter.as_tensor().clone())).collect();
+    let device = parameters.values().next().map_or(Device::Cpu, |parameter| parameter.device().clone());
+    Ok(StyleNet::new(config, VarBuilder::from_tensors(tensors, DType::F32, &device))?)
+}
+
+/// The inputs of one output value of the convolution that `name` belongs to; nothing for an instance normalisation.
+fn fan_in(name: &str, shapes: &BTreeMap<String, Shape>) -> Option<usize> {
+    let (layer, _) = name.rsplit_once('.')?;
+    match shapes.get(&format!("{layer}.weight"))?.dims() {
+        [_, inputs, height, width] => Some(inputs * height * width),
+        _ => None,
+    }
+}
+
+/// Names and shapes of a network's tensors, as its own constructor asks for them.
+fn shapes(config: &StyleNetConfig) -> Result<BTreeMap<String, Shape>> {
+    let asked = Arc::new(Mutex::new(BTreeMap::new()));
+    let recorder = Recorder(asked.clone());
+    StyleNet::new(config, VarBuilder::from_backend(Box::new(recorder), DType::F32, Device::Cpu))?;
+    let shapes = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(shapes.clone())
+}
+
+/// Answers every request for a tensor with zeros and notes it.
+struct Recorder(Arc<Mutex<BTreeMap<String, Shape>>>);
+
+impl SimpleBackend for Recorder {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: candle_nn::Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), shape.clone());
+        Tensor::zeros(shape, dtype, device)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
+        candle_core::bail!("the shape of `{name}` is not known")
+    }
+
+    fn contains_tensor(&self, _: &str) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::model_file::ModelCard;
+    use common::network::Preset;
+
+    use super::*;
+
+    fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
+        parameters[name].flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_weights_and_another_seed_others() {
+        let config = Preset::Xs.into();
+        let draw = |seed| values(&random_parameters(&config, seed, &Device::Cpu).unwrap(), "res2.conv1.conv2d.weight");
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn convolutions_fill_their_bound_and_norms_start_as_the_identity() {
+        let parameters = random_parameters(&Preset::Xs.into(), 3, &Device::Cpu).unwrap();
+        let bound = 1.0 / (3.0f32 * 81.0).sqrt();
+        for name in ["conv1.conv2d.weight", "conv1.conv2d.bias"] {
+            let largest = values(&parameters, name).into_iter().map(f32::abs).fold(0.0, f32::max);
+            assert!(largest <= bound && largest > 0.5 * bound, "{name}: {largest} against {bound}");
+        }
+        assert_eq!(values(&parameters, "in2.weight"), [1.0; 8]);
+        assert_eq!(values(&parameters, "res1.in1.bias"), [0.0; 16]);
+    }
+
+    #[test]
+    fn another_style_is_taken_over_to_the_bit_and_another_size_is_refused_with_the_preset_to_use() {
+        let config = Preset::Xs.into();
+        let parameters = random_parameters(&config, 3, &Device::Cpu).unwrap();
+        let tensors = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+        let model = StyleModel { card: ModelCard::new("other", config), tensors };
+        let copy = parameters_of(&model, &config, &Device::Cpu).unwrap();
+        assert_eq!(values(&copy, "deconv3.conv2d.weight"), values(&parameters, "deconv3.conv2d.weight"));
+        let error = parameters_of(&model, &Preset::S.into(), &Device::Cpu).unwrap_err();
+        assert_eq!(error.to_string(), "style `other` has 4 channels and 3 blocks, not 8 channels and 5 blocks");
+        assert_eq!(error.hint(), Some("train with `--preset xs`"));
+    }
+}

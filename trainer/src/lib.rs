@@ -1,0 +1,26 @@
+//! Fits a feed-forward network to one style image.
+//!
+//! Nothing here prints, exits or parses arguments, but for [`cli`].
+
+pub mod adam;
+pub mod cli;
+pub mod config;
+pub mod digest;
+pub mod evaluate;
+pub mod init;
+pub mod lbfgs;
+pub mod loader;
+pub mod loss_network;
+pub mod loss_weights;
+pub mod metrics;
+pub mod objective;
+pub mod optimize;
+pub mod photos;
+pub mod preview;
+pub mod random;
+pub mod report;
+pub mod resample;
+pub mod run_folder;
+pub mod schedule;
+pub mod snapshot;
+pub mod train;

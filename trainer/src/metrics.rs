@@ -1,0 +1,189 @@
+//! The figures of every step, and the table that keeps them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use common::{Error, Result, ResultExt, files};
+use serde::{Deserialize, Serialize};
+
+use crate::objective::Losses;
+
+/// The figures of one step. Losses are averages over the batch, before the step's update.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// The number of the step, from 1.
+    pub step: usize,
+    /// The learning rate.
+    #[serde(with = "exact")]
+    pub learning_rate: f64,
+    /// The objective.
+    pub total: f32,
+    /// The weighted content loss.
+    pub content: f32,
+    /// The weighted style loss.
+    pub style: f32,
+    /// The weighted total variation.
+    pub tv: f32,
+    /// The Euclidean norm of the gradient before clipping.
+    pub gradient_norm: f32,
+    /// The unweighted distance at each layer.
+    pub layers: Vec<(String, f32)>,
+}
+
+/// A number as text: JSON numbers come back up to one unit in the last place off, and a resumed run would differ.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    pub(super) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&number.to_string())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Metrics {
+    /// Reads all scalars of a step back at once: the one device sync of a step.
+    ///
+    /// # Errors
+    ///
+    /// If a loss is not a scalar.
+    pub fn read(step: usize, learning_rate: f64, losses: &Losses, gradient_norm: &Tensor) -> Result<Self> {
+        let terms = [&losses.total, &losses.content, &losses.style, &losses.tv, gradient_norm];
+        let layers = losses.layers.iter().map(|(_, value)| value);
+        let scalars: Vec<_> = terms.into_iter().chain(layers).map(Tensor::detach).collect();
+        let values = Tensor::stack(&scalars, 0)?.to_vec1::<f32>()?;
+        let [total, content, style, tv, gradient_norm, ref layers @ ..] = values[..] else {
+            return Err(Error::new("the objective lacks a term"));
+        };
+        let names = losses.layers.iter().map(|(name, _)| name.clone());
+        let layers = names.zip(layers.iter().copied()).collect();
+        Ok(Self { step, learning_rate, total, content, style, tv, gradient_norm, layers })
+    }
+
+    /// Whether the step can be trusted.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        self.total.is_finite() && self.gradient_norm.is_finite()
+    }
+
+    /// The names of the columns of [`Self::columns`].
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let terms = ["total", "content", "style", "tv", "gradient_norm"];
+        terms.into_iter().chain(self.layers.iter().map(|(name, _)| name.as_str())).collect()
+    }
+
+    /// Everything measured, in the order of [`Self::names`].
+    #[must_use]
+    pub fn columns(&self) -> Vec<f32> {
+        let terms = [self.total, self.content, self.style, self.tv, self.gradient_norm];
+        terms.into_iter().chain(self.layers.iter().map(|&(_, value)| value)).collect()
+    }
+}
+
+/// The CSV file of a run: one row a step.
+///
+/// It holds no clock times: a resumed run ends with the very table of an uninterrupted one.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    writer: BufWriter<File>,
+    empty: bool,
+}
+
+impl MetricsLog {
+    /// Opens the table at `path` and drops its rows after step `keep`: a killed run may be ahead of its snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or written.
+    pub fn open(path: &Path, keep: usize) -> Result<Self> {
+        let kept = if keep == 0 { String::new() } else { first_rows(path, keep)? };
+        files::write_atomic(path, |writer| writer.write_all(kept.as_bytes()).context(|| "cannot shorten the table"))?;
+        let file = OpenOptions::new().append(true).open(path);
+        let file = file.context(|| format!("cannot open `{}`", path.display()))?;
+        Ok(Self { path: path.to_owned(), writer: BufWriter::new(file), empty: kept.is_empty() })
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full.
+    pub fn append(&mut self, metrics: &Metrics) -> Result<()> {
+        let header = format!("step,learning_rate,{}\n", metrics.names().join(","));
+        let columns: Vec<_> = metrics.columns().iter().map(f32::to_string).collect();
+        let row = format!("{},{},{}\n", metrics.step, metrics.learning_rate, columns.join(","));
+        let text = if self.empty { header + &row } else { row };
+        self.empty = false;
+        self.writer.write_all(text.as_bytes()).context(|| self.action())
+    }
+
+    /// Puts all rows on disk. To be called before a snapshot is written, whose step they must reach.
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full.
+    pub fn flush(&mut self) -> Result<()> {
+        self.writer.flush().and_then(|()| self.writer.get_ref().sync_data()).context(|| self.action())
+    }
+
+    fn action(&self) -> String {
+        format!("cannot write `{}`", self.path.display())
+    }
+}
+
+/// The header and the rows up to step `last`; nothing where there is no file.
+fn first_rows(path: &Path, last: usize) -> Result<String> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.context(|| format!("cannot read `{}`", path.display()))?,
+    };
+    let within = |line: &str| match line.split(',').next().map(str::parse) {
+        Some(Ok(step)) => line.ends_with('\n') && (1..=last).contains(&step),
+        _ => line.starts_with("step,"),
+    };
+    Ok(text.split_inclusive('\n').filter(|line| within(line)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics(step: usize) -> Metrics {
+        let layers = vec![("content.relu1_2".to_owned(), 0.1)];
+        Metrics { step, learning_rate: 1e-3, total: 3.5, content: 1.0, style: 2.0, tv: 0.5, gradient_norm: 7.0, layers }
+    }
+
+    #[test]
+    fn a_table_cut_in_the_middle_of_a_row_goes_on_as_if_it_had_not_been() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        let mut log = MetricsLog::open(&path, 0).unwrap();
+        (1..=4).for_each(|step| log.append(&metrics(step)).unwrap());
+        log.flush().unwrap();
+        let whole = fs::read_to_string(&path).unwrap();
+        assert!(
+            whole.starts_with("step,learning_rate,total,content,style,tv,gradient_norm,content.relu1_2\n1,0.001,3.5,")
+        );
+        fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        let mut log = MetricsLog::open(&path, 2).unwrap();
+        (3..=4).for_each(|step| log.append(&metrics(step)).unwrap());
+        log.flush().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_run_from_the_start_drops_the_table_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        fs::write(&path, "step,other\n1,2\n").unwrap();
+        MetricsLog::open(&path, 0).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    }
+}

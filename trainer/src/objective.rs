@@ -1,0 +1,426 @@
+//! What a painting is judged by: J = alpha J_content + beta J_style + gamma J_tv (Gatys et al., 2015; Johnson et al., 2016).
+//!
+//! One code for training, for optimising a picture and for evaluating a network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{D, Tensor};
+use common::{Error, Result, ops};
+use serde::{Deserialize, Serialize};
+
+use crate::loss_network::{Layer, LossNetwork};
+
+/// How the raw distances are scaled before they are weighted.
+///
+/// With F the features of the painting and P those of the photo at a layer of C channels and M positions, and G and S the
+/// Gram matrices of the painting and of the style, *averaged* over positions (so that the style image may have any size):
+///
+/// | convention | content | style | origin |
+/// |-|-|-|-|
+/// | `relative` | mean (F - P)^2 / mean P^2 | \|\|G - S\|\|^2 / \|\|S\|\|^2 | here |
+/// | `seed` | mean (F - P)^2 | M / (2 C) \|\|G - S\|\|^2 | Gram sums over positions, 1 / (2 M C) |
+/// | `johnson` | mean (F - P)^2 | 1 / C^2 \|\|G - S\|\|^2 | Gram / (C M) |
+/// | `gatys` | mean (F - P)^2 | 1 / (4 C^2) \|\|G - S\|\|^2 | Gram sums, 1 / (4 C^2 M^2) |
+///
+/// Where the original sums over positions and the style image has another size than the painting, its Gram matrix counts
+/// as if it had the painting's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Convention {
+    /// Every term relative to the magnitude of its target: the same weights serve any style and any loss network,
+    /// on whatever scale its activations are.
+    #[default]
+    Relative,
+    /// Gram matrices summed over positions, squared distance over `2 n_H n_W n_C`.
+    Seed,
+    /// Gram matrices divided by `C H W`, squared distance.
+    Johnson,
+    /// Gram matrices summed over positions, squared distance over `4 N^2 M^2`.
+    Gatys,
+}
+
+impl Convention {
+    /// All conventions.
+    pub const ALL: [Self; 4] = [Self::Relative, Self::Seed, Self::Johnson, Self::Gatys];
+
+    /// What the squared distance of position-averaged Gram matrices is multiplied by.
+    fn style_scale(self, channels: usize, positions: usize, target_energy: f64) -> f64 {
+        let channels = channels as f64;
+        match self {
+            Self::Relative => 1.0 / target_energy.max(f64::MIN_POSITIVE),
+            Self::Seed => positions as f64 / (2.0 * channels),
+            Self::Johnson => 1.0 / (channels * channels),
+            Self::Gatys => 1.0 / (4.0 * channels * channels),
+        }
+    }
+}
+
+impl fmt::Display for Convention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Relative => "relative",
+            Self::Seed => "seed",
+            Self::Johnson => "johnson",
+            Self::Gatys => "gatys",
+        })
+    }
+}
+
+impl FromStr for Convention {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|convention| convention.to_string() == text);
+        found.ok_or_else(|| "expected `relative`, `seed`, `johnson` or `gatys`".into())
+    }
+}
+
+/// The weights of the objective and the layers it looks at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObjectiveConfig {
+    /// Weight of the content loss, alpha. Default: 1.
+    pub content_weight: f64,
+    /// Weight of the style loss, beta.
+    pub style_weight: f64,
+    /// Weight of the total variation, gamma.
+    pub tv_weight: f64,
+    /// Layers of the content loss, each with its weight.
+    pub content_layers: BTreeMap<Layer, f64>,
+    /// Layers of the style loss, each with its weight.
+    pub style_layers: BTreeMap<Layer, f64>,
+    /// How distances are scaled.
+    pub convention: Convention,
+}
+
+impl Default for ObjectiveConfig {
+    fn default() -> Self {
+        let layers = |names: &[&str]| names.iter().filter_map(|name| Some((name.parse().ok()?, 1.0))).collect();
+        Self {
+            content_weight: 1.0,
+            style_weight: 10.0,
+            tv_weight: 1.0,
+            content_layers: layers(&["relu2_2"]),
+            style_layers: layers(&["relu1_2", "relu2_2", "relu3_3"]),
+            convention: Convention::default(),
+        }
+    }
+}
+
+impl ObjectiveConfig {
+    /// Checks that there is something to minimise.
+    ///
+    /// # Errors
+    ///
+    /// If a weight is negative or not finite, or all are zero.
+    pub fn validate(&self) -> Result<()> {
+        let weights = [
+            ("--content-weight", self.content_weight),
+            ("--style-weight", self.style_weight),
+            ("--tv-weight", self.tv_weight),
+        ];
+        let layers = self.content_layers.values().chain(self.style_layers.values());
+        let layers = layers.map(|&weight| ("the weight of a layer", weight));
+        for (name, weight) in weights.into_iter().chain(layers) {
+            if !weight.is_finite() || weight < 0.0 {
+                return Err(Error::usage(format!("{name} is {weight}, expected a number of at least 0")));
+            }
+        }
+        if self.content_weight + self.style_weight == 0.0 {
+            return Err(Error::usage("`--content-weight` and `--style-weight` are both 0: nothing to paint"));
+        }
+        Ok(())
+    }
+}
+
+/// The objective of one style, its targets computed once.
+#[derive(Debug, Clone)]
+pub struct Objective {
+    network: LossNetwork,
+    config: ObjectiveConfig,
+    styles: BTreeMap<Layer, StyleTarget>,
+    layers: BTreeSet<Layer>,
+    content_layers: BTreeSet<Layer>,
+}
+
+/// The style's Gram matrix `(1, channels, channels)` at one layer, averaged over positions, and its squared norm.
+#[derive(Debug, Clone)]
+struct StyleTarget {
+    gram: Tensor,
+    energy: f64,
+}
+
+/// The value of the objective for a batch, averaged over its pictures. All tensors are scalars.
+#[derive(Debug, Clone)]
+pub struct Losses {
+    /// The objective: the sum of the three terms below.
+    pub total: Tensor,
+    /// The content loss times its weight.
+    pub content: Tensor,
+    /// The style loss times its weight.
+    pub style: Tensor,
+    /// The total variation times its weight.
+    pub tv: Tensor,
+    /// The scaled but unweighted distance at every layer, under names such as `content.relu3_3`.
+    pub layers: Vec<(String, Tensor)>,
+}
+
+/// What stays of a photo for the content loss: its features, and their mean square at each layer.
+#[derive(Debug, Clone)]
+pub struct ContentTarget {
+    features: BTreeMap<Layer, (Tensor, f64)>,
+}
+
+impl Objective {
+    /// Computes the targets of `style` `(1, 3, height, width)`, RGB in `[0, 255]`.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is not valid, or the loss network does not reach a layer.
+    pub fn new(network: LossNetwork, style: &Tensor, config: &ObjectiveConfig) -> Result<Self> {
+        config.validate()?;
+        let used = |layers: &BTreeMap<Layer, f64>, weight: f64| -> BTreeSet<Layer> {
+            layers.iter().filter(|&(_, &layer)| layer * weight > 0.0).map(|(&layer, _)| layer).collect()
+        };
+        let content_layers = used(&config.content_layers, config.content_weight);
+        let style_layers = used(&config.style_layers, config.style_weight);
+        let layers: BTreeSet<_> = content_layers.union(&style_layers).copied().collect();
+        network.require(layers.iter().copied())?;
+        let features = network.features(&style.detach(), &style_layers)?;
+        let styles = features.into_iter().map(|(layer, features)| Ok((layer, StyleTarget::new(&features)?)));
+        let styles = styles.collect::<Result<_>>()?;
+        Ok(Self { network, config: config.clone(), styles, layers, content_layers })
+    }
+
+    /// The configuration this was made with.
+    #[must_use]
+    pub fn config(&self) -> &ObjectiveConfig {
+        &self.config
+    }
+
+    /// Computes what the content loss compares with, from photos `(batch, 3, height, width)`, RGB in `[0, 255]`.
+    ///
+    /// # Errors
+    ///
+    /// If the photos are too small for the loss network.
+    pub fn content_target(&self, photos: &Tensor) -> Result<ContentTarget> {
+        let features = self.network.features(&photos.detach(), &self.content_layers)?;
+        let features = features.into_iter().map(|(layer, features)| {
+            let energy = match self.config.convention {
+                Convention::Relative => f64::from(features.sqr()?.mean_all()?.to_scalar::<f32>()?),
+                _ => 1.0,
+            };
+            Ok((layer, (features, energy.max(f64::MIN_POSITIVE))))
+        });
+        Ok(ContentTarget { features: features.collect::<Result<_>>()? })
+    }
+
+    /// The losses of `painted` against the photos it was painted from, both `(batch, 3, height, width)`, RGB in `[0, 255]`.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes differ or are too small for the loss network.
+    pub fn losses(&self, painted: &Tensor, photos: &Tensor) -> Result<Losses> {
+        self.losses_to(painted, &self.content_target(photos)?)
+    }
+
+    /// As [`Self::losses`], for a content target computed before.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes differ or are too small for the loss network.
+    pub fn losses_to(&self, painted: &Tensor, photos: &ContentTarget) -> Result<Losses> {
+        let features = self.network.features(painted, &self.layers)?;
+        let zero = Tensor::zeros((), painted.dtype(), painted.device())?;
+        let (mut content, mut style, mut layers) = (zero.clone(), zero.clone(), Vec::new());
+        for (layer, (target, energy)) in &photos.features {
+            let distance = (ops::mse(&features[layer], target)? / *energy)?;
+            content = (content + (&distance * self.config.content_layers[layer])?)?;
+            layers.push((format!("content.{layer}"), distance));
+        }
+        for (layer, target) in &self.styles {
+            let distance = target.distance(&features[layer], self.config.convention)?;
+            style = (style + (&distance * self.config.style_layers[layer])?)?;
+            layers.push((format!("style.{layer}"), distance));
+        }
+        let content = (content * self.config.content_weight)?;
+        let style = (style * self.config.style_weight)?;
+        let tv = match self.config.tv_weight {
+            0.0 => zero,
+            weight => (total_variation(painted)? * weight)?,
+        };
+        let total = ((&content + &style)? + &tv)?;
+        Ok(Losses { total, content, style, tv, layers })
+    }
+}
+
+impl StyleTarget {
+    fn new(features: &Tensor) -> Result<Self> {
+        let gram = mean_gram(features)?.mean_keepdim(0)?;
+        let energy = f64::from(gram.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        Ok(Self { gram, energy })
+    }
+
+    /// The scaled squared distance to the Gram matrices of `features`, averaged over the batch.
+    fn distance(&self, features: &Tensor, convention: Convention) -> Result<Tensor> {
+        let (batch, channels, height, width) = features.dims4()?;
+        let squared = mean_gram(features)?.broadcast_sub(&self.gram)?.sqr()?.sum_all()?;
+        Ok((squared * (convention.style_scale(channels, height * width, self.energy) / batch as f64))?)
+    }
+}
+
+/// Gram matrices averaged over positions: `(batch, channels, channels)`.
+fn mean_gram(features: &Tensor) -> Result<Tensor> {
+    let positions = features.dim(D::Minus1)? * features.dim(D::Minus2)?;
+    Ok((ops::gram(features)? / positions as f64)?)
+}
+
+/// Mean squared difference between neighbours, in units of the whole range: about 0.005 for a photo.
+///
+/// The average over the picture makes the weight independent of the size, unlike Johnson et al.'s sum.
+fn total_variation(xs: &Tensor) -> Result<Tensor> {
+    Ok((ops::total_variation(xs)? / (255.0 * 255.0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use common::weights::Tensors;
+
+    use super::*;
+    use crate::loss_network::Architecture;
+
+    /// Two convolutions that let the first channels of their input through, so that features are known by hand.
+    fn identity_network() -> LossNetwork {
+        let mut tensors = Tensors::new();
+        for (index, (outputs, inputs)) in [(0, (2, 3)), (2, (2, 2))] {
+            let mut weight = vec![0f32; outputs * inputs * 9];
+            for channel in 0..2 {
+                weight[(channel * inputs + channel) * 9 + 4] = 1.0;
+            }
+            let weight = Tensor::from_vec(weight, (outputs, inputs, 3, 3), &Device::Cpu).unwrap();
+            tensors.insert(format!("features.{index}.weight"), weight);
+            tensors.insert(
+                format!("features.{index}.bias"),
+                Tensor::zeros(outputs, candle_core::DType::F32, &Device::Cpu).unwrap(),
+            );
+        }
+        LossNetwork::new(Architecture::Vgg16, &tensors, &Device::Cpu).unwrap()
+    }
+
+    /// A picture of one colour whose features are `red` and `green` after the network's normalisation of its input.
+    fn picture(red: f32, green: f32, size: usize) -> Tensor {
+        let levels = [(red * 0.229 + 0.485) * 255.0, (green * 0.224 + 0.456) * 255.0, 0.0];
+        let colour = Tensor::from_slice(&levels, (1, 3, 1, 1), &Device::Cpu).unwrap();
+        colour.broadcast_as((1, 3, size, size)).unwrap().contiguous().unwrap()
+    }
+
+    fn config(convention: Convention) -> ObjectiveConfig {
+        let layer: Layer = "relu1_2".parse().unwrap();
+        ObjectiveConfig {
+            content_weight: 2.0,
+            style_weight: 3.0,
+            tv_weight: 0.0,
+            content_layers: [(layer, 1.0)].into(),
+            style_layers: [(layer, 0.5)].into(),
+            convention,
+        }
+    }
+
+    fn scalar(tensor: &Tensor) -> f64 {
+        f64::from(tensor.to_scalar::<f32>().unwrap())
+    }
+
+    fn assert_close(actual: f64, expected: f64) {
+        assert!((actual - expected).abs() <= 1e-4 * expected.abs().max(1e-3), "{actual} instead of {expected}");
+    }
+
+    #[test]
+    fn every_convention_gives_the_number_worked_out_by_hand() {
+        // Painting (2, 1), style (1, 1), photo (1, 1): G = [4 2; 2 1], S = all ones, ||G - S||^2 = 9 + 1 + 1 + 0 = 11.
+        // Content: mean of ((2 - 1)^2, 0) = 1/2, relative to the photo's mean square 1. C = 2, M = 16.
+        let cases = [
+            (Convention::Relative, 0.5, 11.0 / 4.0),
+            (Convention::Seed, 0.5, 11.0 * 16.0 / (2.0 * 2.0)),
+            (Convention::Johnson, 0.5, 11.0 / 4.0),
+            (Convention::Gatys, 0.5, 11.0 / 16.0),
+        ];
+        for (convention, content, style) in cases {
+            // The style image has another size: only averages over positions count.
+            let objective = Objective::new(identity_network(), &picture(1.0, 1.0, 6), &config(convention)).unwrap();
+            let losses = objective.losses(&picture(2.0, 1.0, 4), &picture(1.0, 1.0, 4)).unwrap();
+            assert_close(scalar(&losses.content), 2.0 * content);
+            assert_close(scalar(&losses.style), 3.0 * 0.5 * style);
+            assert_close(scalar(&losses.total), 2.0 * content + 1.5 * style);
+            let names: Vec<_> = losses.layers.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["content.relu1_2", "style.relu1_2"]);
+            assert_close(scalar(&losses.layers[1].1), style);
+        }
+    }
+
+    #[test]
+    fn relative_terms_do_not_depend_on_the_scale_of_the_activations() {
+        let value = |factor: f32| {
+            let (painted, photo) = (picture(2.0 * factor, factor, 4), picture(factor, factor, 4));
+            let objective = Objective::new(identity_network(), &photo, &config(Convention::Relative)).unwrap();
+            scalar(&objective.losses(&painted, &photo).unwrap().total)
+        };
+        assert_close(value(20.0), value(1.0));
+    }
+
+    #[test]
+    fn a_batch_counts_as_the_average_of_its_pictures() {
+        let style = picture(1.0, 2.0, 4);
+        let objective = Objective::new(identity_network(), &style, &config(Convention::Gatys)).unwrap();
+        let (a, b, photo) = (picture(2.0, 1.0, 4), picture(3.0, 1.0, 4), picture(1.0, 1.0, 4));
+        let apart = [&a, &b].map(|painted| scalar(&objective.losses(painted, &photo).unwrap().total));
+        let batch = [&a, &b].map(Tensor::clone);
+        let (batch, photos) = (Tensor::cat(&batch, 0).unwrap(), Tensor::cat(&[&photo, &photo], 0).unwrap());
+        assert_close(scalar(&objective.losses(&batch, &photos).unwrap().total), f64::midpoint(apart[0], apart[1]));
+    }
+
+    #[test]
+    fn total_variation_of_a_checkerboard_is_all_neighbours_different() {
+        let board: Vec<f32> = (0..4).map(|i| if (i / 2 + i % 2) % 2 == 0 { 0.0 } else { 255.0 }).collect();
+        let board = Tensor::from_vec(board, (1, 1, 2, 2), &Device::Cpu).unwrap();
+        assert_close(scalar(&total_variation(&board).unwrap()), 1.0);
+    }
+
+    #[test]
+    fn the_gradient_of_the_picture_agrees_with_differences() {
+        let (style, photo) = (picture(1.0, 2.0, 6), picture(1.0, 1.0, 4));
+        let noise: Vec<f32> = (0..48u8).map(|i| 120.0 + f32::from(i * 37 % 97)).collect();
+        let at = |values: &[f32]| {
+            Var::from_tensor(&Tensor::from_slice(values, (1, 3, 4, 4), &Device::Cpu).unwrap()).unwrap()
+        };
+        let config = ObjectiveConfig { tv_weight: 0.5, ..config(Convention::Relative) };
+        let objective = Objective::new(identity_network(), &style, &config).unwrap();
+        let picture = at(&noise);
+        let grads = objective.losses(&picture, &photo).unwrap().total.backward().unwrap();
+        let gradient = grads.get(&picture).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for i in [0, 5, 17, 20] {
+            let value = |delta: f32| {
+                let mut moved = noise.clone();
+                moved[i] += delta;
+                scalar(&objective.losses(&at(&moved), &photo).unwrap().total)
+            };
+            let difference = (value(1.0) - value(-1.0)) / 2.0;
+            assert!((difference - f64::from(gradient[i])).abs() < 2e-2 * difference.abs() + 1e-6, "{i}");
+        }
+    }
+
+    #[test]
+    fn a_missing_layer_is_named() {
+        let mut config = config(Convention::Relative);
+        config.style_layers = [("relu3_3".parse().unwrap(), 1.0)].into();
+        let error = Objective::new(identity_network(), &picture(1.0, 1.0, 4), &config).unwrap_err();
+        assert_eq!(error.to_string(), "the loss network's weights end at `relu1_2`, before `relu3_3`");
+    }
+
+    #[test]
+    fn negative_weights_are_refused() {
+        let config = ObjectiveConfig { style_weight: -1.0, ..ObjectiveConfig::default() };
+        assert!(config.validate().unwrap_err().to_string().contains("--style-weight"));
+    }
+}

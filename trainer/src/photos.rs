@@ -1,0 +1,146 @@
+//! The folder of training photos: which are trained on, which are set aside, which turn out to be of no use.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use common::{Error, Result, files, picture};
+use image::RgbImage;
+
+use crate::digest::Digest;
+use crate::resample;
+
+/// A photo whose short side is less than this part of the crop would be more blur than picture.
+const SMALLEST_PART: f64 = 0.5;
+
+/// Photos found in a folder, read on demand and kept in memory as far as a budget goes.
+#[derive(Debug)]
+pub struct Photos {
+    paths: Vec<PathBuf>,
+    names: Vec<String>,
+    crop: usize,
+    short_side: usize,
+    read: Vec<OnceLock<Reading>>,
+    spare_bytes: AtomicUsize,
+}
+
+type Reading = Result<Arc<RgbImage>, String>;
+
+/// The files of a folder, parted in two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Trained on, sorted by path.
+    pub training: Vec<PathBuf>,
+    /// Never trained on, in the order of preference.
+    pub held_out: Vec<PathBuf>,
+}
+
+/// Finds the photos below `folder` and sets `held_out` of them aside, at most a tenth.
+///
+/// Which ones is decided by a hash of their names, so that photos added later seldom change it.
+///
+/// # Errors
+///
+/// If the folder cannot be read or has no photos.
+pub fn find(folder: &Path, held_out: usize) -> Result<Split> {
+    let mut training = in_order_of_preference(folder)?;
+    let count = held_out.min(training.len() / 10);
+    let held_out = training.drain(..count).collect();
+    training.sort();
+    Ok(Split { training, held_out })
+}
+
+/// The photos below `folder` in the order in which they are set aside: the first are never trained on.
+///
+/// # Errors
+///
+/// If the folder cannot be read or has no photos.
+pub fn in_order_of_preference(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut photos = files::find_images(folder)?;
+    if photos.is_empty() {
+        return Err(Error::usage(format!("no photos in `{}`", folder.display()))
+            .with_hint(format!("files ending in {} are photos", files::IMAGE_EXTENSIONS.join(", "))));
+    }
+    photos.sort_by_cached_key(|path| Digest::of(name_below(folder, path).as_bytes()));
+    Ok(photos)
+}
+
+impl Photos {
+    /// Photos to be cropped to `crop` pixels out of pictures up to `zoom` times as large.
+    ///
+    /// `cache_bytes` bounds what is kept in memory. The first photos read are kept, not the last: with every photo
+    /// visited once an epoch, a cache of the latest would always have dropped the next one.
+    #[must_use]
+    pub fn new(folder: &Path, paths: Vec<PathBuf>, crop: usize, zoom: f64, cache_bytes: usize) -> Self {
+        Self {
+            names: paths.iter().map(|path| name_below(folder, path)).collect(),
+            read: paths.iter().map(|_| OnceLock::new()).collect(),
+            paths,
+            crop,
+            short_side: (crop as f64 * zoom).ceil() as usize,
+            spare_bytes: AtomicUsize::new(cache_bytes),
+        }
+    }
+
+    /// How many files there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The path of photo `index` below the folder.
+    #[must_use]
+    pub fn name(&self, index: usize) -> &str {
+        &self.names[index]
+    }
+
+    /// A number that changes when a photo comes, goes or is renamed.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.names.join("\n").as_bytes())
+    }
+
+    /// Photo `index`, shrunk to what a crop can need; or why it cannot be used.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or decoded, or is too small.
+    pub fn get(&self, index: usize) -> Result<Arc<RgbImage>, String> {
+        if let Some(reading) = self.read[index].get() {
+            return reading.clone();
+        }
+        let reading = self.decode(&self.paths[index]).map(Arc::new).map_err(|error| error.to_string());
+        let bytes = reading.as_ref().map_or(0, |photo| photo.as_raw().len());
+        let spend = |spare: usize| spare.checked_sub(bytes);
+        if self.spare_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() {
+            return self.read[index].get_or_init(|| reading).clone();
+        }
+        reading
+    }
+
+    fn decode(&self, path: &Path) -> Result<RgbImage> {
+        // Decoders have panicked on damaged files before; one photo must not end a night's training.
+        let photo = catch_unwind(AssertUnwindSafe(|| picture::read_rgb(path)))
+            .unwrap_or_else(|_| Err(Error::new(format!("cannot decode `{}`: the decoder gave up", path.display()))))?;
+        let short_side = photo.width().min(photo.height());
+        if f64::from(short_side) < SMALLEST_PART * self.crop as f64 {
+            let size = format!("{}x{}", photo.width(), photo.height());
+            return Err(Error::new(format!("`{}` is too small: {size} for crops of {}", path.display(), self.crop)));
+        }
+        resample::shrink_to_short_side(photo, self.short_side)
+    }
+}
+
+/// The path below `folder` with `/` between its parts on every system.
+fn name_below(folder: &Path, path: &Path) -> String {
+    let below = path.strip_prefix(folder).unwrap_or(path);
+    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
+}

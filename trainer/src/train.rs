@@ -1,0 +1,348 @@
+//! The training of a style: Johnson et al. (2016), one Adam step per batch of photos.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Device, Tensor};
+use common::model_file::{ModelCard, StyleModel};
+use common::network::StyleNet;
+use common::{Error, Result, ResultExt, picture};
+
+use crate::config::TrainConfig;
+use crate::digest::Digest;
+use crate::loader::{Loader, LoaderConfig};
+use crate::loss_network::LossNetwork;
+use crate::metrics::{Metrics, MetricsLog};
+use crate::objective::Objective;
+use crate::photos::{self, Photos};
+use crate::preview::Preview;
+use crate::report::{self, Facts};
+use crate::run_folder::RunFolder;
+use crate::snapshot::{Identity, State, config_value};
+use crate::{adam, init, resample};
+
+/// Roll-backs after the last snapshot before the training gives up: the learning rate is then 256 times smaller.
+const ROLL_BACKS: usize = 8;
+
+/// Where a training reads and writes, and what it runs on: nothing here changes a byte of the result.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The style picture.
+    pub style: PathBuf,
+    /// The folder of training photos.
+    pub photos: PathBuf,
+    /// Photos to watch progress on, instead of some of `photos`.
+    pub held_out: Option<PathBuf>,
+    /// The weights of the loss network.
+    pub loss_weights: PathBuf,
+    /// The style whose weights are the first ones.
+    pub init_from: Option<PathBuf>,
+    /// The style-model file to write.
+    pub output: PathBuf,
+    /// Its number format, f32 or f16.
+    pub dtype: DType,
+    /// The run folder.
+    pub run_dir: PathBuf,
+    /// What to do with a snapshot in the run folder.
+    pub start: Start,
+    /// Steps between snapshots.
+    pub snapshot_every: usize,
+    /// The device to train on.
+    pub device: Device,
+    /// Threads that prepare photos.
+    pub loader_threads: usize,
+    /// Memory for photos that were read, bytes.
+    pub cache_bytes: usize,
+    /// What the card says.
+    pub card: CardText,
+}
+
+/// What to do with a snapshot in the run folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// Leave it alone: refuse to start.
+    #[default]
+    Fresh,
+    /// Go on from it; start afresh where there is none.
+    Resume,
+    /// Throw it away.
+    Restart,
+}
+
+/// What the card of the style says besides figures.
+#[derive(Debug, Clone, Default)]
+pub struct CardText {
+    /// The style's name.
+    pub name: String,
+    /// What the style imitates: painter, title, year.
+    pub source: Option<String>,
+    /// The licence of the style.
+    pub licence: Option<String>,
+    /// The command that makes the file.
+    pub command: Option<String>,
+}
+
+/// Told what happens in a training. Every method may be left out.
+pub trait Observer {
+    /// The first step is about to be made: `done` of `steps` steps were made in an earlier run.
+    fn started(&mut self, _done: usize, _steps: usize, _photos: usize) {}
+    /// A step was made.
+    fn stepped(&mut self, _metrics: &Metrics) {}
+    /// A snapshot was written after this many steps.
+    fn saved(&mut self, _step: usize) {}
+    /// Losses were not finite after `failed` steps: the training goes on after `step` with a lower learning rate.
+    fn rolled_back(&mut self, _failed: usize, _step: usize, _rate_scale: f64) {}
+}
+
+/// What a training came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Steps done.
+    pub steps: usize,
+    /// Photos that could not be used, by name, with the reason.
+    pub skipped: BTreeMap<String, String>,
+}
+
+/// Trains a style and writes its model file.
+///
+/// When `stop` becomes true the step at hand is finished and a snapshot written.
+///
+/// # Errors
+///
+/// If an input cannot be read, a file cannot be written, the run folder holds a run of another configuration, losses
+/// stay infinite at ever lower rates, or `stop` became true (of kind [`common::error::ErrorKind::Interrupted`]).
+pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+    config.validate()?;
+    let folder = RunFolder::open(&job.run_dir)?;
+    let mut run = Run::prepare(job, config, folder)?;
+    observer.started(run.state.step, run.steps, run.photos.len());
+    if run.state.step == 0 {
+        run.save(observer)?;
+    }
+    while run.state.step < run.steps {
+        if stop.load(Ordering::Relaxed) {
+            return Err(run.interrupt()?);
+        }
+        let batch = run.loader.take()?;
+        let metrics = run.step(batch.pixels)?;
+        if !metrics.is_finite() {
+            run.roll_back(observer)?;
+            continue;
+        }
+        run.log.append(&metrics)?;
+        observer.stepped(&metrics);
+        run.state.advance(metrics, batch.skipped);
+        if run.state.step.is_multiple_of(job.snapshot_every) || run.state.step == run.steps {
+            run.save(observer)?;
+        }
+    }
+    run.finish()
+}
+
+/// A training under way.
+struct Run<'a> {
+    job: &'a Job,
+    config: &'a TrainConfig,
+    folder: RunFolder,
+    identity: Identity,
+    steps: usize,
+    photos: Arc<Photos>,
+    preview: Preview,
+    held_out: bool,
+    objective: Objective,
+    state: State,
+    network: StyleNet,
+    loader: Loader,
+    log: MetricsLog,
+    roll_backs: usize,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(job: &'a Job, config: &'a TrainConfig, folder: RunFolder) -> Result<Self> {
+        let split = photos::find(&job.photos, if job.held_out.is_some() { 0 } else { config.held_out })?;
+        let watched = match &job.held_out {
+            Some(folder) => photos::find(folder, 0)?.training,
+            None if split.held_out.is_empty() => split.training.clone(),
+            None => split.held_out,
+        };
+        let held_out = watched != split.training;
+        let preview = Preview::new(watched, config.size, &job.device)?;
+        let photos = Photos::new(&job.photos, split.training, config.size, config.zoom, job.cache_bytes);
+        let photos = Arc::new(photos);
+        let identity = identity(job, config, &photos)?;
+        let state = first_state(job, config, &folder, &identity)?;
+        let log = MetricsLog::open(&folder.metrics(), state.step)?;
+        Ok(Self {
+            steps: config.length.steps(photos.len(), config.batch),
+            objective: objective(job, config)?,
+            network: init::network(&config.network, &state.parameters)?,
+            loader: start_loader(job, config, &photos, state.step)?,
+            roll_backs: 0,
+            job,
+            config,
+            folder,
+            identity,
+            photos,
+            preview,
+            held_out,
+            state,
+            log,
+        })
+    }
+
+    /// One step. A step whose figures are not finite changes nothing.
+    fn step(&mut self, pixels: Vec<f32>) -> Result<Metrics> {
+        let TrainConfig { size, batch, clip_norm, .. } = *self.config;
+        let photos = Tensor::from_vec(pixels, (batch, 3, size, size), &self.job.device)?;
+        let painted = self.network.forward(&photos)?;
+        let losses = self.objective.losses(&painted, &photos)?;
+        let gradients = losses.total.backward()?;
+        let norm = adam::gradient_norm(&self.state.parameters, &gradients)?;
+        let metrics = Metrics::read(self.state.step + 1, self.learning_rate(), &losses, &norm)?;
+        if metrics.is_finite() {
+            let norm = f64::from(metrics.gradient_norm);
+            let scale = if clip_norm > 0.0 && norm > clip_norm { clip_norm / norm } else { 1.0 };
+            self.state.adam.step(&self.state.parameters, &gradients, metrics.learning_rate, scale)?;
+        }
+        Ok(metrics)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        let TrainConfig { learning_rate, schedule, warmup, .. } = *self.config;
+        learning_rate * self.state.rate_scale * schedule.factor(self.state.step, self.steps, warmup)
+    }
+
+    /// Writes metrics, snapshot and contact sheet.
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        if !self.state.is_finite()? {
+            return self.roll_back(observer);
+        }
+        self.log.flush()?;
+        self.state.save(&self.folder.snapshot(), &self.identity)?;
+        self.folder.forget_interrupted()?;
+        self.roll_backs = 0;
+        self.preview.write(&self.network, &self.folder.preview(self.state.step))?;
+        self.report()?;
+        observer.saved(self.state.step);
+        Ok(())
+    }
+
+    fn report(&self) -> Result<()> {
+        let facts = Facts {
+            name: &self.job.card.name,
+            command: self.job.card.command.as_deref(),
+            steps: self.steps,
+            photos: self.photos.len(),
+            held_out: self.held_out,
+        };
+        report::write(&self.folder, &self.state, &self.identity, &facts)
+    }
+
+    /// Goes back to the last snapshot and halves the learning rate.
+    ///
+    /// The lower rate is not saved until the next snapshot: a run killed before it fails and rolls back once more, to the
+    /// same state.
+    fn roll_back(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let failed = self.state.step;
+        self.roll_backs += 1;
+        let rate_scale = self.state.rate_scale * 0.5;
+        if self.roll_backs > ROLL_BACKS {
+            let message = format!("the losses are not finite after step {failed}, at any learning rate tried");
+            return Err(Error::new(message).with_hint("lower `--lr`, or the weights of the objective"));
+        }
+        let (state, _) = State::open(&self.folder.snapshot(), &self.job.device)?;
+        self.state = State { rate_scale, ..state };
+        self.network = init::network(&self.config.network, &self.state.parameters)?;
+        self.loader = start_loader(self.job, self.config, &self.photos, self.state.step)?;
+        self.log.flush()?;
+        self.log = MetricsLog::open(&self.folder.metrics(), self.state.step)?;
+        observer.rolled_back(failed, self.state.step, rate_scale);
+        Ok(())
+    }
+
+    /// Saves the state of a run that was asked to stop.
+    fn interrupt(&mut self) -> Result<Error> {
+        self.log.flush()?;
+        self.state.save(&self.folder.interrupted(), &self.identity)?;
+        let message = format!("stopped after {} of {} steps", self.state.step, self.steps);
+        Ok(Error::interrupted(message).with_hint("the same command with `--resume` goes on from here"))
+    }
+
+    fn finish(mut self) -> Result<Outcome> {
+        let CardText { name, source, licence, command } = self.job.card.clone();
+        let card = ModelCard {
+            source,
+            licence,
+            command,
+            steps: self.state.step,
+            objective: Some(average(self.state.recent.make_contiguous())),
+            training: Some(self.identity.config.clone()),
+            ..ModelCard::new(name, self.config.network)
+        };
+        let model = StyleModel { card, tensors: self.state.weights() };
+        model.save(&self.job.output, self.job.dtype)?;
+        Ok(Outcome { steps: self.state.step, skipped: self.state.skipped })
+    }
+}
+
+fn identity(job: &Job, config: &TrainConfig, photos: &Photos) -> Result<Identity> {
+    Ok(Identity {
+        config: config_value(config)?,
+        style: Digest::of_file(&job.style)?,
+        photos: photos.digest(),
+        loss_weights: Digest::of_file(&job.loss_weights)?,
+        init_from: job.init_from.as_deref().map(Digest::of_file).transpose()?,
+    })
+}
+
+/// The state to start from: a snapshot's, another style's, or random weights.
+fn first_state(job: &Job, config: &TrainConfig, folder: &RunFolder, identity: &Identity) -> Result<State> {
+    if job.start == Start::Restart {
+        folder.clear()?;
+    }
+    let snapshots = [folder.snapshot(), folder.interrupted()].into_iter().filter(|path| path.exists());
+    let snapshots = snapshots.map(|path| State::open(&path, &job.device)).collect::<Result<Vec<_>>>()?;
+    match snapshots.into_iter().max_by_key(|(state, _)| state.step) {
+        Some((state, _)) if job.start == Start::Fresh => {
+            let message = format!("`{}` holds a training of {} steps", job.run_dir.display(), state.step);
+            Err(Error::usage(message).with_hint("go on with `--resume`, or throw it away with `--restart`"))
+        }
+        Some((state, then)) => identity.continues(&then).map(|()| state),
+        None => State::new(first_parameters(job, config)?),
+    }
+}
+
+fn first_parameters(job: &Job, config: &TrainConfig) -> Result<init::Parameters> {
+    match &job.init_from {
+        None => init::random_parameters(&config.network, config.seed, &job.device),
+        Some(path) => init::parameters_of(&StyleModel::open(path)?, &config.network, &job.device)
+            .context(|| format!("cannot start from `{}`", path.display())),
+    }
+}
+
+fn objective(job: &Job, config: &TrainConfig) -> Result<Objective> {
+    let style = resample::shrink_to_short_side(picture::read_rgb(&job.style)?, config.style_size)?;
+    let style = picture::rgb_to_tensor(&style, &job.device)?;
+    let network = LossNetwork::open(config.loss_network, &job.loss_weights, &job.device)?;
+    Objective::new(network, &style, &config.objective)
+}
+
+fn start_loader(job: &Job, config: &TrainConfig, photos: &Arc<Photos>, step: usize) -> Result<Loader> {
+    let TrainConfig { batch, size, zoom, seed, .. } = *config;
+    let config = LoaderConfig { batch, size, zoom, seed, threads: job.loader_threads };
+    Loader::start(photos.clone(), config, step as u64)
+}
+
+/// The mean of every figure over some steps, as the card tells it.
+fn average(metrics: &[Metrics]) -> serde_json::Value {
+    let mut means = serde_json::Map::new();
+    means.insert("steps_averaged".into(), metrics.len().into());
+    let names = metrics.first().map(Metrics::names).unwrap_or_default();
+    for (index, name) in names.into_iter().enumerate() {
+        let sum: f64 = metrics.iter().map(|metrics| f64::from(metrics.columns()[index])).sum();
+        means.insert(name.into(), (sum / metrics.len() as f64).into());
+    }
+    means.into()
+}

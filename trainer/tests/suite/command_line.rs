@@ -1,0 +1,109 @@
+//! The command line: its exit codes and its errors.
+
+use std::fs;
+use std::process::{Command, ExitCode, Stdio};
+
+use trainer::cli;
+
+use crate::fixture::Fixture;
+
+#[test]
+fn a_training_runs_in_process_and_tells_by_its_exit_code_how_it_went() {
+    let fixture = Fixture::new();
+    let path = |name: &str| fixture.path(name).into_os_string().into_string().unwrap();
+    let train = |steps: &str, more: &[&str]| {
+        let mut words: Vec<String> = ["trainer", "train", "--preset", "xs", "--size", "32", "--batch", "1", "--quiet"]
+            .map(str::to_owned)
+            .to_vec();
+        let files =
+            ["--style", &path("style.png"), "--photos", &path("photos"), "--output", &path("style.safetensors")];
+        words.extend(files.map(str::to_owned));
+        words.extend(["--loss-weights", &path("vgg.safetensors"), "--steps", steps].map(str::to_owned));
+        words.extend(more.iter().map(|&word| word.to_owned()));
+        cli::run(words)
+    };
+    assert_eq!(train("2", &["--dtype", "f16"]), ExitCode::SUCCESS);
+    assert_eq!(train("2", &[]), ExitCode::from(2), "there is a training already");
+    assert_eq!(train("3", &["--resume", "--lr", "0.5"]), ExitCode::from(2), "with another learning rate");
+    assert_eq!(train("3", &["--resume", "--restart"]), ExitCode::from(2), "one or the other");
+    assert_eq!(train("3", &["--resume"]), ExitCode::SUCCESS);
+    let report = fs::read_to_string(fixture.path("style.run/report.html")).unwrap();
+    assert!(
+        report.contains("Step 3 of 3, on 11 photos.") && report.contains("<svg") && report.contains("data:image/jpeg")
+    );
+    assert!(!report.contains("http"), "the report needs nothing but itself");
+}
+
+#[test]
+fn an_error_names_the_file_and_says_what_to_do() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("empty")).unwrap();
+    let run = |photos: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+            .current_dir(fixture.path(""))
+            .args([
+                "train",
+                "--style",
+                "style.png",
+                "--output",
+                "style.safetensors",
+                "--loss-weights",
+                "vgg.safetensors",
+            ])
+            .args(["--photos", photos])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.stdout.is_empty());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, talk) = run("empty");
+    assert_eq!(code, Some(2));
+    assert!(talk.starts_with("error: no photos in `empty`\nhint: files ending in jpg,"), "{talk}");
+    let (code, talk) = run("nowhere");
+    assert_eq!(code, Some(1));
+    assert!(talk.starts_with("error: cannot read folder `nowhere`: "), "{talk}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_step_and_the_same_command_goes_on() {
+    let fixture = Fixture::new();
+    let train = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        command
+            .current_dir(fixture.path(""))
+            .args([
+                "train",
+                "--style",
+                "style.png",
+                "--output",
+                "style.safetensors",
+                "--loss-weights",
+                "vgg.safetensors",
+            ])
+            .args([
+                "--photos", "photos", "--preset", "xs", "--size", "32", "--batch", "1", "--steps", "100000", "--resume",
+            ])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    for resumed in [false, true] {
+        let child = train();
+        // The first contact sheet or, later, some steps: by then the handler is in place.
+        while !fixture.path("style.run/report.html").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{talk}");
+        assert!(
+            talk.contains("error: stopped after ") && talk.contains("hint: the same command with `--resume`"),
+            "{talk}"
+        );
+        assert_eq!(talk.contains(", from step "), resumed, "{talk}");
+    }
+}

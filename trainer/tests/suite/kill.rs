@@ -1,0 +1,63 @@
+//! The program killed at any moment (SIGKILL, as when a machine goes down) and started again by the same command.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rand::RngExt;
+use trainer::random::{Purpose, generator};
+
+use crate::fixture::Fixture;
+
+/// Starts a training in `folder`, whose card must not tell one folder from another.
+fn start(fixture: &Fixture, folder: &Path, steps: usize) -> Child {
+    let file = |name: &str| fixture.path(name).into_os_string();
+    Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .current_dir(folder)
+        .args(["train", "--output", "style.safetensors", "--preset", "xs", "--size", "32", "--batch", "2"])
+        .args(["--snapshot-every", "4", "--threads", "1", "--device", "cpu", "--resume", "--quiet"])
+        .arg("--steps")
+        .arg(steps.to_string())
+        .arg("--style")
+        .arg(file("style.png"))
+        .arg("--photos")
+        .arg(file("photos"))
+        .arg("--loss-weights")
+        .arg(file("vgg.safetensors"))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Kills a run `kills` times at random moments of up to `longest` and compares what it ends with.
+fn survives(kills: usize, steps: usize, longest: Duration) {
+    let fixture = Fixture::new();
+    let [whole, killed] = ["whole", "killed"].map(|name| fixture.path(name));
+    for folder in [&whole, &killed] {
+        fs::create_dir(folder).unwrap();
+    }
+    assert!(start(&fixture, &whole, steps).wait().unwrap().success());
+    let mut random = generator(4, Purpose::Noise, 1);
+    for _ in 0..kills {
+        let mut child = start(&fixture, &killed, steps);
+        std::thread::sleep(longest.mul_f64(random.random()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(start(&fixture, &killed, steps).wait().unwrap().success());
+    for name in ["style.safetensors", "style.run/snapshot.safetensors", "style.run/metrics.csv"] {
+        assert!(fs::read(whole.join(name)).unwrap() == fs::read(killed.join(name)).unwrap(), "{name} differs");
+    }
+}
+
+#[test]
+fn a_run_killed_twice_ends_with_the_very_bytes() {
+    survives(2, 12, Duration::from_millis(400));
+}
+
+#[test]
+#[ignore = "needs a minute: kills a longer run ten times"]
+fn a_run_killed_ten_times_ends_with_the_very_bytes() {
+    survives(10, 120, Duration::from_secs(3));
+}

@@ -1,0 +1,8 @@
+//! Whole trainings of a tiny network on synthetic pictures, in-process and as the program.
+
+#![expect(clippy::unwrap_used, reason = "all of this is tests: a panic with its place is the report")]
+
+mod command_line;
+mod fixture;
+mod kill;
+mod training;

@@ -1,0 +1,195 @@
+//! The training loop from within: losses, resuming, roll-backs, refusals.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::error::ErrorKind;
+use common::model_file::StyleModel;
+use trainer::config::{Length, TrainConfig};
+use trainer::metrics::Metrics;
+use trainer::train::{Job, Observer, Outcome, Start, train};
+
+use crate::fixture::{Fixture, config};
+
+/// Remembers everything, and can ask for a stop after a step.
+#[derive(Default)]
+struct Witness {
+    totals: Vec<f32>,
+    roll_backs: Vec<(usize, usize, f64)>,
+    stop_after: Option<usize>,
+    stop: AtomicBool,
+}
+
+impl Witness {
+    fn train(&mut self, job: &Job, config: &TrainConfig) -> common::Result<Outcome> {
+        // The observer and the flag are one thing here and two for the trainer.
+        let stop = std::mem::take(&mut self.stop);
+        let mut observer = Watch { witness: self, stop: &stop };
+        train(job, config, &mut observer, &stop)
+    }
+}
+
+struct Watch<'a> {
+    witness: &'a mut Witness,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for Watch<'_> {
+    fn stepped(&mut self, metrics: &Metrics) {
+        self.witness.totals.push(metrics.total);
+        if self.witness.stop_after == Some(metrics.step) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
+        self.witness.roll_backs.push((failed, step, rate_scale));
+    }
+}
+
+fn run(job: &Job, config: &TrainConfig) -> common::Result<Outcome> {
+    Witness::default().train(job, config)
+}
+
+#[test]
+fn the_loss_falls_and_the_model_tells_how_it_was_made() {
+    let fixture = Fixture::new();
+    let mut witness = Witness::default();
+    let config = TrainConfig { length: Length::Steps(60), learning_rate: 3e-2, ..config() };
+    let job = fixture.job("style");
+    let outcome = witness.train(&job, &config).unwrap();
+    assert_eq!((outcome.steps, outcome.skipped.len()), (60, 0));
+    let mean = |totals: &[f32]| totals.iter().sum::<f32>() / totals.len() as f32;
+    let (first, last) = (mean(&witness.totals[..10]), mean(&witness.totals[50..]));
+    assert!(last < 0.7 * first, "from {first} to {last}");
+    let card = StyleModel::open(&job.output).unwrap().card;
+    assert_eq!((card.name.as_str(), card.steps), ("checks", 60));
+    assert_eq!(card.training.unwrap()["size"], 32);
+    let total = card.objective.unwrap()["total"].as_f64().unwrap();
+    assert!((total - f64::from(mean(&witness.totals))).abs() < 1e-4);
+    assert_eq!(fs::read_to_string(job.run_dir.join("metrics.csv")).unwrap().lines().count(), 61);
+    assert!(job.run_dir.join("previews/00000060.png").exists());
+}
+
+#[test]
+fn a_run_stopped_anywhere_and_resumed_ends_with_the_bytes_of_an_uninterrupted_one() {
+    let fixture = Fixture::new();
+    let whole = fixture.job("whole");
+    run(&whole, &config()).unwrap();
+    for stop_after in [1, 3, 4, 7] {
+        let parts = fixture.job(&format!("parts{stop_after}"));
+        let mut witness = Witness { stop_after: Some(stop_after), ..Witness::default() };
+        let error = witness.train(&parts, &config()).unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::Interrupted, 130));
+        assert_eq!(error.to_string(), format!("stopped after {stop_after} of 8 steps"));
+        let parts = Job { loader_threads: 3, ..parts };
+        run(&parts, &config()).unwrap();
+        for (name, one, other) in [
+            ("model", whole.output.clone(), parts.output.clone()),
+            ("metrics", whole.run_dir.join("metrics.csv"), parts.run_dir.join("metrics.csv")),
+            ("snapshot", whole.run_dir.join("snapshot.safetensors"), parts.run_dir.join("snapshot.safetensors")),
+            ("preview", whole.run_dir.join("previews/00000006.png"), parts.run_dir.join("previews/00000006.png")),
+        ] {
+            assert!(fs::read(one).unwrap() == fs::read(other).unwrap(), "{name} differs after a stop at {stop_after}");
+        }
+        assert!(!parts.run_dir.join("interrupted.safetensors").exists());
+    }
+}
+
+#[test]
+fn a_training_can_be_extended_but_not_changed() {
+    let fixture = Fixture::new();
+    let job = fixture.job("style");
+    run(&job, &config()).unwrap();
+    let refused = run(&job, &TrainConfig { learning_rate: 2e-3, ..config() }).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot resume: `learning_rate` was 0.001 and is 0.002");
+    assert_eq!(refused.kind(), ErrorKind::Usage);
+    let mut other = config();
+    other.objective.style_weight = 77.0;
+    assert!(run(&job, &other).unwrap_err().to_string().contains("`objective.style_weight` was"));
+    assert_eq!(run(&job, &TrainConfig { length: Length::Steps(10), ..config() }).unwrap().steps, 10);
+    fs::copy(fixture.path("photos/1.png"), fixture.path("photos/new.png")).unwrap();
+    let refused = run(&job, &TrainConfig { length: Length::Steps(12), ..config() }).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot resume: photos came, went or were renamed");
+    assert_eq!(refused.hint(), Some("take back the change, or start again with `--restart`"));
+}
+
+#[test]
+fn an_earlier_training_is_neither_overwritten_nor_in_the_way() {
+    let fixture = Fixture::new();
+    let job = fixture.job("style");
+    run(&job, &config()).unwrap();
+    let error = run(&Job { start: Start::Fresh, ..job.clone() }, &config()).unwrap_err();
+    assert!(error.to_string().ends_with("style.run` holds a training of 8 steps"), "{error}");
+    let short = TrainConfig { length: Length::Steps(2), seed: 9, ..config() };
+    assert_eq!(run(&Job { start: Start::Restart, ..job.clone() }, &short).unwrap().steps, 2);
+    assert!(!job.run_dir.join("previews/00000006.png").exists());
+}
+
+#[test]
+fn one_run_folder_takes_one_training_at_a_time() {
+    let fixture = Fixture::new();
+    let job = fixture.job("style");
+    let folder = trainer::run_folder::RunFolder::open(&job.run_dir).unwrap();
+    let error = run(&job, &config()).unwrap_err();
+    assert!(error.to_string().ends_with("another training is at work there"), "{error}");
+    drop(folder);
+    run(&job, &config()).unwrap();
+}
+
+#[test]
+fn losses_that_overflow_roll_back_to_half_the_rate_until_they_do_not() {
+    let fixture = Fixture::new();
+    let mut witness = Witness::default();
+    // Weights of this size overflow the squared Gram matrices; somewhat smaller ones do not.
+    let config = TrainConfig { learning_rate: 1e4, ..config() };
+    let outcome = witness.train(&fixture.job("style"), &config).unwrap();
+    assert_eq!(outcome.steps, 8);
+    assert!(!witness.roll_backs.is_empty());
+    for (index, &(failed, step, scale)) in witness.roll_backs.iter().enumerate() {
+        assert!(step <= failed && step % 3 == 0);
+        assert!((scale - 0.5f64.powi(index as i32 + 1)).abs() < f64::EPSILON);
+    }
+}
+
+#[test]
+fn losses_that_overflow_at_any_rate_end_in_an_error_that_says_so() {
+    let fixture = Fixture::new();
+    let mut witness = Witness::default();
+    let config = TrainConfig { learning_rate: 1e30, ..config() };
+    let error = witness.train(&fixture.job("style"), &config).unwrap_err();
+    assert!(error.to_string().contains("not finite") && error.hint().unwrap().contains("`--lr`"), "{error}");
+    assert_eq!(witness.roll_backs.len(), 8);
+}
+
+#[test]
+fn another_style_can_be_the_start() {
+    let fixture = Fixture::new();
+    run(&fixture.job("first"), &config()).unwrap();
+    let mut scratch = Witness::default();
+    scratch.train(&fixture.job("scratch"), &config()).unwrap();
+    let job = Job { init_from: Some(fixture.path("first.safetensors")), ..fixture.job("second") };
+    let mut warm = Witness::default();
+    warm.train(&job, &config()).unwrap();
+    assert!(warm.totals[0] < scratch.totals[0], "{} is not below {}", warm.totals[0], scratch.totals[0]);
+}
+
+#[test]
+fn photos_of_no_use_are_listed_and_the_training_goes_on() {
+    let fixture = Fixture::new();
+    let whole = fs::read(fixture.path("photos/more/9.jpg")).unwrap();
+    fs::write(fixture.path("photos/cut.jpg"), &whole[..whole.len() / 3]).unwrap();
+    fs::write(fixture.path("photos/empty.png"), b"").unwrap();
+    image::RgbImage::new(8, 90).save(fixture.path("photos/tiny.png")).unwrap();
+    image::GrayImage::new(60, 60).save(fixture.path("photos/grey.png")).unwrap();
+    image::ImageBuffer::<image::Rgba<u16>, _>::from_pixel(60, 60, image::Rgba([9u16; 4]))
+        .save(fixture.path("photos/deep.png"))
+        .unwrap();
+    // The image crate reads CMYK but does not write it.
+    fs::write(fixture.path("photos/cmyk.jpg"), include_bytes!("../data/cmyk.jpg")).unwrap();
+    let config = TrainConfig { length: Length::Epochs(2), held_out: 0, ..config() };
+    let outcome = run(&fixture.job("style"), &config).unwrap();
+    assert_eq!(outcome.steps, 18);
+    let names: Vec<_> = outcome.skipped.keys().map(String::as_str).collect();
+    assert_eq!(names, ["cut.jpg", "empty.png", "tiny.png"]);
+}
