@@ -7,14 +7,17 @@
 pub(crate) mod conv;
 pub(crate) mod conv_weight;
 pub(crate) mod difference;
+pub(crate) mod layout;
 mod multiversion;
 pub(crate) mod norm;
-mod pad;
+pub(crate) mod pad;
 pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod reference;
+pub(crate) mod rows;
 mod scratch;
 pub(crate) mod simd;
 pub(crate) mod sums;
+mod tally;
 mod tile;
-mod winograd;
+pub(crate) mod winograd;

@@ -4,6 +4,7 @@
 //! A file belongs here only if the two binaries must agree on it. Nothing here prints, exits or parses arguments.
 
 pub mod device;
+pub mod engine;
 pub mod error;
 pub mod files;
 mod kernels;

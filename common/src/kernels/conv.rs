@@ -4,9 +4,12 @@
 //! The input gradient is the same with transposed weights, once for each phase of the stride, followed by the adjoint of
 //! padding and upsampling.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::pad::{Axis, Frame};
+use super::layout::Moments;
+use super::pad::{Axis, Frame, Planes};
 use super::scratch::{self, LINE};
 use super::simd::Level;
 use super::tile::{Epilogue, Panel, Segment, SharedOutput, correlate};
@@ -92,7 +95,8 @@ struct Bands {
     channels: usize,
     /// Output rows of a band, all but the last.
     rows: usize,
-    /// Output rows of a picture.
+    /// First output row and number of output rows of a picture.
+    first: usize,
     height: usize,
     /// Padded rows from one output row to the next, and padded rows that an output row reads.
     stride: usize,
@@ -104,7 +108,7 @@ impl Bands {
         let row = channels * frame.pitch();
         let fitting = (BAND_FLOATS / row).saturating_sub(kernel - 1) / stride;
         let rows = fitting.min((batch * height).div_ceil(MIN_TASKS)).clamp(1, height);
-        Self { frame, channels, rows, height, stride, kernel }
+        Self { frame, channels, rows, first: 0, height, stride, kernel }
     }
 
     fn count(&self) -> usize {
@@ -113,8 +117,8 @@ impl Bands {
 
     /// First output row of a band and their number.
     fn range(&self, band: usize) -> (usize, usize) {
-        let first = band * self.rows;
-        (first, self.rows.min(self.height - first))
+        let done = band * self.rows;
+        (self.first + done, self.rows.min(self.height - done))
     }
 
     fn plane(&self) -> usize {
@@ -127,11 +131,11 @@ impl Bands {
     }
 
     /// Pads what `band` of `picture` reads into `buffer`.
-    fn pad(&self, picture: &[f32], mask: Option<&[f32]>, band: usize, buffer: &mut [f32]) {
+    fn pad(&self, picture: &Planes, band: usize, buffer: &mut [f32]) {
         let (first, count) = self.range(band);
         let rows = (count - 1) * self.stride + self.kernel;
         let planes = buffer.chunks_exact_mut(self.plane());
-        self.frame.pad_planes(picture, mask, first * self.stride, rows, planes);
+        self.frame.pad_planes(picture, first * self.stride, rows, planes);
     }
 }
 
@@ -159,7 +163,7 @@ pub(crate) fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bi
     let bands = Bands::new(g.input_frame(), g.inputs, g.batch, height, g.stride, g.kernel);
     let offsets = g.tap_offsets(&bands.frame, bands.plane());
     let taps = offsets.len();
-    let panel = Panel::new(level, g.outputs, offsets, |output, tap| weight[output * taps + tap]);
+    let panel = Panel::new(level, g.outputs, taps, |output, tap| weight[output * taps + tap]);
     let epilogue = Epilogue { bias: Some(bias), relu: g.relu };
     let picture = g.inputs * g.height * g.width;
     let result = g.outputs * height * width;
@@ -170,9 +174,11 @@ pub(crate) fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bi
         let pitch = bands.frame.pitch() * g.stride;
         let segments = segments(level, rows, width, |row| row * pitch, |row| (first + row) * width);
         scratch::with(bands.len(), |buffer| {
-            bands.pad(&xs[n * picture..][..picture], None, band, buffer);
+            let picture = Planes::planar(&xs[n * picture..][..picture], None, g.height, g.width);
+            bands.pad(&picture, band, buffer);
+            let ys = ys.slice(n * result, result);
             // SAFETY: no other task writes these rows of this picture.
-            unsafe { correlate(&panel, buffer, &segments, epilogue, ys.slice(n * result, result), height * width) }
+            unsafe { correlate(&panel, &offsets, buffer, &segments, epilogue, ys, height * width, None) }
         });
     });
 }
@@ -218,7 +224,7 @@ struct InputGradient {
     plane: usize,
     pitch: usize,
     stride: usize,
-    phases: Vec<Panel>,
+    phases: Vec<(Panel, Vec<u32>)>,
 }
 
 impl InputGradient {
@@ -244,12 +250,13 @@ impl InputGradient {
     /// Correlates one picture's `dys` into `target`.
     fn run(&self, dys: &[f32], mask: Option<&[f32]>, target: SharedOutput) {
         let correlate_band = |band, buffer: &mut [f32]| {
-            self.bands.pad(dys, mask, band, buffer);
-            for (i, panel) in self.phases.iter().enumerate() {
+            let (rows, columns) = (self.bands.frame.rows.source, self.bands.frame.columns.source);
+            self.bands.pad(&Planes::planar(dys, mask, rows, columns), band, buffer);
+            for (i, (panel, offsets)) in self.phases.iter().enumerate() {
                 let segments = self.segments(band, i / self.stride, i % self.stride);
                 let epilogue = Epilogue { bias: None, relu: false };
                 // SAFETY: no other task writes these rows, no other phase these cells.
-                unsafe { correlate(panel, buffer, &segments, epilogue, target, self.plane) }
+                unsafe { correlate(panel, offsets, buffer, &segments, epilogue, target, self.plane, None) }
             }
         };
         let bands = (0..self.bands.count()).into_par_iter();
@@ -267,7 +274,13 @@ impl InputGradient {
 }
 
 /// The taps of the kernel that reach rows and columns of one phase, mirrored, inputs and outputs exchanged.
-fn transposed_panel(level: Level, g: &Geometry, weight: &[f32], bands: &Bands, phase: (usize, usize)) -> Panel {
+fn transposed_panel(
+    level: Level,
+    g: &Geometry,
+    weight: &[f32],
+    bands: &Bands,
+    phase: (usize, usize),
+) -> (Panel, Vec<u32>) {
     let reach = (g.kernel - 1) / g.stride;
     let in_phase = |phase: usize| (phase..g.kernel).step_by(g.stride);
     let mut offsets = Vec::new();
@@ -281,7 +294,50 @@ fn transposed_panel(level: Level, g: &Geometry, weight: &[f32], bands: &Bands, p
             }
         }
     }
-    Panel::new(level, g.inputs, offsets, |input, tap| weight[sources[tap] + input * g.kernel * g.kernel])
+    let weight = |input, tap: usize| weight[sources[tap] + input * g.kernel * g.kernel];
+    (Panel::new(level, g.inputs, offsets.len(), weight), offsets)
+}
+
+/// A convolution of pictures stored row by row ([`Layout::by_row`]), whose weights are packed once.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    level: Level,
+    panel: Panel,
+}
+
+impl Direct {
+    /// Packs the weights of a convolution with the channels and the kernel of `g`.
+    pub(crate) fn new(level: Level, g: &Geometry, weight: &[f32]) -> Self {
+        let taps = g.inputs * g.kernel * g.kernel;
+        Self { level, panel: Panel::new(level, g.outputs, taps, |output, tap| weight[output * taps + tap]) }
+    }
+
+    /// Writes rows `rows` of the result, all of its channels, to `ys`, and returns the moments of each channel.
+    pub(crate) fn run(&self, g: &Geometry, xs: &Planes, rows: Range<usize>, ys: &mut [f32]) -> Vec<Moments> {
+        let (_, width) = g.out_size();
+        let mut bands = Bands::new(g.input_frame(), g.inputs, 1, rows.len(), g.stride, g.kernel);
+        bands.first = rows.start;
+        let offsets = g.tap_offsets(&bands.frame, bands.plane());
+        let epilogue = Epilogue { bias: None, relu: false };
+        let row = g.outputs * width;
+        assert!(ys.len() >= rows.len() * row);
+        let ys = SharedOutput::new(ys);
+        let mut moments = vec![Moments::default(); bands.count() * g.outputs];
+        moments.par_chunks_exact_mut(g.outputs).enumerate().for_each(|(band, moments)| {
+            let (first, count) = bands.range(band);
+            let pitch = bands.frame.pitch() * g.stride;
+            let target = |y| (first - rows.start + y) * row;
+            let segments = segments(self.level, count, width, |y| y * pitch, target);
+            scratch::with(bands.len(), |buffer| {
+                bands.pad(xs, band, buffer);
+                // SAFETY: no other task writes these rows.
+                unsafe {
+                    correlate(&self.panel, &offsets, buffer, &segments, epilogue, ys, width, Some(moments));
+                }
+            });
+        });
+        Moments::by_channel(&moments, g.outputs)
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::conv::Geometry;
-use super::pad::{Axis, Frame};
+use super::pad::{Axis, Frame, Planes};
 use super::scratch::{self, LINE};
 use super::simd::Level;
 use super::tile::Dots;
@@ -104,9 +104,11 @@ impl<'a> Plan<'a> {
             let (n, first) = (unit / self.bands, unit % self.bands * self.rows);
             let rows = self.rows.min(height - first);
             let read = (rows - 1) * g.stride + g.kernel;
-            self.input.pad_planes(picture(n), None, first * g.stride, read, right.chunks_exact_mut(plane));
+            let pixels = Planes::planar(picture(n), None, g.height, g.width);
+            self.input.pad_planes(&pixels, first * g.stride, read, right.chunks_exact_mut(plane));
             let mask = mask.map(|mask| &mask[result(n)..]);
-            self.gradient.pad_planes(&dys[result(n)..], mask, first, rows, left.chunks_exact_mut(left_plane));
+            let gradients = Planes::planar(&dys[result(n)..], mask, height, width);
+            self.gradient.pad_planes(&gradients, first, rows, left.chunks_exact_mut(left_plane));
             let (left_pitch, right_pitch) = (self.gradient.pitch(), g.stride * self.input.pitch());
             let (planes, width, offsets) = (g.outputs, left_pitch, &offsets);
             Dots { left, left_plane, left_pitch, planes, right, right_pitch, offsets, rows, width }

@@ -3,6 +3,44 @@
 //! Rows are stored as `phases` segments, pixels `x = 0, phases, 2 phases..` first, so that a convolution with that stride
 //! reads neighbouring floats.
 
+use super::layout::{Before, Layout, Normal};
+use super::multiversion::multiversion;
+
+/// The channels of one picture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Planes<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) layout: Layout,
+    pub(crate) before: Before<'a>,
+}
+
+impl<'a> Planes<'a> {
+    /// `(channels, height, width)`; values count as 0 where `mask`, of that shape, is not positive.
+    pub(crate) fn planar(data: &'a [f32], mask: Option<&'a [f32]>, height: usize, width: usize) -> Self {
+        Self { data, layout: Layout::planar(0, height, width), before: mask.map_or(Before::Nothing, Before::Gate) }
+    }
+
+    /// A row of a channel, and its gate.
+    fn row(&self, channel: usize, y: usize, width: usize) -> (&'a [f32], Option<&'a [f32]>) {
+        let start = self.layout.at(0, channel, y);
+        let gate = if let Before::Gate(gate) = self.before { Some(&gate[start..][..width]) } else { None };
+        (&self.data[start..][..width], gate)
+    }
+
+    fn normal(&self, channel: usize) -> Option<&Normal> {
+        if let Before::Normalise(normals) = self.before { Some(&normals[channel]) } else { None }
+    }
+}
+
+multiversion! {
+    /// Normalises values in place.
+    pub(crate) fn normalise(values: &mut [f32], normal: &Normal) {
+        for value in values {
+            *value = normal.of(*value);
+        }
+    }
+}
+
 /// How one axis of a picture is laid out on the axis that a convolution reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Axis {
@@ -55,21 +93,23 @@ impl Frame {
         self.phases * self.segment
     }
 
-    /// Writes rows `first..first + count` of one channel to `padded`; `mask` zeroes pixels where it is not positive.
-    pub(crate) fn pad(&self, picture: &[f32], mask: Option<&[f32]>, first: usize, count: usize, padded: &mut [f32]) {
+    /// Writes rows `first..first + count` of one channel to `padded`.
+    pub(crate) fn pad(&self, picture: &Planes, channel: usize, first: usize, count: usize, padded: &mut [f32]) {
         let source = self.columns.source;
+        let normal = picture.normal(channel);
         let mut line = vec![0.0; if self.phases == 1 { 0 } else { self.pitch() }];
         for (i, row) in padded.chunks_exact_mut(self.pitch()).take(count).enumerate() {
             let Some(y) = self.rows.pixel(first + i) else {
                 row.fill(0.0);
                 continue;
             };
-            let pixels = &picture[y * source..][..source];
-            let mask = mask.map(|mask| &mask[y * source..][..source]);
-            if self.phases == 1 {
-                self.pad_row(pixels, mask, row);
-            } else {
-                self.pad_row(pixels, mask, &mut line);
+            let (pixels, mask) = picture.row(channel, y, source);
+            let filled = if self.phases == 1 { &mut *row } else { &mut line };
+            self.pad_row(pixels, mask, filled);
+            if let Some(normal) = normal {
+                normalise(&mut filled[..self.width], normal);
+            }
+            if self.phases > 1 {
                 let (even, odd) = row.split_at_mut(self.segment);
                 for ((even, odd), &[a, b]) in even.iter_mut().zip(odd).zip(line.as_chunks().0) {
                     (*even, *odd) = (a, b);
@@ -81,16 +121,13 @@ impl Frame {
     /// [`Self::pad`] for consecutive channels, one into each of `planes`.
     pub(crate) fn pad_planes<'a>(
         &self,
-        picture: &[f32],
-        mask: Option<&[f32]>,
+        picture: &Planes,
         first: usize,
         count: usize,
         planes: impl Iterator<Item = &'a mut [f32]>,
     ) {
-        let size = self.rows.source * self.columns.source;
-        for (c, plane) in planes.enumerate() {
-            let mask = mask.map(|mask| &mask[c * size..][..size]);
-            self.pad(&picture[c * size..][..size], mask, first, count, plane);
+        for (channel, plane) in planes.enumerate() {
+            self.pad(picture, channel, first, count, plane);
         }
     }
 

@@ -83,10 +83,18 @@ pub(crate) trait Simd {
     unsafe fn store(to: *mut f32, v: Self::V);
     /// The first `len` floats to `to`.
     unsafe fn store_part(to: *mut f32, v: Self::V, len: usize);
+    /// `a + b`.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The larger of each pair.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The first `len` lanes, then zeros.
+    unsafe fn keep_first(v: Self::V, len: usize) -> Self::V;
+    /// The first lane.
+    unsafe fn first(v: Self::V) -> f32;
     /// The sum of the register.
     unsafe fn sum(v: Self::V) -> f32;
 }
@@ -125,6 +133,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+        [a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]]
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        [a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3]]
+    }
+
+    #[inline(always)]
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         // Without a fused instruction, `f32::mul_add` is a call into the C library.
         let fused = cfg!(target_arch = "aarch64");
@@ -139,6 +157,17 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn keep_first(v: Self::V, len: usize) -> Self::V {
+        let one = |i: usize| if i < len { v[i] } else { 0.0 };
+        [one(0), one(1), one(2), one(3)]
+    }
+
+    #[inline(always)]
+    unsafe fn first(v: Self::V) -> f32 {
+        v[0]
+    }
+
+    #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
         (v[0] + v[2]) + (v[1] + v[3])
     }
@@ -149,12 +178,7 @@ pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{
-        __m256, __m512, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_castps256_ps128,
-        _mm256_cmpgt_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskstore_ps,
-        _mm256_max_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_storeu_ps, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_max_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_storeu_ps,
-    };
+    use std::arch::x86_64::{__m256, __m512, _mm256_add_ps, _mm256_and_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_cvtss_f32, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_cvtss_f32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps};
 
     use super::Simd;
 
@@ -192,6 +216,34 @@ mod x86 {
                 let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
                 _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(len as i32), lane), v);
             }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn keep_first(v: Self::V, len: usize) -> Self::V {
+            // SAFETY: see above.
+            unsafe {
+                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(len as i32), lane);
+                _mm256_and_ps(v, _mm256_castsi256_ps(mask))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn first(v: Self::V) -> f32 {
+            // SAFETY: see above.
+            unsafe { _mm256_cvtss_f32(v) }
         }
 
         #[inline(always)]
@@ -248,6 +300,32 @@ mod x86 {
         unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
             // SAFETY: see above.
             unsafe { _mm512_mask_storeu_ps(to, ((1_u32 << len) - 1) as u16, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn keep_first(v: Self::V, len: usize) -> Self::V {
+            // SAFETY: see above.
+            unsafe {
+                _mm512_maskz_mov_ps(((1_u32 << len) - 1) as u16, v)
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn first(v: Self::V) -> f32 {
+            // SAFETY: see above.
+            unsafe { _mm512_cvtss_f32(v) }
         }
 
         #[inline(always)]

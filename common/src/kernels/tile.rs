@@ -6,15 +6,17 @@
 
 #![expect(clippy::needless_range_loop, reason = "loops over registers unroll best as plain indices")]
 
+use super::layout::Moments;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Level, Portable, Simd};
+use super::tally::Tally;
 
 /// The weights of a correlation, packed for one [`Level`].
+#[derive(Debug)]
 pub(crate) struct Panel {
     level: Level,
-    /// Where, from a pixel's base, each tap reads.
-    offsets: Vec<u32>,
+    taps: usize,
     /// For each block of outputs: taps x outputs.
     weights: Vec<f32>,
     /// First output and number of outputs.
@@ -22,16 +24,16 @@ pub(crate) struct Panel {
 }
 
 impl Panel {
-    /// Packs `weight(output, tap)` for the taps that read at `offsets`.
-    pub(crate) fn new(level: Level, outputs: usize, offsets: Vec<u32>, weight: impl Fn(usize, usize) -> f32) -> Self {
+    /// Packs `weight(output, tap)`.
+    pub(crate) fn new(level: Level, outputs: usize, taps: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
         let blocks = blocks(outputs, if level.is_wide() { 8 } else { 4 });
-        let mut weights = Vec::with_capacity(outputs * offsets.len());
+        let mut weights = Vec::with_capacity(outputs * taps);
         for &(first, count) in &blocks {
-            for tap in 0..offsets.len() {
+            for tap in 0..taps {
                 weights.extend((first..first + count).map(|output| weight(output, tap)));
             }
         }
-        Self { level, offsets, weights, blocks }
+        Self { level, taps, weights, blocks }
     }
 }
 
@@ -94,28 +96,32 @@ impl SharedOutput {
 }
 
 /// For every output `o` and pixel: the sum over taps of `weight[o][tap] * input[base + offset[tap]]`, plus the epilogue,
-/// to `output[o * plane + target]`.
+/// to `output[o * plane + target]`; and to `moments`, if asked for, those of each output.
 ///
 /// # Safety
 ///
 /// No other thread touches those cells of `output` meanwhile, and its buffer is alive.
 pub(crate) unsafe fn correlate(
     panel: &Panel,
+    offsets: &[u32],
     input: &[f32],
     segments: &[Segment],
     epilogue: Epilogue<'_>,
     output: SharedOutput,
     plane: usize,
+    moments: Option<&mut [Moments]>,
 ) {
     let lanes = panel.level.lanes();
-    let reach = panel.offsets.iter().max().map_or(0, |&offset| offset as usize);
+    assert_eq!(offsets.len(), panel.taps);
+    let reach = offsets.iter().max().map_or(0, |&offset| offset as usize);
     let base = segments.iter().map(|segment| segment.base).max().unwrap_or(0);
     let target = segments.iter().map(|segment| segment.target + segment.len).max().unwrap_or(0);
     let (outputs, _) = panel.blocks.iter().map(|&(first, count)| (first + count, count)).max().unwrap_or((1, 0));
     assert!(base + reach + lanes <= input.len(), "taps read within the input");
     assert!((outputs - 1) * plane + target <= output.len, "pixels lie within the output");
     assert!(epilogue.bias.is_none_or(|bias| bias.len() >= outputs), "every output has a bias");
-    let job = Correlation { panel, input, segments, epilogue, output: output.start, plane };
+    assert!(moments.as_ref().is_none_or(|moments| moments.len() >= outputs), "every output has moments");
+    let mut job = Correlation { panel, offsets, input, segments, epilogue, output: output.start, plane, moments };
     // SAFETY: the level was detected; the checks above keep every read and write inside.
     unsafe {
         match panel.level {
@@ -132,32 +138,34 @@ pub(crate) unsafe fn correlate(
 
 struct Correlation<'a> {
     panel: &'a Panel,
+    offsets: &'a [u32],
     input: &'a [f32],
     segments: &'a [Segment],
     epilogue: Epilogue<'a>,
     output: *mut f32,
     plane: usize,
+    moments: Option<&'a mut [Moments]>,
 }
 
 // SAFETY of every block: `correlate` checked all bounds and the level.
 impl Correlation<'_> {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn run_avx2(&self) {
+    unsafe fn run_avx2(&mut self) {
         // SAFETY: see above.
         unsafe { self.run::<Avx2>() }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
-    unsafe fn run_avx512(&self) {
+    unsafe fn run_avx512(&mut self) {
         // SAFETY: see above.
         unsafe { self.run::<Avx512>() }
     }
 
     /// Tiles use 24 of 32 or 12 of 16 registers for sums: enough to hide the latency of a multiply-add.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self) {
+    unsafe fn run<S: Simd>(&mut self) {
         for &(first, count) in &self.panel.blocks {
             // SAFETY: see above.
             unsafe {
@@ -177,24 +185,36 @@ impl Correlation<'_> {
     }
 
     #[inline(always)]
-    unsafe fn block<S: Simd, const M: usize, const N: usize>(&self, first: usize) {
+    unsafe fn block<S: Simd, const M: usize, const N: usize>(&mut self, first: usize) {
         let (tiles, rest) = self.segments.as_chunks::<N>();
         // SAFETY: see above.
         unsafe {
+            let mut tallies: Option<[Tally<S>; M]> =
+                self.moments.as_ref().map(|_| std::array::from_fn(|_| Tally::new()));
             for tile in tiles {
-                self.tile::<S, M, N>(first, tile);
+                self.tile::<S, M, N>(first, tile, &mut tallies);
             }
             for &segment in rest {
-                self.tile::<S, M, 1>(first, &[segment]);
+                self.tile::<S, M, 1>(first, &[segment], &mut tallies);
+            }
+            if let (Some(moments), Some(tallies)) = (&mut self.moments, &tallies) {
+                for (moments, tally) in moments[first..].iter_mut().zip(tallies) {
+                    *moments = tally.moments();
+                }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const N: usize>(&self, first: usize, tile: &[Segment; N]) {
+    unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+        &self,
+        first: usize,
+        tile: &[Segment; N],
+        tallies: &mut Option<[Tally<S>; M]>,
+    ) {
         // SAFETY: see above; block `first` begins `first * taps` weights in.
         unsafe {
-            let mut weights = self.panel.weights.as_ptr().add(first * self.panel.offsets.len());
+            let mut weights = self.panel.weights.as_ptr().add(first * self.panel.taps);
             let input = self.input.as_ptr();
             let mut sums = [[S::splat(0.0); N]; M];
             if let Some(bias) = self.epilogue.bias {
@@ -202,7 +222,7 @@ impl Correlation<'_> {
                     sums[m] = [S::splat(*bias.as_ptr().add(first + m)); N];
                 }
             }
-            for &offset in &self.panel.offsets {
+            for &offset in self.offsets {
                 let from = input.add(offset as usize);
                 let mut pixels = [S::splat(0.0); N];
                 for n in 0..N {
@@ -219,6 +239,9 @@ impl Correlation<'_> {
             for m in 0..M {
                 for n in 0..N {
                     self.store::<S>(first + m, &tile[n], sums[m][n]);
+                    if let Some(tallies) = tallies {
+                        tallies[m].add(sums[m][n], tile[n].len);
+                    }
                 }
             }
         }

@@ -13,12 +13,15 @@ mod source;
 mod transform;
 mod weights;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::conv::Geometry;
+use super::layout::{Before, Layout, Moments, Normal};
 use super::pad::Axis;
 use super::simd::Level;
-use correlate::Correlation;
+use correlate::{Correlation, Packing};
 use product::Kernels;
 use sink::Sink;
 use source::Source;
@@ -47,15 +50,126 @@ fn supports(g: &Geometry) -> bool {
 pub(crate) fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bias: &[f32], ys: &mut [f32]) {
     let (height, width) = g.out_size();
     assert!(supports(g) && ys.len() == g.output_len());
-    let data = ys.as_mut_ptr();
-    Correlation {
-        level,
-        batch: g.batch,
-        source: input(g, xs),
-        kernels: Kernels { data: weight, outputs: g.outputs, inputs: g.inputs, adjoint: false },
-        sink: Sink { data, channels: g.outputs, height, width, pairs: false, bias: Some(bias), relu: g.relu },
+    let (data, layout) = (ys.as_mut_ptr(), Layout::planar(g.outputs, height, width));
+    let sink = Sink { data, layout, height, width, pairs: false, bias: Some(bias), relu: g.relu };
+    let rows = 0..height.div_ceil(sink.tile());
+    let correlation =
+        Correlation { level, batch: g.batch, source: input(g, xs), outputs: g.outputs, sink, rows };
+    correlation.run(Kernels { data: weight, outputs: g.outputs, inputs: g.inputs, adjoint: false });
+}
+
+/// How a [`Prepared`] convolution reads its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// 3x3 with a mirrored border of one cell, after upsampling 1 or 2 times.
+    Three { upsample: usize },
+    /// 9x9 from pictures with mirrored [`NINE_BORDER`]s: every input counts as nine, each for a 3x3 part of the kernel.
+    NineIn,
+    /// 9x9 from pictures with mirrored [`NINE_BORDER`]s: every output is left in nine parts, which [`super::rows::join_nine`]
+    /// adds up. Six rows and columns more than the picture has.
+    NineOut,
+}
+
+/// Columns that must be stored, mirrored, on both sides of a picture for a 9x9 kernel.
+pub(crate) const NINE_BORDER: usize = 4;
+
+/// A convolution of pictures stored row by row ([`Layout::by_row`]), whose weights are packed once.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    level: Level,
+    kind: Kind,
+    packing: Packing,
+    weights: Vec<f32>,
+    /// Channels that are written.
+    outputs: usize,
+}
+
+/// What a [`Prepared`] convolution reads: rows of a picture of `height` x `width` (without stored borders).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredRows<'a> {
+    /// From row `first` on, with all stored borders.
+    pub(crate) data: &'a [f32],
+    pub(crate) first: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) normals: Option<&'a [Normal]>,
+}
+
+impl Prepared {
+    /// Packs `weight`, `(outputs, inputs, kernel, kernel)`.
+    pub(crate) fn new(level: Level, kind: Kind, inputs: usize, outputs: usize, weight: &[f32]) -> Self {
+        let (data, virtual_inputs, virtual_outputs) = match kind {
+            Kind::Three { .. } => (weight.to_vec(), inputs, outputs),
+            Kind::NineIn => (split_nine(weight, outputs, inputs, true), 9 * inputs, outputs),
+            Kind::NineOut => (split_nine(weight, outputs, inputs, false), inputs, 9 * outputs),
+        };
+        let packing = Packing::new(level, virtual_inputs, virtual_outputs, kind == Kind::Three { upsample: 2 });
+        let mut weights = vec![0.0; packing.len()];
+        let kernels = Kernels { data: &data, outputs: virtual_outputs, inputs: virtual_inputs, adjoint: false };
+        packing.pack(level, kernels, &mut weights);
+        Self { level, kind, packing, weights, outputs: virtual_outputs }
     }
-    .run();
+
+    /// Writes rows `rows` of the result, which begin at a multiple of [`ROWS_TOGETHER`], to `ys`, the first `width` columns
+    /// of all channels, each row of a channel `plane` floats after the one before; returns the moments of each channel.
+    pub(crate) fn run(
+        &self,
+        xs: &StoredRows,
+        rows: Range<usize>,
+        width: usize,
+        ys: &mut [f32],
+        plane: usize,
+    ) -> Vec<Moments> {
+        let inputs = if self.kind == Kind::NineIn { self.packing.inputs / 9 } else { self.packing.inputs };
+        let (upsample, lead, border) = match self.kind {
+            Kind::Three { upsample } => (upsample, 1, 0),
+            Kind::NineIn | Kind::NineOut => (1, NINE_BORDER, NINE_BORDER),
+        };
+        // Where borders are stored, columns are read as they are; parts of a kernel begin up to six columns further right.
+        let stored = xs.width + 2 * border;
+        let columns = match self.kind {
+            Kind::Three { .. } => Axis { source: xs.width, upsample, lead: 1, reflect: true },
+            Kind::NineIn => Axis { source: stored - 6, upsample: 1, lead: 0, reflect: false },
+            Kind::NineOut => Axis { source: stored, upsample: 1, lead: 0, reflect: false },
+        };
+        let source = Source {
+            data: xs.data,
+            layout: Layout::by_row(inputs, stored, xs.first),
+            before: xs.normals.map_or(Before::Nothing, Before::Normalise),
+            channels: self.packing.inputs,
+            parts: if self.kind == Kind::NineIn { 3 } else { 1 },
+            rows: Axis { source: xs.height, upsample, lead: lead as isize, reflect: true },
+            columns,
+        };
+        assert!(rows.start.is_multiple_of(ROWS_TOGETHER) && plane >= width);
+        assert!(rows.is_empty() || (rows.len() * self.outputs - 1) * plane + width <= ys.len());
+        let layout = Layout { picture: 0, plane, row: self.outputs * plane, first: rows.start };
+        let sink =
+            Sink { data: ys.as_mut_ptr(), layout, height: rows.end, width, pairs: false, bias: None, relu: false };
+        let tiles = rows.start / ROWS_TOGETHER..rows.end.div_ceil(ROWS_TOGETHER);
+        Correlation { level: self.level, source, outputs: self.outputs, sink, batch: 1, rows: tiles }
+            .run_packed(self.packing, &self.weights)
+    }
+}
+
+/// Rows that a [`Prepared`] convolution computes together.
+pub(crate) const ROWS_TOGETHER: usize = transform::OUTPUTS;
+
+/// 9x9 kernels as 3x3 kernels of 3x3, the nine parts of one beside each other among the inputs or among the outputs.
+fn split_nine(weight: &[f32], outputs: usize, inputs: usize, among_inputs: bool) -> Vec<f32> {
+    let mut split = vec![0.0; weight.len()];
+    for (at, &weight) in weight.iter().enumerate() {
+        let (x, y, input, output) = (at % 9, at / 9 % 9, at / 81 % inputs, at / 81 / inputs);
+        let part = y / 3 * 3 + x / 3;
+        let pair = if among_inputs {
+            output * 9 * inputs + 9 * input + part
+        } else {
+            (9 * output + part) * inputs + input
+        };
+        split[9 * pair + y % 3 * 3 + x % 3] = weight;
+    }
+    debug_assert_eq!(split.len(), outputs * inputs * 81);
+    split
 }
 
 /// The gradient of the input, into `dxs`, from that of the result; `mask` is the result if it was rectified.
@@ -74,15 +188,12 @@ pub(crate) fn input_gradient(
     let (height, width) = (g.height + 2 * border, g.width + 2 * border);
     let run = |to: &mut [f32]| {
         assert_eq!(to.len(), g.batch * g.inputs * height * width);
-        let (data, pairs) = (to.as_mut_ptr(), g.upsample == 2);
-        Correlation {
-            level,
-            batch: g.batch,
-            source: gradient(g, dys, mask, lead),
-            kernels: Kernels { data: weight, outputs: g.inputs, inputs: g.outputs, adjoint: true },
-            sink: Sink { data, channels: g.inputs, height, width, pairs, bias: None, relu: false },
-        }
-        .run();
+        let (data, layout) = (to.as_mut_ptr(), Layout::planar(g.inputs, height, width));
+        let sink = Sink { data, layout, height, width, pairs: g.upsample == 2, bias: None, relu: false };
+        let rows = 0..height.div_ceil(sink.tile());
+        let source = gradient(g, dys, mask, lead);
+        let correlation = Correlation { level, batch: g.batch, source, outputs: g.inputs, sink, rows };
+        correlation.run(Kernels { data: weight, outputs: g.inputs, inputs: g.outputs, adjoint: true });
     };
     if border == 0 {
         run(dxs);
@@ -109,14 +220,30 @@ pub(crate) fn weight_gradient(
 fn input<'a>(g: &Geometry, xs: &'a [f32]) -> Source<'a> {
     assert_eq!(xs.len(), g.input_len());
     let axis = |source| Axis { source, upsample: g.upsample, lead: g.pad as isize, reflect: g.reflect };
-    Source { data: xs, gate: None, channels: g.inputs, rows: axis(g.height), columns: axis(g.width) }
+    Source {
+        data: xs,
+        layout: Layout::planar(g.inputs, g.height, g.width),
+        before: Before::Nothing,
+        channels: g.inputs,
+        parts: 1,
+        rows: axis(g.height),
+        columns: axis(g.width),
+    }
 }
 
 fn gradient<'a>(g: &Geometry, dys: &'a [f32], gate: Option<&'a [f32]>, lead: isize) -> Source<'a> {
     assert!(dys.len() == g.output_len() && gate.is_none_or(|gate| gate.len() == dys.len()));
     let (height, width) = g.out_size();
     let axis = |source| Axis { source, upsample: 1, lead, reflect: false };
-    Source { data: dys, gate, channels: g.outputs, rows: axis(height), columns: axis(width) }
+    Source {
+        data: dys,
+        layout: Layout::planar(g.outputs, height, width),
+        before: gate.map_or(Before::Nothing, Before::Gate),
+        channels: g.outputs,
+        parts: 1,
+        rows: axis(height),
+        columns: axis(width),
+    }
 }
 
 /// Crops `framed` to `dxs` and adds its one-pixel frame to the pixels that it mirrors.

@@ -1,18 +1,31 @@
 //! What all passes cut pictures with, and how their tasks share memory.
 
+use std::ops::Range;
+
 use super::source::Strip;
 
 /// A pointer that tasks share.
-#[derive(Clone, Copy)]
-pub(super) struct Shared(pub(super) *mut f32);
+#[derive(Debug)]
+pub(super) struct SharedPointer<T>(pub(super) *mut T);
 
-// SAFETY: tasks write disjoint floats of a buffer that outlives them.
-unsafe impl Send for Shared {}
+/// To floats.
+pub(super) type Shared = SharedPointer<f32>;
+
+impl<T> Clone for SharedPointer<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SharedPointer<T> {}
+
+// SAFETY: tasks write disjoint parts of a buffer that outlives them.
+unsafe impl<T: Send> Send for SharedPointer<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for SharedPointer<T> {}
 
-impl Shared {
-    pub(super) fn get(self) -> *mut f32 {
+impl<T> SharedPointer<T> {
+    pub(super) fn get(self) -> *mut T {
         self.0
     }
 }
@@ -20,7 +33,8 @@ impl Shared {
 /// The tiles of a batch of pictures, in reading order.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grid {
-    /// Rows and columns of tiles in a picture.
+    /// The first row of tiles, their number, and the columns of tiles in a picture.
+    first: usize,
     rows: usize,
     columns: usize,
     /// Tiles in all.
@@ -28,8 +42,9 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    pub(super) fn new(batch: usize, rows: usize, columns: usize) -> Self {
-        Self { rows, columns, tiles: batch * rows * columns }
+    /// Those in these rows of tiles of every picture.
+    pub(super) fn new(batch: usize, rows: Range<usize>, columns: usize) -> Self {
+        Self { first: rows.start, rows: rows.len(), columns, tiles: batch * rows.len() * columns }
     }
 
     /// Cuts `count` tiles from `first`, or those that exist, where a row of tiles, a panel or a register ends.
@@ -41,7 +56,7 @@ impl Grid {
             let (column, row) = (tile % self.columns, tile / self.columns);
             let lane = (tile - first) % panel;
             let tiles = lanes.min(self.columns - column).min(panel - lane).min(end - tile);
-            let (picture, row) = (row / self.rows, row % self.rows);
+            let (picture, row) = (row / self.rows, self.first + row % self.rows);
             strips.push(Strip { picture, row, column, tiles, panel: (tile - first) / panel, lane });
             tile += tiles;
         }

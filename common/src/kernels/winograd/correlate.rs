@@ -1,43 +1,60 @@
 //! Blocks of tiles, one task each: samples, products and outputs stay in the cache of one core.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::blocks::{Grid, Shared};
+use super::blocks::{Grid, Shared, SharedPointer};
 use super::lanes::{Lanes, Work, outputs_together, work_at};
 use super::product::{Kernels, Strides, product};
 use super::sink::Sink;
 use super::source::{Rows, Source, Strip, Window};
 use super::transform::POINTS;
+use crate::kernels::layout::Moments;
 use crate::kernels::scratch::{self, LINE};
 use crate::kernels::simd::Level;
+use crate::kernels::tally::Tally;
 
 /// Registers of tiles in a panel.
 const REGISTERS: usize = 3;
 
+/// Blocks whose moments are taken apart come in multiples of this many: work for as many threads, of one size.
+const EVEN_BLOCKS: usize = 8;
+
 /// Floats of samples and products that a block should stay below.
 const BLOCK: usize = 1 << 18;
 
-/// Correlates every picture of `source` with `kernels`.
-#[derive(Debug, Clone, Copy)]
+/// Correlates every picture of `source` with some kernels.
+#[derive(Debug, Clone)]
 pub(super) struct Correlation<'a> {
     pub(super) level: Level,
     pub(super) source: Source<'a>,
-    pub(super) kernels: Kernels<'a>,
+    /// Outputs of the kernels.
+    pub(super) outputs: usize,
     pub(super) sink: Sink<'a>,
     pub(super) batch: usize,
+    /// The rows of tiles to write.
+    pub(super) rows: Range<usize>,
+}
+
+/// How weights are packed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packing {
+    /// Whether the samples at one point are always 0.
+    pub(super) fold: bool,
+    /// Points of a tile.
+    pub(super) points: usize,
+    pub(super) inputs: usize,
+    /// Outputs that a product computes together.
+    outputs: usize,
+    /// Such groups.
+    groups: usize,
 }
 
 /// How a [`Correlation`] is cut up.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
-    /// Whether the samples at one point are always 0.
-    fold: bool,
-    /// Points of a tile.
-    points: usize,
-    /// Outputs that a product computes together.
-    outputs: usize,
-    /// Such groups.
-    groups: usize,
+    packing: Packing,
     /// Floats in a panel.
     panel: usize,
     blocks: usize,
@@ -50,64 +67,97 @@ struct Plan {
     grid: Grid,
 }
 
+impl Packing {
+    pub(super) fn new(level: Level, inputs: usize, outputs: usize, fold: bool) -> Self {
+        let points = if fold { (POINTS - 1) * (POINTS - 1) } else { POINTS * POINTS };
+        let together = outputs_together(level);
+        Self { fold, points, inputs, outputs: together, groups: outputs.div_ceil(together) }
+    }
+
+    /// Floats of the packed weights.
+    pub(super) fn len(&self) -> usize {
+        self.points * self.groups * self.outputs * self.inputs
+    }
+
+    /// Packs `kernels` into `weights`, of [`Self::len`], on the threads of the current pool.
+    pub(super) fn pack(&self, level: Level, kernels: Kernels, weights: &mut [f32]) {
+        assert!(weights.len() >= self.len() && kernels.inputs == self.inputs);
+        let shared = SharedPointer(weights.as_mut_ptr());
+        (0..kernels.outputs.div_ceil(level.lanes())).into_par_iter().for_each(|part| {
+            let pack = Pack { packing: self, kernels, first: part * level.lanes(), weights: shared };
+            // SAFETY: the machine has the level, and each part has floats of its own.
+            unsafe { work_at(level, pack) }
+        });
+    }
+}
+
 impl Correlation<'_> {
-    /// Runs on the threads of the current pool. Every sum is taken in one order, whatever their number.
-    pub(super) fn run(&self) {
-        let plan = self.plan();
-        scratch::with(plan.points * plan.groups * plan.outputs * self.kernels.inputs, |weights| {
-            let shared = Shared(weights.as_mut_ptr());
-            (0..self.kernels.outputs.div_ceil(self.level.lanes())).into_par_iter().for_each(|part| {
-                let pack = Pack { job: self, plan: &plan, first: part * self.level.lanes(), weights: shared };
-                // SAFETY: the machine has the level, and each part has floats of its own.
-                unsafe { work_at(self.level, pack) }
-            });
-            let weights = &*weights;
-            (0..plan.blocks).into_par_iter().with_max_len(1).for_each(|block| {
-                let len = plan.points * (plan.sample_stride + plan.product_stride);
-                scratch::with(len, |buffer| self.block(&plan, weights, block, buffer));
-            });
+    /// Packs the weights, and runs on the threads of the current pool. Every sum is taken in one order, whatever their
+    /// number.
+    pub(super) fn run(&self, kernels: Kernels) {
+        let fold = self.source.rows.upsample == 2 || self.sink.pairs;
+        let packing = Packing::new(self.level, kernels.inputs, kernels.outputs, fold);
+        scratch::with(packing.len(), |weights| {
+            packing.pack(self.level, kernels, weights);
+            // How tiles are grouped changes no sum.
+            self.run_blocks(&self.plan(packing, rayon::current_num_threads()), weights, |_| None);
         });
     }
 
-    fn plan(&self) -> Plan {
-        let fold = self.source.rows.upsample == 2 || self.sink.pairs;
-        let points = if fold { (POINTS - 1) * (POINTS - 1) } else { POINTS * POINTS };
-        let outputs = outputs_together(self.level);
-        let groups = self.kernels.outputs.div_ceil(outputs);
-        let panel = REGISTERS * self.level.lanes();
-        let tile = self.sink.tile();
-        let grid = Grid::new(self.batch, self.sink.height.div_ceil(tile), self.sink.width.div_ceil(tile));
-        let channels = self.kernels.inputs + groups * outputs;
-        let panels = (BLOCK / (points * channels * panel)).max(1);
-        // Blocks of equal size for all threads; how tiles are grouped changes no sum.
-        let registers = grid.tiles.div_ceil(self.level.lanes());
-        let blocks =
-            registers.div_ceil(REGISTERS * panels).next_multiple_of(rayon::current_num_threads()).min(registers);
-        let panels = registers.div_ceil(blocks).div_ceil(REGISTERS);
-        let (sample_panel, product_panel) = (self.kernels.inputs * panel, groups * outputs * panel);
-        let [sample_stride, product_stride] = [sample_panel, product_panel].map(|floats| panels * floats + LINE);
-        Plan {
-            fold,
-            points,
-            outputs,
-            groups,
-            panel,
-            blocks,
-            sample_panel,
-            product_panel,
-            sample_stride,
-            product_stride,
-            grid,
-        }
+    /// Runs with packed weights and returns the moments of each output over all that was written.
+    ///
+    /// Sums for the moments run over blocks, which are the same for any number of threads.
+    pub(super) fn run_packed(&self, packing: Packing, weights: &[f32]) -> Vec<Moments> {
+        let plan = self.plan(packing, EVEN_BLOCKS);
+        let mut moments = vec![Moments::default(); plan.blocks * self.outputs];
+        let shared = SharedPointer(moments.as_mut_ptr());
+        self.run_blocks(&plan, weights, |block| {
+            // SAFETY: each block has moments of its own.
+            Some(unsafe { std::slice::from_raw_parts_mut(shared.get().add(block * self.outputs), self.outputs) })
+        });
+        Moments::by_channel(&moments, self.outputs)
     }
 
-    fn block(&self, plan: &Plan, weights: &[f32], block: usize, buffer: &mut [f32]) {
+    fn run_blocks<'m>(
+        &self,
+        plan: &Plan,
+        weights: &[f32],
+        moments: impl Fn(usize) -> Option<&'m mut [Moments]> + Sync,
+    ) {
+        assert!(weights.len() >= plan.packing.len());
+        (0..plan.blocks).into_par_iter().with_max_len(1).for_each(|block| {
+            let len = plan.packing.points * (plan.sample_stride + plan.product_stride);
+            scratch::with(len, |buffer| self.block(plan, weights, block, buffer, moments(block)));
+        });
+    }
+
+    fn plan(&self, packing: Packing, multiple: usize) -> Plan {
+        let panel = REGISTERS * self.level.lanes();
+        let grid = Grid::new(self.batch, self.rows.clone(), self.sink.width.div_ceil(self.sink.tile()));
+        let outputs = packing.groups * packing.outputs;
+        let panels = (BLOCK / (packing.points * (packing.inputs + outputs) * panel)).max(1);
+        let registers = grid.tiles.div_ceil(self.level.lanes());
+        let blocks = registers.div_ceil(REGISTERS * panels).next_multiple_of(multiple).min(registers);
+        let panels = registers.div_ceil(blocks.max(1)).div_ceil(REGISTERS);
+        let (sample_panel, product_panel) = (packing.inputs * panel, outputs * panel);
+        let [sample_stride, product_stride] = [sample_panel, product_panel].map(|floats| panels * floats + LINE);
+        Plan { packing, panel, blocks, sample_panel, product_panel, sample_stride, product_stride, grid }
+    }
+
+    fn block(
+        &self,
+        plan: &Plan,
+        weights: &[f32],
+        block: usize,
+        buffer: &mut [f32],
+        moments: Option<&mut [Moments]>,
+    ) {
         let lanes = self.level.lanes();
         let registers = plan.grid.tiles.div_ceil(lanes);
         let [first, end] = [block, block + 1].map(|block| block * registers / plan.blocks * lanes);
         let strips = plan.grid.strips(first, end - first, plan.panel, lanes);
-        let windows: Vec<_> = strips.iter().map(|strip| self.source.window::<POINTS>(strip)).collect();
-        let block = Block { job: self, plan, weights, strips: &strips, windows: &windows, buffer };
+        let windows: Vec<_> = strips.iter().flat_map(|strip| self.source.windows::<POINTS>(strip)).collect();
+        let block = Block { job: self, plan, weights, strips: &strips, windows: &windows, buffer, moments };
         // SAFETY: the machine has the level.
         unsafe { work_at(self.level, block) }
     }
@@ -115,8 +165,8 @@ impl Correlation<'_> {
 
 /// Packs a register's worth of outputs from `first`.
 struct Pack<'a> {
-    job: &'a Correlation<'a>,
-    plan: &'a Plan,
+    packing: &'a Packing,
+    kernels: Kernels<'a>,
     first: usize,
     weights: Shared,
 }
@@ -124,12 +174,12 @@ struct Pack<'a> {
 impl Work for Pack<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes, const M: usize>(self) {
-        let kernels = self.job.kernels;
-        let stride = self.plan.groups * M * kernels.inputs;
-        // SAFETY: `Correlation::run` made room for every group at every point.
+        let kernels = self.kernels;
+        let stride = self.packing.groups * M * kernels.inputs;
+        // SAFETY: `Packing::pack` checked that there is room for every group at every point.
         unsafe {
             let to = self.weights.get().add(self.first * kernels.inputs);
-            if self.plan.fold {
+            if self.packing.fold {
                 kernels.pack::<S, M, true>(self.first, to, stride);
             } else {
                 kernels.pack::<S, M, false>(self.first, to, stride);
@@ -146,33 +196,37 @@ struct Block<'a> {
     strips: &'a [Strip],
     windows: &'a [Window],
     buffer: &'a mut [f32],
+    moments: Option<&'a mut [Moments]>,
 }
 
 impl Work for Block<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes, const M: usize>(self) {
         // SAFETY: by the caller.
-        unsafe { if self.plan.fold { self.run_folded::<S, M, true>() } else { self.run_folded::<S, M, false>() } }
+        unsafe { if self.plan.packing.fold { self.run_folded::<S, M, true>() } else { self.run_folded::<S, M, false>() } }
     }
 }
 
 // SAFETY of every block: the caller enables the instructions of `S`, and all sizes come from one plan.
 impl Block<'_> {
     #[inline(always)]
-    unsafe fn run_folded<S: Lanes, const M: usize, const FOLD: bool>(self) {
-        let Plan { points, panel, sample_panel, product_panel, sample_stride, product_stride, .. } = *self.plan;
-        let Correlation { source, sink, kernels, .. } = self.job;
+    unsafe fn run_folded<S: Lanes, const M: usize, const FOLD: bool>(mut self) {
+        let Plan { packing, panel, sample_panel, product_panel, sample_stride, product_stride, .. } = *self.plan;
+        let Packing { points, inputs, .. } = packing;
+        let Correlation { source, sink, outputs, .. } = self.job;
+        let outputs = *outputs;
         let (samples, products) = self.buffer.split_at_mut(points * sample_stride);
         let (samples, products) = (samples.as_mut_ptr(), products.as_mut_ptr());
         let mut rows = Rows::new();
         // SAFETY: see above.
         unsafe {
-            for input in 0..kernels.inputs {
-                for (strip, window) in self.strips.iter().zip(self.windows) {
+            for input in 0..inputs {
+                for (strip, windows) in self.strips.iter().zip(self.windows.chunks_exact(source.parts)) {
+                    let window = &windows[source.part(input)];
                     let to = samples.add(strip.panel * sample_panel + input * panel + strip.lane);
-                    let plane = strip.picture * kernels.inputs + input;
-                    if input + 1 < kernels.inputs {
-                        source.prefetch::<S>(window, plane + 1);
+                    let plane = (strip.picture, input);
+                    if input + 1 < inputs {
+                        source.prefetch::<S>(&windows[source.part(input + 1)], (strip.picture, input + 1));
                     }
                     source.sample::<S, POINTS, FOLD>(window, plane, &mut rows, to, sample_stride, panel - strip.lane);
                 }
@@ -181,13 +235,17 @@ impl Block<'_> {
                 let (from, to) = (samples.add(p * sample_stride), products.add(p * product_stride));
                 self.products::<S, M>(p, from, to);
             }
-            for output in 0..kernels.outputs {
+            for output in 0..outputs {
+                let mut tally = self.moments.as_ref().map(|_| Tally::new());
                 for strip in self.strips {
-                    if output + 1 < kernels.outputs {
+                    if output + 1 < outputs {
                         sink.prefetch::<S>(strip, output + 1);
                     }
                     let from = products.add(strip.panel * product_panel + output * panel + strip.lane);
-                    sink.write::<S, FOLD>(strip, output, from, product_stride);
+                    sink.write::<S, FOLD>(strip, output, from, product_stride, &mut tally);
+                }
+                if let (Some(moments), Some(tally)) = (&mut self.moments, tally) {
+                    moments[output] = tally.moments();
                 }
             }
         }
@@ -196,8 +254,7 @@ impl Block<'_> {
     /// All outputs of all panels at point `p`.
     #[inline(always)]
     unsafe fn products<S: Lanes, const M: usize>(&self, p: usize, samples: *const f32, products: *mut f32) {
-        let Plan { panel, groups, .. } = *self.plan;
-        let inputs = self.job.kernels.inputs;
+        let Plan { panel, packing: Packing { groups, inputs, .. }, .. } = *self.plan;
         let Some(last) = self.strips.last() else { return };
         let strides = Strides { left: 1, left_term: M, right_term: panel, sums: panel };
         let last_registers = (last.lane + last.tiles).div_ceil(S::LANES);

@@ -40,10 +40,6 @@ pub(super) unsafe fn work_at(level: Level, work: impl Work) {
 
 /// Additions to [`Simd`], under its safety contract.
 pub(super) trait Lanes: Simd {
-    /// `a + b`.
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
-    /// `a - b`.
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     /// `v` where `gate` is positive, elsewhere 0.
     unsafe fn keep_where_positive(v: Self::V, gate: Self::V) -> Self::V;
     /// The first `len` floats from `from`, then zeros; `len` is below [`Simd::LANES`].
@@ -63,16 +59,6 @@ pub(super) trait Lanes: Simd {
 }
 
 impl Lanes for Portable {
-    #[inline(always)]
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-        [a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]]
-    }
-
-    #[inline(always)]
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-        [a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3]]
-    }
-
     #[inline(always)]
     unsafe fn keep_where_positive(v: Self::V, gate: Self::V) -> Self::V {
         let one = |i: usize| if gate[i] > 0.0 { v[i] } else { 0.0 };
@@ -120,12 +106,12 @@ impl Lanes for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m256i, __m512, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_and_ps, _mm256_blend_ps,
+        __m256, __m256i, __m512, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_and_ps, _mm256_blend_ps,
         _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_maskload_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_ps,
-        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_sub_ps,
-        _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps, _mm512_alignr_epi32, _mm512_castps_si512,
+        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps,
+        _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_alignr_epi32, _mm512_castps_si512,
         _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
-        _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_sub_ps,
+        _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
     };
 
     use super::{Lanes, Work};
@@ -168,18 +154,6 @@ mod x86 {
 
     // SAFETY of every block: the caller runs under AVX2 and FMA and vouches for the pointers, by the trait's contract.
     impl Lanes for Avx2 {
-        #[inline(always)]
-        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_add_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_sub_ps(a, b) }
-        }
-
         #[inline(always)]
         unsafe fn keep_where_positive(v: Self::V, gate: Self::V) -> Self::V {
             // SAFETY: see above.
@@ -255,18 +229,6 @@ mod x86 {
 
     // SAFETY of every block: the caller runs under AVX-512F and vouches for the pointers, by the trait's contract.
     impl Lanes for Avx512 {
-        #[inline(always)]
-        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_add_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_sub_ps(a, b) }
-        }
-
         #[inline(always)]
         unsafe fn keep_where_positive(v: Self::V, gate: Self::V) -> Self::V {
             // SAFETY: see above.

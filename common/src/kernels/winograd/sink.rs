@@ -3,13 +3,15 @@
 use super::lanes::Lanes;
 use super::source::Strip;
 use super::transform::{self, DEAD, OUTPUTS, POINTS};
+use crate::kernels::layout::Layout;
+use crate::kernels::tally::Tally;
 
 /// The pictures that a correlation writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sink<'a> {
-    /// `(batch, channels, height, width)`.
     pub(super) data: *mut f32,
-    pub(super) channels: usize,
+    pub(super) layout: Layout,
+    /// Rows and columns of a picture.
     pub(super) height: usize,
     pub(super) width: usize,
     /// Whether a pixel is the sum over 2x2 outputs: the adjoint of upsampling.
@@ -44,27 +46,28 @@ impl Sink<'_> {
         channel: usize,
         from: *const f32,
         stride: usize,
+        tally: &mut Option<Tally<S>>,
     ) {
         let tile = self.tile();
         let (top, left) = (strip.row * tile, strip.column * tile);
         let count = (strip.tiles * tile).min(self.width - left);
-        let plane = (strip.picture * self.channels + channel) * self.height;
         // SAFETY: by this function's contract; rows and columns are clipped to the picture.
         unsafe {
             let bias = S::splat(self.bias.map_or(0.0, |bias| bias[channel]));
-            let to = self.data.add((plane + top) * self.width + left);
+            let to = self.data.add(self.layout.at(strip.picture, channel, top) + left);
+            let pitch = self.layout.row;
             let rows = (self.height - top).min(tile);
             if FOLD && self.pairs {
                 let columns = Self::columns::<S, FOLD, 2>(from, stride, |m| transform::output_pairs::<S>(m));
                 for (y, &row) in columns.iter().enumerate().take(rows) {
                     let row = S::interleave2(transform::output_pairs::<S>(row));
-                    self.store::<S, 2>(to.add(y * self.width), row, bias, count);
+                    self.store::<S, 2>(to.add(y * pitch), row, bias, count, tally);
                 }
             } else {
                 let columns = Self::columns::<S, FOLD, OUTPUTS>(from, stride, |m| transform::output::<S>(m));
                 for (y, &row) in columns.iter().enumerate().take(rows) {
                     let row = S::interleave4(transform::output::<S>(row));
-                    self.store::<S, OUTPUTS>(to.add(y * self.width), row, bias, count);
+                    self.store::<S, OUTPUTS>(to.add(y * pitch), row, bias, count, tally);
                 }
             }
         }
@@ -75,10 +78,10 @@ impl Sink<'_> {
     pub(super) fn prefetch<S: Lanes>(&self, strip: &Strip, channel: usize) {
         let tile = self.tile();
         let (top, left) = (strip.row * tile, strip.column * tile);
-        let rows = (strip.picture * self.channels + channel) * self.height + top;
-        for row in rows..rows + tile {
+        let start = self.layout.at(strip.picture, channel, top);
+        for row in 0..tile {
             for x in (left..left + strip.tiles * tile + 15).step_by(16) {
-                S::prefetch(self.data.wrapping_add(row * self.width + x));
+                S::prefetch(self.data.wrapping_add(start + row * self.layout.row + x));
             }
         }
     }
@@ -115,13 +118,23 @@ impl Sink<'_> {
     }
 
     #[inline(always)]
-    unsafe fn store<S: Lanes, const N: usize>(&self, to: *mut f32, row: [S::V; N], bias: S::V, count: usize) {
+    unsafe fn store<S: Lanes, const N: usize>(
+        &self,
+        to: *mut f32,
+        row: [S::V; N],
+        bias: S::V,
+        count: usize,
+        tally: &mut Option<Tally<S>>,
+    ) {
         // SAFETY: `count` floats of the row are the caller's.
         unsafe {
             for (i, &v) in row.iter().enumerate() {
                 let v = S::add(v, bias);
                 let v = if self.relu { S::max(v, S::splat(0.0)) } else { v };
                 let left = count.saturating_sub(i * S::LANES);
+                if let Some(tally) = tally {
+                    tally.add(v, left);
+                }
                 if left >= S::LANES {
                     S::store(to.add(i * S::LANES), v);
                 } else if left > 0 {

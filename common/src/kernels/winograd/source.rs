@@ -2,6 +2,7 @@
 
 use super::lanes::Lanes;
 use super::transform::{self, DEAD, OUTPUTS, POINTS};
+use crate::kernels::layout::{Before, Layout, Normal};
 use crate::kernels::pad::Axis;
 
 /// Floats in a row of scratch: the columns that a register's worth of tiles read, and the store that runs past them.
@@ -32,11 +33,15 @@ fn pixel(axis: &Axis, i: usize) -> Option<usize> {
 /// Pictures, read in tiles of 6x6 cells for products with 3x3 weights, or in tiles of 4x4 that meet (`CELLS`).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
-    /// `(batch, channels, rows.source, columns.source)`.
     pub(super) data: &'a [f32],
-    /// Of the same shape: pixels count as 0 where this is not positive.
-    pub(super) gate: Option<&'a [f32]>,
+    pub(super) layout: Layout,
+    /// What happens to the pixels; the zeros of a border stay zeros.
+    pub(super) before: Before<'a>,
+    /// Those of the pictures, times [`Self::parts`] squared.
     pub(super) channels: usize,
+    /// 1; or 3, for kernels of 9x9 taken as 3x3 kernels of 3x3: every channel of the pictures then counts as nine, each
+    /// read from three cells further right, and after three of them three further down.
+    pub(super) parts: usize,
     pub(super) rows: Axis,
     pub(super) columns: Axis,
 }
@@ -92,21 +97,70 @@ impl Window {
     }
 }
 
+/// A [`Normal`] in registers.
+struct Registers<S: Lanes> {
+    mean: S::V,
+    factor: S::V,
+    bias: S::V,
+    floor: S::V,
+}
+
+impl<S: Lanes> Registers<S> {
+    #[inline(always)]
+    unsafe fn new(normal: &Normal) -> Self {
+        let Normal { mean, factor, bias, floor } = *normal;
+        // SAFETY: arithmetic under the level that the caller runs at.
+        unsafe { Self { mean: S::splat(mean), factor: S::splat(factor), bias: S::splat(bias), floor: S::splat(floor) } }
+    }
+
+    #[inline(always)]
+    unsafe fn of(&self, x: S::V) -> S::V {
+        // SAFETY: arithmetic under the level that the caller runs at.
+        unsafe { S::max(S::mul_add(S::sub(x, self.mean), self.factor, self.bias), self.floor) }
+    }
+}
+
 impl Source<'_> {
-    /// What `strip` reads of a channel.
-    pub(super) fn window<const CELLS: usize>(&self, strip: &Strip) -> Window {
+    /// Where a channel of a picture begins.
+    #[inline(always)]
+    fn plane(&self, (picture, channel): (usize, usize)) -> usize {
+        let (channel, right) = if self.parts == 1 { (channel, 0) } else { (channel / 9, 3 * (channel % 3)) };
+        picture * self.layout.picture + channel * self.layout.plane + right
+    }
+
+    /// Which of a strip's windows shows a channel.
+    #[inline(always)]
+    pub(super) fn part(&self, channel: usize) -> usize {
+        if self.parts == 1 { 0 } else { channel / 3 % 3 }
+    }
+
+    /// What `strip` reads: a window for each of the parts.
+    ///
+    /// # Panics
+    ///
+    /// If that is not all stored.
+    pub(super) fn windows<const CELLS: usize>(&self, strip: &Strip) -> impl Iterator<Item = Window> {
+        (0..self.parts).map(|part| self.window::<CELLS>(strip, 3 * part))
+    }
+
+    fn window<const CELLS: usize>(&self, strip: &Strip, down: usize) -> Window {
         let Axis { source: width, upsample, lead, .. } = self.columns;
         // An upsampled tile begins amid a pair of equal pixels.
         let begin = ((OUTPUTS * strip.column) as isize - lead - (upsample as isize - 1)) / upsample as isize;
         let end = OUTPUTS / upsample * strip.tiles + CELLS - OUTPUTS;
         let first = begin.clamp(0, width as isize) as usize;
         let last = (begin + end as isize).clamp(first as isize, width as isize) as usize;
-        let row = |i| if i < CELLS { pixel(&self.rows, OUTPUTS * strip.row + i) } else { None };
-        let rows = std::array::from_fn(|i| row(i).map(|y| y * width + first));
+        let row = |i| if i < CELLS { pixel(&self.rows, OUTPUTS * strip.row + down + i) } else { None };
+        let rows: [_; POINTS] = std::array::from_fn(|i| row(i).map(|y| self.layout.at(0, 0, y) + first));
+        let reach = rows.iter().flatten().max().map_or(0, |&row| row + last - first);
+        assert!(self.plane((strip.picture, self.channels - 1)) + reach <= self.data.len(), "a strip lies within its rows");
+        let complete = rows.iter().take(CELLS).all(Option::is_some);
+        assert!(complete || !matches!(self.before, Before::Normalise(_)), "only what mirrors its border is normalised");
         Window { rows, len: last - first, begin, shift: (first as isize - begin) as usize, end }
     }
 
-    /// Samples what `window` shows of the channel `plane`, counted through all pictures; sample `p` of the tiles goes to `to + p * stride`, `room` floats at most.
+    /// Samples what `window` shows of a channel of a picture, both in `plane`; sample `p` of the tiles goes to
+    /// `to + p * stride`, `room` floats at most.
     ///
     /// With `FOLD`, samples at the point [`DEAD`] are left out.
     ///
@@ -117,7 +171,7 @@ impl Source<'_> {
     pub(super) unsafe fn sample<S: Lanes, const CELLS: usize, const FOLD: bool>(
         &self,
         window: &Window,
-        plane: usize,
+        plane: (usize, usize),
         rows: &mut Rows,
         to: *mut f32,
         stride: usize,
@@ -183,12 +237,13 @@ impl Source<'_> {
         }
     }
 
-    /// Calls what `window` shows of the channel `plane` into the cache. Its short rows are too far apart for the processor
-    /// to foresee: without this, loading them takes longer than all else that is done to them.
+    /// Calls what `window` shows of a plane into the cache. Its short rows are too far apart for the processor to foresee:
+    /// without this, loading them takes longer than all else that is done to them.
     #[inline(always)]
-    pub(super) fn prefetch<S: Lanes>(&self, window: &Window, plane: usize) {
-        let plane = plane * self.rows.source * self.columns.source;
-        for data in [Some(self.data), self.gate].into_iter().flatten() {
+    pub(super) fn prefetch<S: Lanes>(&self, window: &Window, plane: (usize, usize)) {
+        let plane = self.plane(plane);
+        let gate = if let Before::Gate(gate) = self.before { Some(gate) } else { None };
+        for data in [Some(self.data), gate].into_iter().flatten() {
             for row in window.rows.iter().flatten() {
                 for x in (0..window.len + 15).step_by(16) {
                     S::prefetch(data.as_ptr().wrapping_add(plane + row + x));
@@ -199,16 +254,33 @@ impl Source<'_> {
 
     /// Transforms along the columns: pixels of six rows to six rows of samples, continued beyond the border.
     #[inline(always)]
-    unsafe fn down_the_columns<S: Lanes, const CELLS: usize>(&self, window: &Window, plane: usize, rows: &mut Rows) {
+    unsafe fn down_the_columns<S: Lanes, const CELLS: usize>(
+        &self,
+        window: &Window,
+        plane: (usize, usize),
+        rows: &mut Rows,
+    ) {
         let Window { len, begin, shift, end, .. } = *window;
-        let plane = plane * self.rows.source * self.columns.source;
+        let start = self.plane(plane);
         // SAFETY: `window` was made for this source, so that rows of `len` lie within it.
         unsafe {
-            let pixels = window.start(self.data.as_ptr().add(plane));
-            let gates = self.gate.map(|gate| window.start(gate.as_ptr().add(plane)));
+            let pixels = window.start(self.data.as_ptr().add(start));
+            let gates = match self.before {
+                Before::Gate(gate) => Some(window.start(gate.as_ptr().add(start))),
+                _ => None,
+            };
+            let normal = match self.before {
+                Before::Normalise(normals) => Some(Registers::<S>::new(&normals[plane.1])),
+                _ => None,
+            };
             let mut x = 0;
             while x < len {
-                let columns = Self::load_columns::<S, CELLS>(pixels, gates, x, len - x);
+                let mut columns = Self::load_columns::<S, CELLS>(pixels, gates, x, len - x);
+                if let Some(normal) = &normal {
+                    for column in columns.iter_mut().take(CELLS) {
+                        *column = normal.of(*column);
+                    }
+                }
                 for (row, sample) in rows.0.iter_mut().zip(Self::transform::<S, CELLS>(columns)) {
                     S::store(row.as_mut_ptr().add(shift + x), sample);
                 }

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::blocks::{Grid, Shared};
+use super::blocks::{Grid, Shared, SharedPointer};
 use super::lanes::{Lanes, Work, outputs_together, work_at};
 use super::product::{Strides, product};
 use super::source::{Rows, Source, Strip, Window};
@@ -60,7 +60,7 @@ impl WeightGradient<'_> {
         let mut sums = vec![0.0; plan.points * plan.sums];
         scratch::with(plan.points * plan.point, |samples| {
             for first in (0..plan.grid.tiles).step_by(plan.block) {
-                self.add_block(&plan, first, Shared(samples.as_mut_ptr()), &mut sums);
+                self.add_block(&plan, first, SharedPointer(samples.as_mut_ptr()), &mut sums);
             }
         });
         to.par_chunks_mut(9 * inputs).enumerate().for_each(|(output, to)| {
@@ -74,8 +74,8 @@ impl WeightGradient<'_> {
         let (inputs, outputs) = (self.pixels.channels, self.gradients.channels);
         let strips = plan.grid.strips(first, plan.block, plan.block, self.level.lanes());
         let count = plan.block.min(plan.grid.tiles - first);
-        let pixels: Vec<_> = strips.iter().map(|strip| self.pixels.window::<POINTS>(strip)).collect();
-        let gradients: Vec<_> = strips.iter().map(|strip| self.gradients.window::<OUTPUTS>(strip)).collect();
+        let pixels: Vec<_> = strips.iter().flat_map(|strip| self.pixels.windows::<POINTS>(strip)).collect();
+        let gradients: Vec<_> = strips.iter().flat_map(|strip| self.gradients.windows::<OUTPUTS>(strip)).collect();
         (0..inputs + outputs).into_par_iter().for_each(|channel| {
             let windows = if channel < inputs { &pixels } else { &gradients };
             let sample = Sample { job: self, plan, samples, channel, strips: &strips, windows };
@@ -96,7 +96,7 @@ impl WeightGradient<'_> {
         let fold = self.pixels.rows.upsample == 2;
         let points = if fold { (POINTS - 1) * (POINTS - 1) } else { POINTS * POINTS };
         let tiles = |pixels: usize| pixels.div_ceil(OUTPUTS);
-        let grid = Grid::new(self.batch, tiles(self.gradients.rows.source), tiles(self.gradients.columns.source));
+        let grid = Grid::new(self.batch, 0..tiles(self.gradients.rows.source), tiles(self.gradients.columns.source));
         let groups = self.gradients.channels.div_ceil(outputs);
         let channels = self.pixels.channels + groups * outputs;
         let block = (BLOCK / (points * channels)).min(grid.tiles).next_multiple_of(lanes);
@@ -137,15 +137,14 @@ impl Sample<'_> {
     unsafe fn from<S: Lanes, const CELLS: usize, const FOLD: bool>(&self, source: &Source, channel: usize) {
         let mut rows = Rows::new();
         for (i, (strip, window)) in self.strips.iter().zip(self.windows).enumerate() {
-            let plane = strip.picture * source.channels + channel;
             if let (Some(strip), Some(window)) = (self.strips.get(i + 1), self.windows.get(i + 1)) {
-                source.prefetch::<S>(window, strip.picture * source.channels + channel);
+                source.prefetch::<S>(window, (strip.picture, channel));
             }
             // SAFETY: see above.
             unsafe {
                 let to = self.samples.get().add(self.channel * self.plan.block + strip.lane);
                 let room = self.plan.block - strip.lane;
-                source.sample::<S, CELLS, FOLD>(window, plane, &mut rows, to, self.plan.point, room);
+                source.sample::<S, CELLS, FOLD>(window, (strip.picture, channel), &mut rows, to, self.plan.point, room);
             }
         }
     }

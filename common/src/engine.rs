@@ -1,0 +1,290 @@
+//! The inference engine: paints pictures of any size with a [`StyleModel`](crate::model_file::StyleModel)'s network, on
+//! the CPU, within a bound on memory.
+//!
+//! Weights are packed once. Pictures lie in memory row by row, all channels of a row together, so that a band of rows is
+//! one slice. A convolution reads its input unnormalised and normalises it on the way into the registers, and takes the
+//! moments of its result on the way out; so no picture is ever read or written for a normalisation's sake, but for the
+//! residual blocks' sums.
+//!
+//! The statistics of an instance normalisation are the network's only global coupling. The engine therefore makes one pass
+//! for every normalisation. What a pass reads is kept from the pass before, in memory or in a file, or computed again row by
+//! row if there is no room: the painting does not depend on the choice, beyond the rounding of the statistics.
+
+mod chain;
+mod memory;
+mod spill;
+mod store;
+
+use std::fmt;
+use std::sync::Mutex;
+
+use crate::kernels::conv::{Direct, Geometry};
+use crate::kernels::layout::{Moments, Normal};
+use crate::kernels::rows::{add_normalised, join_nine, normalise_rows};
+use crate::kernels::simd::Level;
+use crate::kernels::winograd::{Kind, NINE_BORDER, Prepared};
+use crate::network::{StyleNet, StyleNetConfig};
+use crate::weights::Tensors;
+use crate::{Error, Result};
+use chain::{Chain, Conv, Node, Source};
+use memory::Plan;
+use store::{Pool, Store};
+
+pub use memory::default_memory;
+
+/// Added to every variance, as [`crate::ops::InstanceNorm`] does by default.
+const EPSILON: f64 = 1e-5;
+
+/// A picture that the engine reads from top to bottom, several times.
+pub trait Rows {
+    /// Height and width in pixels.
+    fn size(&self) -> (usize, usize);
+
+    /// Reads the rows from `first` on, RGB in `[0, 255]`: `rows[i]` takes red, green and blue of row `first + i`, each of
+    /// the picture's width.
+    ///
+    /// `first` is where the last call ended, or 0.
+    ///
+    /// # Errors
+    ///
+    /// If the picture cannot be read.
+    fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()>;
+}
+
+/// Takes the painting from top to bottom: the first row of a band, and the band, `(rows, 3, width)`, RGB nominally in
+/// `[0, 255]`, not clamped.
+pub type Sink<'a> = dyn FnMut(usize, &[f32]) -> Result<()> + 'a;
+
+/// One style's network, ready to paint.
+pub struct Engine {
+    config: StyleNetConfig,
+    encoder: [Layer; 3],
+    blocks: Vec<[Layer; 2]>,
+    decoder: [Layer; 2],
+    output: Conv,
+    output_bias: Vec<f32>,
+    /// What is kept from one picture to the next.
+    pool: Mutex<Pool>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A convolution, and the normalisation that follows it. The convolution's bias changes nothing: it is left out.
+struct Layer {
+    conv: Conv,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    relu: bool,
+}
+
+impl Layer {
+    fn normals(&self, moments: &[Moments]) -> Vec<Normal> {
+        let affine = self.weight.iter().zip(&self.bias);
+        let of = |(moments, (&weight, &bias)): (&Moments, (&f32, &f32))| {
+            moments.normal(weight, bias, EPSILON, self.relu)
+        };
+        moments.iter().zip(affine).map(of).collect()
+    }
+}
+
+impl Engine {
+    /// Packs the weights of a network, named as [`StyleNet`] names them, for this machine.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor is missing or of another shape than `config` asks for.
+    pub fn new(config: &StyleNetConfig, tensors: &Tensors) -> Result<Self> {
+        Self::with_level(config, tensors, Level::detect())
+    }
+
+    fn with_level(config: &StyleNetConfig, tensors: &Tensors, level: Level) -> Result<Self> {
+        let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
+        let read = Reader { tensors, level };
+        let block = |i: usize| -> Result<[Layer; 2]> {
+            let name = |part: &str| format!("res{i}.{part}");
+            Ok([
+                read.layer((&name("conv1"), &name("in1")), (c4, c4, 3), Step::Same, true)?,
+                read.layer((&name("conv2"), &name("in2")), (c4, c4, 3), Step::Same, false)?,
+            ])
+        };
+        Ok(Self {
+            config: *config,
+            encoder: [
+                read.layer(("conv1", "in1"), (3, c1, 9), Step::Same, true)?,
+                read.layer(("conv2", "in2"), (c1, c2, 3), Step::Half, true)?,
+                read.layer(("conv3", "in3"), (c2, c4, 3), Step::Half, true)?,
+            ],
+            blocks: (1..=config.blocks).map(block).collect::<Result<_>>()?,
+            decoder: [
+                read.layer(("deconv1", "in4"), (c4, c2, 3), Step::Double, true)?,
+                read.layer(("deconv2", "in5"), (c2, c1, 3), Step::Double, true)?,
+            ],
+            output: read.conv("deconv3", (c1, 3, 9), Step::Same)?,
+            output_bias: read.values("deconv3.conv2d.bias", &[3])?,
+            pool: Mutex::new(Pool::default()),
+        })
+    }
+
+    /// Sizes of the network.
+    #[must_use]
+    pub fn config(&self) -> &StyleNetConfig {
+        &self.config
+    }
+
+    /// Paints `picture` into `sink`, using about `memory` bytes besides the weights and what the picture and the sink
+    /// hold; [`default_memory`] is a good choice. Less memory takes longer, and past a point the rest of it goes to
+    /// unnamed files in the folder for temporary ones.
+    ///
+    /// # Errors
+    ///
+    /// If a side of the picture is shorter than [`StyleNet::MIN_SIZE`], `memory` is too small for a few rows of the picture,
+    /// there is no room for temporary files, or the picture or the sink fails.
+    pub fn paint(&self, picture: &mut dyn Rows, memory: u64, sink: &mut Sink) -> Result<()> {
+        let (height, width) = picture.size();
+        if height.min(width) < StyleNet::MIN_SIZE {
+            return Err(Error::new(format!(
+                "a picture of {width}x{height} pixels is too small: both sides need at least {}",
+                StyleNet::MIN_SIZE
+            )));
+        }
+        let plan = Plan::new(&self.config, (height, width), memory)?;
+        // Two pictures painted at once with one engine each have a pool; that of the last is kept.
+        let mut pool = self.pool.lock().map(|mut pool| std::mem::take(&mut *pool)).unwrap_or_default();
+        let painted = self.paint_planned(picture, &plan, &mut pool, sink);
+        if let Ok(mut kept) = self.pool.lock() {
+            *kept = pool;
+        }
+        painted
+    }
+
+    fn paint_planned(&self, picture: &mut dyn Rows, plan: &Plan, pool: &mut Pool, sink: &mut Sink) -> Result<()> {
+        let (height, width) = picture.size();
+        let sizes = plan.sizes();
+        let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * self.config.channels);
+
+        // Down to a quarter of the size.
+        let mut chain = Chain::new(Node::new(Source::Picture(picture), Store::window(3, sizes.picture, NINE_BORDER)));
+        let mut normals = None;
+        for (i, (layer, channels)) in self.encoder.iter().zip([c1, c2, c4]).enumerate() {
+            let store = plan.store([plan.first, plan.second, plan.trunk][i], channels, sizes.down[i], 0, pool)?;
+            chain.push(Node::new(Source::Conv(&layer.conv, normals.take()), store));
+            let moments = chain.pass(i + 1, plan.bands[i], pool)?;
+            chain.forget_below(i + 1, pool);
+            normals = Some(layer.normals(&moments));
+        }
+        let mut trunk = chain.into_last(pool);
+        trunk.each_band(plan.bands[2], |band| {
+            normalise_rows(band, normals.as_deref().unwrap_or_default(), sizes.down[2].1);
+        })?;
+
+        // The residual blocks.
+        for [first, second] in &self.blocks {
+            let store = plan.store(plan.trunk, c4, sizes.down[2], 0, pool)?;
+            let mut chain = Chain::new(Node::new(Source::Given, trunk));
+            chain.push(Node::new(Source::Conv(&first.conv, None), store));
+            let normals = first.normals(&chain.pass(1, plan.bands[2], pool)?);
+            let (x, ys) = chain.into_two();
+            trunk = x;
+            let store = plan.store(plan.trunk, c4, sizes.down[2], 0, pool)?;
+            let mut chain = Chain::new(Node::new(Source::Given, ys));
+            chain.push(Node::new(Source::Conv(&second.conv, Some(normals)), store));
+            let normals = second.normals(&chain.pass(1, plan.bands[2], pool)?);
+            let (ys, mut zs) = chain.into_two();
+            ys.give_back(pool);
+            trunk.each_band_with(&mut zs, plan.bands[2], |band, zs| {
+                add_normalised(band, zs, &normals, sizes.down[2].1);
+            })?;
+            zs.give_back(pool);
+        }
+
+        // Up again.
+        let mut chain = Chain::new(Node::new(Source::Given, trunk));
+        let mut normals = None;
+        for (i, (layer, channels)) in self.decoder.iter().zip([c2, c1]).enumerate() {
+            let border = if i == 1 { NINE_BORDER } else { 0 };
+            let store = plan.store([plan.second, plan.first][i], channels, sizes.up[i], border, pool)?;
+            chain.push(Node::new(Source::Conv(&layer.conv, normals.take()), store));
+            let moments = chain.pass(i + 1, plan.bands[3 + i], pool)?;
+            chain.forget_below(i + 1, pool);
+            normals = Some(layer.normals(&moments));
+        }
+        let parts = (height + 6, width + 6);
+        chain.push(Node::new(Source::Conv(&self.output, normals), Store::window(27, parts, 0)));
+        let mut painted = Vec::new();
+        for first in (0..height).step_by(plan.bands[5]) {
+            let rows = first..height.min(first + plan.bands[5]);
+            let (parts, from) = chain.rows(3, rows.start..rows.end + 6, pool)?;
+            painted.resize(rows.len() * 3 * width, 0.0);
+            let skipped = (rows.start - from) * 27 * (width + 6);
+            join_nine(&parts[skipped..], width + 6, &self.output_bias, width, &mut painted);
+            sink(rows.start, &painted)?;
+        }
+        chain.give_back(pool);
+        Ok(())
+    }
+}
+
+/// What a convolution does to height and width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Same,
+    Half,
+    Double,
+}
+
+/// Takes weights out of a model.
+struct Reader<'a> {
+    tensors: &'a Tensors,
+    level: Level,
+}
+
+impl Reader<'_> {
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let tensor = self.tensors.get(name).ok_or_else(|| Error::new(format!("tensor `{name}` is missing")))?;
+        if tensor.dims() != shape {
+            return Err(Error::new(format!("tensor `{name}` is {:?}, expected {shape:?}", tensor.dims())));
+        }
+        Ok(tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn conv(&self, name: &str, (inputs, outputs, kernel): (usize, usize, usize), step: Step) -> Result<Conv> {
+        let weight = self.values(&format!("{name}.conv2d.weight"), &[outputs, inputs, kernel, kernel])?;
+        let kind = match (step, kernel) {
+            (Step::Half, _) => {
+                // The size of the picture does not matter here.
+                let (batch, height, width) = (1, StyleNet::MIN_SIZE, StyleNet::MIN_SIZE);
+                let (upsample, pad, reflect, stride, relu) = (1, 1, true, 2, false);
+                let g =
+                    Geometry { batch, inputs, outputs, height, width, kernel, upsample, pad, reflect, stride, relu };
+                return Ok(Conv::Half { direct: Direct::new(self.level, &g, &weight), geometry: g });
+            }
+            (_, 9) if inputs == 3 => Kind::NineIn,
+            (_, 9) => Kind::NineOut,
+            (Step::Same, _) => Kind::Three { upsample: 1 },
+            (Step::Double, _) => Kind::Three { upsample: 2 },
+        };
+        Ok(Conv::Winograd { prepared: Prepared::new(self.level, kind, inputs, outputs, &weight), kind })
+    }
+
+    fn layer(
+        &self,
+        (conv, norm): (&str, &str),
+        shape: (usize, usize, usize),
+        step: Step,
+        relu: bool,
+    ) -> Result<Layer> {
+        Ok(Layer {
+            conv: self.conv(conv, shape, step)?,
+            weight: self.values(&format!("{norm}.weight"), &[shape.1])?,
+            bias: self.values(&format!("{norm}.bias"), &[shape.1])?,
+            relu,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
