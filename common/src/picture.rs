@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod format;
 mod jpeg;
+mod rows;
 mod tensor;
 
 use std::path::Path;

@@ -1,23 +1,16 @@
 //! What happens between the network's painting and the photo: colours kept, strength.
 //!
-//! Levels are three planes, red, green and blue, one after the other, in `[0, 255]`.
-
-use rayon::prelude::*;
-
-/// Pixels a thread works on at a time.
-const BAND: usize = 1 << 14;
+//! Levels are three lines, red, green and blue, one after the other, in `[0, 255]`.
 
 /// The weights of red, green and blue in luma (ITU-R BT.601), as in YIQ and in JPEG's `YCbCr`.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 /// Mixes `painting` and `photo` pixel by pixel: `strength` 1 leaves the painting, 0 the photo.
 pub(crate) fn mix(painting: &mut [f32], photo: &[f32], strength: f32) {
-    painting.par_chunks_mut(BAND).zip(photo.par_chunks(BAND)).for_each(|(painting, photo)| {
-        for (painted, &original) in painting.iter_mut().zip(photo) {
-            // Clamped first: what the network overshoots is no part of the picture it would have given.
-            *painted = original + strength * (painted.clamp(0.0, 255.0) - original);
-        }
-    });
+    for (painted, &original) in painting.iter_mut().zip(photo) {
+        // Clamped first: what the network overshoots is no part of the picture it would have given.
+        *painted = original + strength * (painted.clamp(0.0, 255.0) - original);
+    }
 }
 
 /// Gives `painting` the colours of `photo`: the painting's luma, the photo's chroma.
@@ -29,14 +22,10 @@ pub(crate) fn keep_colors(painting: &mut [f32], photo: &[f32]) {
     let pixels = painting.len() / 3;
     let (red, rest) = painting.split_at_mut(pixels);
     let (green, blue) = rest.split_at_mut(pixels);
-    let painted = red.par_chunks_mut(BAND).zip(green.par_chunks_mut(BAND)).zip(blue.par_chunks_mut(BAND));
-    painted.enumerate().for_each(|(band, ((red, green), blue))| {
-        for i in 0..red.len() {
-            let at = band * BAND + i;
-            let original = [photo[at], photo[pixels + at], photo[2 * pixels + at]];
-            [red[i], green[i], blue[i]] = recolor([red[i], green[i], blue[i]], original);
-        }
-    });
+    for i in 0..pixels {
+        let original = [photo[i], photo[pixels + i], photo[2 * pixels + i]];
+        [red[i], green[i], blue[i]] = recolor([red[i], green[i], blue[i]], original);
+    }
 }
 
 /// The luma of `painted` with the chroma of `original`.
@@ -97,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn planes_longer_than_a_band_are_recoloured_pixel_by_pixel() {
-        let pixels = BAND + 3;
-        let photo: Vec<f32> = (0..3 * pixels).map(|i| (i % 251) as f32).collect();
-        let mut painting: Vec<f32> = (0..3 * pixels).map(|i| (i % 241) as f32).collect();
+    fn lines_are_recoloured_pixel_by_pixel() {
+        let pixels = 70;
+        let photo: Vec<f32> = (0..3 * pixels).map(|i| (i * 7 % 251) as f32).collect();
+        let mut painting: Vec<f32> = (0..3 * pixels).map(|i| (i * 5 % 241) as f32).collect();
         let expected = painting.clone();
         keep_colors(&mut painting, &photo);
-        for i in [0, BAND - 1, BAND, pixels - 1] {
-            let at = |planes: &[f32]| [planes[i], planes[pixels + i], planes[2 * pixels + i]];
+        for i in 0..pixels {
+            let at = |lines: &[f32]| [lines[i], lines[pixels + i], lines[2 * pixels + i]];
             assert_eq!(at(&painting).map(f32::to_bits), recolor(at(&expected), at(&photo)).map(f32::to_bits));
         }
     }

@@ -1,13 +1,17 @@
 //! One style, ready to paint.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use common::engine::{Engine, Rows, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
 use common::picture::Picture;
 use common::styles::{BundledStyle, bundled_names};
 use common::{Error, Result};
+use rayon::prelude::*;
 
 use crate::blend;
 
@@ -22,11 +26,15 @@ pub struct StylizeOptions {
     ///
     /// Style networks know their strokes in pixels: a smaller picture gets broader ones.
     pub max_size: Option<u32>,
+    /// Bytes that painting may use, besides the picture itself. Default: half of what the machine has free.
+    ///
+    /// It changes the time that painting takes, not the painting.
+    pub memory: Option<u64>,
 }
 
 impl Default for StylizeOptions {
     fn default() -> Self {
-        Self { strength: 1.0, keep_colors: false, max_size: None }
+        Self { strength: 1.0, keep_colors: false, max_size: None, memory: None }
     }
 }
 
@@ -40,45 +48,48 @@ impl StylizeOptions {
         }
         Ok(())
     }
+
+    fn memory(&self) -> u64 {
+        self.memory.unwrap_or_else(default_memory)
+    }
 }
 
 /// A style that paints pictures.
 #[derive(Debug, Clone)]
 pub struct Stylizer {
     card: ModelCard,
-    network: StyleNet,
-    device: Device,
+    engine: Arc<Engine>,
     options: StylizeOptions,
 }
 
 impl Stylizer {
-    /// Loads a style-model file (see [`StyleModel::open`]) onto the CPU.
+    /// Loads a style-model file (see [`StyleModel::open`]).
     ///
     /// # Errors
     ///
     /// If the file cannot be read or holds no network that we know.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::new(&StyleModel::open(path.as_ref())?, &Device::Cpu)
+        Self::new(&StyleModel::open(path.as_ref())?)
     }
 
-    /// Loads the bundled style of this name onto the CPU.
+    /// Loads the bundled style of this name.
     ///
     /// # Errors
     ///
     /// If there is none of this name.
     pub fn bundled(name: &str) -> Result<Self> {
         let style = BundledStyle::named(name).ok_or_else(|| unknown_style(name))?;
-        Self::new(&style.model()?, &Device::Cpu)
+        Self::new(&style.model()?)
     }
 
-    /// Puts a loaded model on `device`, with the default options.
+    /// Packs the weights of a loaded model for this machine's processor, with the default options.
     ///
     /// # Errors
     ///
-    /// If the weights do not fit the network, or the device is out of memory.
-    pub fn new(model: &StyleModel, device: &Device) -> Result<Self> {
-        let network = model.network(device)?;
-        Ok(Self { card: model.card.clone(), network, device: device.clone(), options: StylizeOptions::default() })
+    /// If the weights do not fit the network.
+    pub fn new(model: &StyleModel) -> Result<Self> {
+        let engine = Engine::new(&model.card.network, &model.tensors)?;
+        Ok(Self { card: model.card.clone(), engine: Arc::new(engine), options: StylizeOptions::default() })
     }
 
     /// Paints with other options.
@@ -99,14 +110,19 @@ impl Stylizer {
 
     /// Paints a picture of any size. The painting has the picture's size (after `max_size`), depth, alpha and profile.
     ///
-    /// The whole picture goes through the network at once: about 0.34 GB for a million pixels with preset `l`, half of
-    /// it with `m` and so on. `max_size` bounds it.
+    /// # Errors
+    ///
+    /// If the memory that the options allow does not suffice, or there is no room for temporary files that take its place.
+    pub fn stylize(&self, picture: &Picture) -> Result<Picture> {
+        self.stylize_owned(picture.clone())
+    }
+
+    /// As [`Self::stylize`], in the memory of the picture itself.
     ///
     /// # Errors
     ///
-    /// If the device is out of memory.
-    pub fn stylize(&self, picture: &Picture) -> Result<Picture> {
-        let picture = picture.clone();
+    /// As [`Self::stylize`].
+    pub fn stylize_owned(&self, picture: Picture) -> Result<Picture> {
         let picture = match self.options.max_size {
             Some(long_side) => picture.fit_within(long_side),
             None => picture,
@@ -114,46 +130,128 @@ impl Stylizer {
         if self.options.strength == 0.0 {
             return Ok(picture);
         }
-        let photo = picture.to_tensor(&self.device)?;
-        let painting = self.paint(&photo)?;
-        picture.with_colors(&self.blend(painting, &photo)?)
+        let (height, width) = (picture.height() as usize, picture.width() as usize);
+        // The painting replaces the photo from the top down when the engine has read it for the last time.
+        let shared = RefCell::new(picture);
+        let mut photo = Vec::new();
+        self.run((height, width), |first, rows| shared.borrow().read_rows(first, rows), |first, band| {
+            let mut picture = shared.borrow_mut();
+            if self.options.strength < 1.0 || self.options.keep_colors {
+                photo.resize(band.len(), 0.0);
+                picture.read_rows(first, &mut lines(&mut photo, width));
+                self.blend(band, &photo, width);
+            }
+            picture.write_rows(first, band);
+            Ok(())
+        })?;
+        Ok(shared.into_inner())
     }
 
     /// Runs the network on `(batch, 3, height, width)` pictures, RGB in `[0, 255]`, of any size from 1x1.
     ///
-    /// The result has the same shape, not clamped. Options play no part. Pictures too small for the network are extended
-    /// by their edge pixels, and the painting cropped.
+    /// The result has the same shape, not clamped; it lies in memory. Strength and colours play no part. Pictures too small
+    /// for the network are extended by their edge pixels, and the painting cropped.
     ///
     /// # Errors
     ///
-    /// If the tensor has another shape or the device is out of memory.
+    /// If the tensor has another shape, or as [`Self::stylize`].
     pub fn paint(&self, photo: &Tensor) -> Result<Tensor> {
-        let (_, _, height, width) = photo.dims4()?;
-        let missing = |size: usize| StyleNet::MIN_SIZE.saturating_sub(size);
-        if missing(height) == 0 && missing(width) == 0 {
-            return Ok(self.network.forward(photo)?);
+        let (batch, channels, height, width) = photo.dims4()?;
+        if channels != 3 || height * width == 0 {
+            return Err(Error::new(format!("a {:?} tensor is not a batch of RGB pictures", photo.shape())));
         }
-        let extended = photo.pad_with_same(2, 0, missing(height))?.pad_with_same(3, 0, missing(width))?;
-        Ok(self.network.forward(&extended)?.narrow(2, 0, height)?.narrow(3, 0, width)?)
+        let photo: Vec<f32> = photo.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
+        let mut painting = vec![0.0; photo.len()];
+        let plane = height * width;
+        for (photo, painting) in photo.chunks_exact(3 * plane).zip(painting.chunks_exact_mut(3 * plane)) {
+            let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
+                for (i, row) in rows.iter_mut().enumerate() {
+                    for (channel, line) in row.iter_mut().enumerate() {
+                        line.copy_from_slice(&photo[channel * plane + (first + i) * width..][..width]);
+                    }
+                }
+            };
+            self.run((height, width), read, |first, band| {
+                for (i, line) in band.chunks_exact(width).enumerate() {
+                    painting[i % 3 * plane + (first + i / 3) * width..][..width].copy_from_slice(line);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Tensor::from_vec(painting, (batch, 3, height, width), &Device::Cpu)?)
     }
 
-    fn blend(&self, painting: Tensor, photo: &Tensor) -> Result<Tensor> {
+    /// Paints what `read` reads into `write`, both of which know no more than `size` has.
+    fn run(
+        &self,
+        size: (usize, usize),
+        read: impl Fn(usize, &mut [[&mut [f32]; 3]]),
+        mut write: impl FnMut(usize, &mut [f32]) -> Result<()>,
+    ) -> Result<()> {
+        let (height, width) = size;
+        let mut photo = Extended { size, read };
+        let extended = photo.size().1;
+        let mut cropped = Vec::new();
+        self.engine.paint(&mut photo, self.options.memory(), &mut |first, band| {
+            let rows = (band.len() / 3 / extended).min(height.saturating_sub(first));
+            cropped.clear();
+            band.chunks_exact(extended).take(3 * rows).for_each(|line| cropped.extend_from_slice(&line[..width]));
+            if rows > 0 { write(first, &mut cropped) } else { Ok(()) }
+        })
+    }
+
+    /// Mixes a band of the painting, `(rows, 3, width)`, with the photo's.
+    fn blend(&self, painting: &mut [f32], photo: &[f32], width: usize) {
         let StylizeOptions { strength, keep_colors, .. } = self.options;
-        if strength >= 1.0 && !keep_colors {
-            return Ok(painting);
-        }
-        let mut levels = planes(&painting)?;
-        let original = planes(photo)?;
-        if keep_colors {
-            blend::keep_colors(&mut levels, &original);
-        }
-        blend::mix(&mut levels, &original, strength);
-        Ok(Tensor::from_vec(levels, painting.shape(), &Device::Cpu)?)
+        painting.par_chunks_exact_mut(3 * width).zip(photo.par_chunks_exact(3 * width)).for_each(|(painting, photo)| {
+            if keep_colors {
+                blend::keep_colors(painting, photo);
+            }
+            if strength < 1.0 {
+                blend::mix(painting, photo, strength);
+            }
+        });
     }
 }
 
-fn planes(tensor: &Tensor) -> Result<Vec<f32>> {
-    Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+/// A picture that is extended by its last row and column to the size that the network needs.
+struct Extended<F> {
+    size: (usize, usize),
+    read: F,
+}
+
+impl<F: Fn(usize, &mut [[&mut [f32]; 3]])> Rows for Extended<F> {
+    fn size(&self) -> (usize, usize) {
+        (self.size.0.max(StyleNet::MIN_SIZE), self.size.1.max(StyleNet::MIN_SIZE))
+    }
+
+    fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()> {
+        let (height, width) = self.size;
+        if height >= StyleNet::MIN_SIZE && width >= StyleNet::MIN_SIZE {
+            (self.read)(first, rows);
+            return Ok(());
+        }
+        for (y, row) in (first..).zip(rows) {
+            let [red, green, blue] = row;
+            let row = [&mut red[..width], &mut green[..width], &mut blue[..width]];
+            (self.read)(y.min(height - 1), &mut [row]);
+            for line in [red, green, blue] {
+                let last = line[width - 1];
+                line[width..].fill(last);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lines of red, green and blue of every row of a band `(rows, 3, width)`.
+fn lines(band: &mut [f32], width: usize) -> Vec<[&mut [f32]; 3]> {
+    let rows = band.chunks_exact_mut(3 * width).map(|row| {
+        let (red, rest) = row.split_at_mut(width);
+        let (green, blue) = rest.split_at_mut(width);
+        [red, green, blue]
+    });
+    rows.collect()
 }
 
 pub(crate) fn unknown_style(name: &str) -> Error {
@@ -188,7 +286,7 @@ mod tests {
             add(&format!("{norm}.bias"), &[outputs]);
         }
         let card = ModelCard::new("constant", StyleNetConfig { channels: 2, blocks: 0 });
-        Stylizer::new(&StyleModel { card, tensors }, &Device::Cpu).unwrap()
+        Stylizer::new(&StyleModel { card, tensors }).unwrap()
     }
 
     fn ramp(shape: (usize, usize, usize, usize)) -> Tensor {

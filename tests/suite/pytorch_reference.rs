@@ -9,6 +9,7 @@ use common::model_file::StyleModel;
 use common::network::{StyleNet, StyleNetConfig};
 use common::ops::{self, Conv2d, InstanceNorm, Padding};
 use common::weights::{self, Tensors};
+use infer::Stylizer;
 use trainer::lbfgs::{Lbfgs, LbfgsConfig};
 use trainer::loss_network::{Architecture, LossNetwork};
 use trainer::objective::{Convention, Objective, ObjectiveConfig};
@@ -222,17 +223,21 @@ fn trained_networks_paint_within_a_level_of_pytorch() {
     };
     let all = reference("trained");
     for (name, file) in [("candy", "candy.safetensors"), ("mosaic", "mosaic.pth")] {
-        let network = StyleModel::open(&folder.join(file)).unwrap().network(&Device::Cpu).unwrap();
+        let model = StyleModel::open(&folder.join(file)).unwrap();
+        let (network, stylizer) = (model.network(&Device::Cpu).unwrap(), Stylizer::new(&model).unwrap());
         for (height, width) in [(64, 64), (101, 67), (256, 256)] {
             let case = format!("{name}.{height}x{width}");
             let stored = under(&all, &case);
-            let painted = network.forward(&synthetic_photo(height, width)).unwrap();
-            let painted = painted.clamp(0f32, 255f32).unwrap().round().unwrap();
-            let sixth = |size: usize| Tensor::arange_step(0u32, size as u32, 6, &Device::Cpu).unwrap();
-            let every_sixth = painted.index_select(&sixth(height), 2).unwrap().index_select(&sixth(width), 3).unwrap();
-            let corner = painted.narrow(2, height - 24, 24).unwrap().narrow(3, width - 24, 24).unwrap();
-            assert_within_a_level(&case, &every_sixth, &stored["sixth"]);
-            assert_within_a_level(&case, &corner, &stored["corner"]);
+            let photo = synthetic_photo(height, width);
+            for painted in [network.forward(&photo).unwrap(), stylizer.paint(&photo).unwrap()] {
+                let painted = painted.clamp(0f32, 255f32).unwrap().round().unwrap();
+                let sixth = |size: usize| Tensor::arange_step(0u32, size as u32, 6, &Device::Cpu).unwrap();
+                let every_sixth = painted.index_select(&sixth(height), 2).unwrap();
+                let every_sixth = every_sixth.index_select(&sixth(width), 3).unwrap();
+                let corner = painted.narrow(2, height - 24, 24).unwrap().narrow(3, width - 24, 24).unwrap();
+                assert_within_a_level(&case, &every_sixth, &stored["sixth"]);
+                assert_within_a_level(&case, &corner, &stored["corner"]);
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn paint(stylizer: &Stylizer, job: &Job, quality: u8, note: &dyn Fn(&
 }
 
 fn paint_still(stylizer: &Stylizer, bytes: &[u8], options: EncodeOptions, tell: &dyn Fn(&str)) -> Result<Vec<u8>> {
-    let painting = stylizer.stylize(&Picture::decode(bytes)?)?;
+    let painting = stylizer.stylize_owned(Picture::decode(bytes)?)?;
     for loss in painting.losses(options.format) {
         tell(&describe(loss, options.format));
     }
@@ -47,7 +47,7 @@ fn paint_animation(stylizer: &Stylizer, animation: Animation) -> Result<Vec<u8>>
     let mut writer = GifWriter::new(&mut bytes, animation.repeat())?;
     for frame in animation {
         let Frame { picture, delay } = frame?;
-        writer.push(Frame { picture: stylizer.stylize(&picture)?, delay })?;
+        writer.push(Frame { picture: stylizer.stylize_owned(picture)?, delay })?;
     }
     drop(writer);
     Ok(bytes)
