@@ -16,6 +16,7 @@ mod spill;
 mod store;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Mutex;
 
 use crate::kernels::conv::{Direct, Geometry};
@@ -55,6 +56,48 @@ pub trait Rows {
 /// `[0, 255]`, not clamped.
 pub type Sink<'a> = dyn FnMut(usize, &[f32]) -> Result<()> + 'a;
 
+/// The numbers that products are taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Single precision: within 1 of 255 levels of PyTorch.
+    #[default]
+    F32,
+    /// bf16, summed in single precision, wherever that is faster; for processors that have `AVX512_BF16`.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::F32 { "f32" } else { "bf16" })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("expected `f32` or `bf16`".into()),
+        }
+    }
+}
+
+impl Precision {
+    /// Whether this machine's processor can compute so.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot.
+    pub fn check(self) -> Result<()> {
+        if self == Self::Bf16 && !Level::detect().has_pairs() {
+            return Err(Error::usage("this processor has no bf16 products (AVX512_BF16)").with_hint("use `f32`"));
+        }
+        Ok(())
+    }
+}
+
 /// One style's network, ready to paint.
 pub struct Engine {
     config: StyleNetConfig,
@@ -84,9 +127,8 @@ struct Layer {
 impl Layer {
     fn normals(&self, moments: &[Moments]) -> Vec<Normal> {
         let affine = self.weight.iter().zip(&self.bias);
-        let of = |(moments, (&weight, &bias)): (&Moments, (&f32, &f32))| {
-            moments.normal(weight, bias, EPSILON, self.relu)
-        };
+        let of =
+            |(moments, (&weight, &bias)): (&Moments, (&f32, &f32))| moments.normal(weight, bias, EPSILON, self.relu);
         moments.iter().zip(affine).map(of).collect()
     }
 }
@@ -96,14 +138,15 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If a tensor is missing or of another shape than `config` asks for.
-    pub fn new(config: &StyleNetConfig, tensors: &Tensors) -> Result<Self> {
-        Self::with_level(config, tensors, Level::detect())
+    /// If a tensor is missing or of another shape than `config` asks for, or the processor lacks `precision`.
+    pub fn new(config: &StyleNetConfig, tensors: &Tensors, precision: Precision) -> Result<Self> {
+        precision.check()?;
+        Self::with_level(config, tensors, precision, Level::detect())
     }
 
-    fn with_level(config: &StyleNetConfig, tensors: &Tensors, level: Level) -> Result<Self> {
+    fn with_level(config: &StyleNetConfig, tensors: &Tensors, precision: Precision, level: Level) -> Result<Self> {
         let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
-        let read = Reader { tensors, level };
+        let read = Reader { tensors, level, precision };
         let block = |i: usize| -> Result<[Layer; 2]> {
             let name = |part: &str| format!("res{i}.{part}");
             Ok([
@@ -114,7 +157,7 @@ impl Engine {
         Ok(Self {
             config: *config,
             encoder: [
-                read.layer(("conv1", "in1"), (3, c1, 9), Step::Same, true)?,
+                read.layer(("conv1", "in1"), (3, c1, 9), Step::First, true)?,
                 read.layer(("conv2", "in2"), (c1, c2, 3), Step::Half, true)?,
                 read.layer(("conv3", "in3"), (c2, c4, 3), Step::Half, true)?,
             ],
@@ -123,7 +166,7 @@ impl Engine {
                 read.layer(("deconv1", "in4"), (c4, c2, 3), Step::Double, true)?,
                 read.layer(("deconv2", "in5"), (c2, c1, 3), Step::Double, true)?,
             ],
-            output: read.conv("deconv3", (c1, 3, 9), Step::Same)?,
+            output: read.conv("deconv3", (c1, 3, 9), Step::Last)?,
             output_bias: read.values("deconv3.conv2d.bias", &[3])?,
             pool: Mutex::new(Pool::default()),
         })
@@ -228,9 +271,11 @@ impl Engine {
     }
 }
 
-/// What a convolution does to height and width.
+/// The place of a convolution: what it does to height and width, and the 9x9 ones at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    First,
+    Last,
     Same,
     Half,
     Double,
@@ -240,6 +285,7 @@ enum Step {
 struct Reader<'a> {
     tensors: &'a Tensors,
     level: Level,
+    precision: Precision,
 }
 
 impl Reader<'_> {
@@ -253,8 +299,8 @@ impl Reader<'_> {
 
     fn conv(&self, name: &str, (inputs, outputs, kernel): (usize, usize, usize), step: Step) -> Result<Conv> {
         let weight = self.values(&format!("{name}.conv2d.weight"), &[outputs, inputs, kernel, kernel])?;
-        let kind = match (step, kernel) {
-            (Step::Half, _) => {
+        let kind = match step {
+            Step::Half => {
                 // The size of the picture does not matter here.
                 let (batch, height, width) = (1, StyleNet::MIN_SIZE, StyleNet::MIN_SIZE);
                 let (upsample, pad, reflect, stride, relu) = (1, 1, true, 2, false);
@@ -262,21 +308,18 @@ impl Reader<'_> {
                     Geometry { batch, inputs, outputs, height, width, kernel, upsample, pad, reflect, stride, relu };
                 return Ok(Conv::Half { direct: Direct::new(self.level, &g, &weight), geometry: g });
             }
-            (_, 9) if inputs == 3 => Kind::NineIn,
-            (_, 9) => Kind::NineOut,
-            (Step::Same, _) => Kind::Three { upsample: 1 },
-            (Step::Double, _) => Kind::Three { upsample: 2 },
+            Step::First => Kind::NineIn,
+            Step::Last => Kind::NineOut,
+            Step::Same => Kind::Three { upsample: 1 },
+            Step::Double => Kind::Three { upsample: 2 },
         };
-        Ok(Conv::Winograd { prepared: Prepared::new(self.level, kind, inputs, outputs, &weight), kind })
+        // The first layer tells small differences of large levels from nothing: rounded, flat parts of a photo get strokes
+        // of their own. It stays as it is, at a few hundredths of the time.
+        let pairs = self.precision == Precision::Bf16 && kind != Kind::NineIn;
+        Ok(Conv::Winograd { prepared: Prepared::new(self.level, kind, inputs, outputs, &weight, pairs), kind })
     }
 
-    fn layer(
-        &self,
-        (conv, norm): (&str, &str),
-        shape: (usize, usize, usize),
-        step: Step,
-        relu: bool,
-    ) -> Result<Layer> {
+    fn layer(&self, (conv, norm): (&str, &str), shape: (usize, usize, usize), step: Step, relu: bool) -> Result<Layer> {
         Ok(Layer {
             conv: self.conv(conv, shape, step)?,
             weight: self.values(&format!("{norm}.weight"), &[shape.1])?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use common::engine::{Engine, Rows, default_memory};
+use common::engine::{Engine, Precision, Rows, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
 use common::picture::Picture;
@@ -88,7 +88,16 @@ impl Stylizer {
     ///
     /// If the weights do not fit the network.
     pub fn new(model: &StyleModel) -> Result<Self> {
-        let engine = Engine::new(&model.card.network, &model.tensors)?;
+        Self::with_precision(model, Precision::default())
+    }
+
+    /// The same, to compute in another precision.
+    ///
+    /// # Errors
+    ///
+    /// If the weights do not fit the network, or the processor lacks the precision.
+    pub fn with_precision(model: &StyleModel, precision: Precision) -> Result<Self> {
+        let engine = Engine::new(&model.card.network, &model.tensors, precision)?;
         Ok(Self { card: model.card.clone(), engine: Arc::new(engine), options: StylizeOptions::default() })
     }
 
@@ -134,16 +143,20 @@ impl Stylizer {
         // The painting replaces the photo from the top down when the engine has read it for the last time.
         let shared = RefCell::new(picture);
         let mut photo = Vec::new();
-        self.run((height, width), |first, rows| shared.borrow().read_rows(first, rows), |first, band| {
-            let mut picture = shared.borrow_mut();
-            if self.options.strength < 1.0 || self.options.keep_colors {
-                photo.resize(band.len(), 0.0);
-                picture.read_rows(first, &mut lines(&mut photo, width));
-                self.blend(band, &photo, width);
-            }
-            picture.write_rows(first, band);
-            Ok(())
-        })?;
+        self.run(
+            (height, width),
+            |first, rows| shared.borrow().read_rows(first, rows),
+            |first, band| {
+                let mut picture = shared.borrow_mut();
+                if self.options.strength < 1.0 || self.options.keep_colors {
+                    photo.resize(band.len(), 0.0);
+                    picture.read_rows(first, &mut lines(&mut photo, width));
+                    self.blend(band, &photo, width);
+                }
+                picture.write_rows(first, band);
+                Ok(())
+            },
+        )?;
         Ok(shared.into_inner())
     }
 
@@ -203,14 +216,16 @@ impl Stylizer {
     /// Mixes a band of the painting, `(rows, 3, width)`, with the photo's.
     fn blend(&self, painting: &mut [f32], photo: &[f32], width: usize) {
         let StylizeOptions { strength, keep_colors, .. } = self.options;
-        painting.par_chunks_exact_mut(3 * width).zip(photo.par_chunks_exact(3 * width)).for_each(|(painting, photo)| {
-            if keep_colors {
-                blend::keep_colors(painting, photo);
-            }
-            if strength < 1.0 {
-                blend::mix(painting, photo, strength);
-            }
-        });
+        painting.par_chunks_exact_mut(3 * width).zip(photo.par_chunks_exact(3 * width)).for_each(
+            |(painting, photo)| {
+                if keep_colors {
+                    blend::keep_colors(painting, photo);
+                }
+                if strength < 1.0 {
+                    blend::mix(painting, photo, strength);
+                }
+            },
+        );
     }
 }
 

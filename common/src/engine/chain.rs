@@ -125,8 +125,7 @@ impl<'a> Chain<'a> {
         }
         // Convolutions compute several rows together.
         let (height, _) = store.size();
-        let aligned = rows.start / ROWS_TOGETHER * ROWS_TOGETHER
-            ..height.min(rows.end.next_multiple_of(ROWS_TOGETHER));
+        let aligned = rows.start / ROWS_TOGETHER * ROWS_TOGETHER..height.min(rows.end.next_multiple_of(ROWS_TOGETHER));
         if matches!(self.0[node].source, Source::Picture(_)) {
             return self.read(node, rows, pool);
         }

@@ -147,10 +147,14 @@ impl Plan {
         let band = self.bands[0] / 4;
         let window = |place, rows: usize| if place == Place::Whole { 0 } else { rows };
         let encoding = 3 * (4 * band + 16)
-            + c1 * (window(self.first, 4 * band + 8) + window(self.second, 2 * band + 8) + window(self.trunk, 3 * band));
+            + c1 * (window(self.first, 4 * band + 8)
+                + window(self.second, 2 * band + 8)
+                + window(self.trunk, 3 * band));
         let output = self.bands[5];
         let decoding = 27 * (output + 12)
-            + c1 * (window(self.first, output + 16) + window(self.second, output / 2 + 12) + window(self.trunk, output / 4 + 8));
+            + c1 * (window(self.first, output + 16)
+                + window(self.second, output / 2 + 12)
+                + window(self.trunk, output / 4 + 8));
         // Windows grow at first, and leave what they grew out of in the pool.
         let windows = 2 * (encoding + decoding) * width;
         (layers + windows) as u64 * FLOAT
@@ -183,7 +187,9 @@ mod tests {
 
     #[test]
     fn less_memory_keeps_less() {
-        let plan = |memory| Plan::new(&Preset::L.into(), (3000, 4000), memory).map(|plan| (plan.first, plan.second, plan.trunk));
+        let plan = |memory| {
+            Plan::new(&Preset::L.into(), (3000, 4000), memory).map(|plan| (plan.first, plan.second, plan.trunk))
+        };
         assert_eq!(plan(4 << 30).unwrap(), (Place::Whole, Place::Whole, Place::Whole));
         assert_eq!(plan(2 << 30).unwrap(), (Place::Window, Place::Whole, Place::Whole));
         assert_eq!(plan(256 << 20).unwrap(), (Place::Window, Place::Window, Place::File));

@@ -17,9 +17,8 @@ pub(super) struct Spill {
 
 impl Spill {
     pub(super) fn new() -> Result<Self> {
-        let file = tempfile::tempfile().context(|| {
-            format!("cannot make a temporary file in `{}`", std::env::temp_dir().display())
-        })?;
+        let file = tempfile::tempfile()
+            .context(|| format!("cannot make a temporary file in `{}`", std::env::temp_dir().display()))?;
         Ok(Self { file, bytes: vec![0; 4 * PART] })
     }
 
@@ -33,9 +32,9 @@ impl Spill {
                 self.file.write_all(&self.bytes[..4 * part.len()])
             })
         });
-        written.context(|| format!("cannot write a temporary file in `{}`", std::env::temp_dir().display())).map_err(
-            |error| error.with_hint("make room there, name another folder with TMPDIR, or allow more memory"),
-        )
+        written
+            .context(|| format!("cannot write a temporary file in `{}`", std::env::temp_dir().display()))
+            .map_err(|error| error.with_hint("make room there, name another folder with TMPDIR, or allow more memory"))
     }
 
     /// Reads floats from the float `at` on, where they were written.

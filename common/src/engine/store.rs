@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
+use crate::Result;
 use crate::engine::spill::Spill;
 use crate::kernels::rows::mirror_borders;
-use crate::Result;
 
 /// Buffers that are kept for the next use: fresh ones have to be zeroed and their pages faulted in.
 #[derive(Debug, Default)]
@@ -59,12 +59,7 @@ impl Store {
     }
 
     /// A picture of which all rows are held in `buffer`.
-    pub(super) fn whole(
-        channels: usize,
-        (height, width): (usize, usize),
-        border: usize,
-        buffer: Vec<f32>,
-    ) -> Self {
+    pub(super) fn whole(channels: usize, (height, width): (usize, usize), border: usize, buffer: Vec<f32>) -> Self {
         Self { keep: Keep::Whole, buffer, held: 0..height, ..Self::window(channels, (height, width), border) }
     }
 
@@ -110,7 +105,11 @@ impl Store {
             return rows.clone();
         }
         let row = self.row();
-        let kept = if self.held.contains(&rows.start) { rows.start..self.held.end.min(rows.end) } else { rows.start..rows.start };
+        let kept = if self.held.contains(&rows.start) {
+            rows.start..self.held.end.min(rows.end)
+        } else {
+            rows.start..rows.start
+        };
         if self.buffer.len() < rows.len() * row {
             let mut buffer = pool.take(rows.len() * row);
             let from = (kept.start - self.held.start.min(kept.start)) * row;

@@ -113,17 +113,35 @@ const WHOLE: [Place; 3] = [Place::Whole; 3];
 #[test]
 fn the_painting_is_the_networks_on_every_level_and_at_any_size() {
     let sizes = [(5, 5), (5, 16), (6, 7), (9, 8), (13, 70), (31, 33), (40, 21), (64, 96)];
-    for preset in [Preset::L, Preset::M, Preset::S, Preset::Xs] {
-        let config = StyleNetConfig { blocks: 2, ..preset.into() };
+    // Three channels: as many as colours, which must not be taken for them.
+    for channels in [32, 16, 8, 4, 3] {
+        let config = StyleNetConfig { channels, blocks: 2 };
         let tensors = weights(&config);
         for level in Level::all() {
-            let engine = Engine::with_level(&config, &tensors, level).unwrap();
+            let engine = Engine::with_level(&config, &tensors, Precision::F32, level).unwrap();
             for size in sizes {
                 let mut photo = Photo::new(size.0, size.1);
                 let painted = paint(&engine, &mut photo, &plan(&config, size, WHOLE, 4));
                 let off = largest_difference(&painted, &expected(&config, &tensors, &photo));
-                assert!(off < 0.05, "{preset} {level:?} {size:?}: {off} levels");
+                assert!(off < 0.05, "{channels} channels, {level:?}, {size:?}: {off} levels");
             }
+        }
+    }
+}
+
+#[test]
+fn half_the_precision_paints_nearly_the_same_on_every_level() {
+    // An odd number of channels leaves one without a partner.
+    for channels in [3, 8] {
+        let config = StyleNetConfig { channels, blocks: 2 };
+        let tensors = weights(&config);
+        for level in Level::all().into_iter().filter(|level| *level != Level::Avx512 || level.has_pairs()) {
+            let engine = Engine::with_level(&config, &tensors, Precision::Bf16, level).unwrap();
+            let mut photo = Photo::new(40, 53);
+            let painted = paint(&engine, &mut photo, &plan(&config, (40, 53), WHOLE, 4));
+            let expected = expected(&config, &tensors, &photo);
+            let off = painted.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / painted.len() as f32;
+            assert!(off > 0.001 && off < 4.0, "{channels} channels, {level:?}: {off} levels on average");
         }
     }
 }
@@ -131,7 +149,7 @@ fn the_painting_is_the_networks_on_every_level_and_at_any_size() {
 #[test]
 fn what_is_kept_where_does_not_change_the_painting() {
     let config = StyleNetConfig { blocks: 2, ..Preset::S.into() };
-    let engine = Engine::new(&config, &weights(&config)).unwrap();
+    let engine = Engine::new(&config, &weights(&config), Precision::F32).unwrap();
     for size in [(83, 57), (64, 40), (7, 130)] {
         let mut photo = Photo::new(size.0, size.1);
         let whole = paint(&engine, &mut photo, &plan(&config, size, WHOLE, 4));
@@ -153,7 +171,7 @@ fn what_is_kept_where_does_not_change_the_painting() {
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
     let config = StyleNetConfig { blocks: 1, ..Preset::S.into() };
-    let engine = Engine::new(&config, &weights(&config)).unwrap();
+    let engine = Engine::new(&config, &weights(&config), Precision::F32).unwrap();
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut photo = Photo::new(90, 75);
@@ -166,7 +184,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
 #[test]
 fn a_flat_picture_is_painted_flat() {
     let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
-    let engine = Engine::new(&config, &weights(&config)).unwrap();
+    let engine = Engine::new(&config, &weights(&config), Precision::F32).unwrap();
     let mut photo = Photo::new(24, 24);
     photo.planes.fill(200.0);
     let painted = paint(&engine, &mut photo, &plan(&config, (24, 24), WHOLE, 4));
@@ -177,7 +195,7 @@ fn a_flat_picture_is_painted_flat() {
 #[test]
 fn too_small_a_picture_and_a_failing_sink_are_errors() {
     let config = StyleNetConfig { blocks: 0, ..Preset::Xs.into() };
-    let engine = Engine::new(&config, &weights(&config)).unwrap();
+    let engine = Engine::new(&config, &weights(&config), Precision::F32).unwrap();
     let mut keep = |_: usize, _: &[f32]| Ok(());
     let error = engine.paint(&mut Photo::new(4, 9), 1 << 30, &mut keep).unwrap_err().to_string();
     assert_eq!(error, "a picture of 9x4 pixels is too small: both sides need at least 5");
@@ -185,5 +203,5 @@ fn too_small_a_picture_and_a_failing_sink_are_errors() {
     assert_eq!(engine.paint(&mut Photo::new(9, 9), 1 << 30, &mut fail).unwrap_err().to_string(), "the disk is full");
     let mut tensors = weights(&config);
     tensors.remove("in3.bias");
-    assert_eq!(Engine::new(&config, &tensors).unwrap_err().to_string(), "tensor `in3.bias` is missing");
+    assert_eq!(Engine::new(&config, &tensors, Precision::F32).unwrap_err().to_string(), "tensor `in3.bias` is missing");
 }

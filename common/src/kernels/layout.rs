@@ -124,7 +124,12 @@ mod tests {
         let of = |part: &[f32]| {
             let pivot = part[0];
             let distance = |&x: &f32| f64::from(x - pivot);
-            Moments::around(pivot, part.len(), part.iter().map(distance).sum(), part.iter().map(|x| distance(x).powi(2)).sum())
+            Moments::around(
+                pivot,
+                part.len(),
+                part.iter().map(distance).sum(),
+                part.iter().map(|x| distance(x).powi(2)).sum(),
+            )
         };
         let (whole, parts) = (of(&values), of(&values[..2]).merged(of(&values[2..])));
         // By hand: the mean is 1002.4, the squared distances sum to 85.2.

@@ -53,8 +53,7 @@ pub(crate) fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bi
     let (data, layout) = (ys.as_mut_ptr(), Layout::planar(g.outputs, height, width));
     let sink = Sink { data, layout, height, width, pairs: false, bias: Some(bias), relu: g.relu };
     let rows = 0..height.div_ceil(sink.tile());
-    let correlation =
-        Correlation { level, batch: g.batch, source: input(g, xs), outputs: g.outputs, sink, rows };
+    let correlation = Correlation { level, batch: g.batch, source: input(g, xs), outputs: g.outputs, sink, rows };
     correlation.run(Kernels { data: weight, outputs: g.outputs, inputs: g.inputs, adjoint: false });
 }
 
@@ -96,17 +95,22 @@ pub(crate) struct StoredRows<'a> {
 }
 
 impl Prepared {
-    /// Packs `weight`, `(outputs, inputs, kernel, kernel)`.
-    pub(crate) fn new(level: Level, kind: Kind, inputs: usize, outputs: usize, weight: &[f32]) -> Self {
+    /// Packs `weight`, `(outputs, inputs, kernel, kernel)`; with `pairs`, rounded to bf16, which at [`Level::Avx512`] takes
+    /// [`Level::has_pairs`].
+    pub(crate) fn new(level: Level, kind: Kind, inputs: usize, outputs: usize, weight: &[f32], pairs: bool) -> Self {
         let (data, virtual_inputs, virtual_outputs) = match kind {
             Kind::Three { .. } => (weight.to_vec(), inputs, outputs),
             Kind::NineIn => (split_nine(weight, outputs, inputs, true), 9 * inputs, outputs),
             Kind::NineOut => (split_nine(weight, outputs, inputs, false), inputs, 9 * outputs),
         };
-        let packing = Packing::new(level, virtual_inputs, virtual_outputs, kind == Kind::Three { upsample: 2 });
+        let packing = Packing::new(level, virtual_inputs, virtual_outputs, kind == Kind::Three { upsample: 2 }, pairs);
         let mut weights = vec![0.0; packing.len()];
         let kernels = Kernels { data: &data, outputs: virtual_outputs, inputs: virtual_inputs, adjoint: false };
         packing.pack(level, kernels, &mut weights);
+        if pairs {
+            assert!(level != Level::Avx512 || level.has_pairs(), "the machine multiplies pairs");
+            weights = packing.pair(&weights);
+        }
         Self { level, kind, packing, weights, outputs: virtual_outputs }
     }
 
@@ -161,11 +165,8 @@ fn split_nine(weight: &[f32], outputs: usize, inputs: usize, among_inputs: bool)
     for (at, &weight) in weight.iter().enumerate() {
         let (x, y, input, output) = (at % 9, at / 9 % 9, at / 81 % inputs, at / 81 / inputs);
         let part = y / 3 * 3 + x / 3;
-        let pair = if among_inputs {
-            output * 9 * inputs + 9 * input + part
-        } else {
-            (9 * output + part) * inputs + input
-        };
+        let pair =
+            if among_inputs { output * 9 * inputs + 9 * input + part } else { (9 * output + part) * inputs + input };
         split[9 * pair + y % 3 * 3 + x % 3] = weight;
     }
     debug_assert_eq!(split.len(), outputs * inputs * 81);

@@ -93,7 +93,7 @@ fn join<const CHANNELS: usize, T: Send>(
 
 #[cfg(test)]
 mod tests {
-    use image::{Rgb, Rgba, Rgba32FImage, RgbaImage, RgbImage};
+    use image::{Rgb, RgbImage, Rgba, Rgba32FImage, RgbaImage};
 
     use super::*;
 

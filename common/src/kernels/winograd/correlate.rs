@@ -5,10 +5,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::blocks::{Grid, Shared, SharedPointer};
-use super::lanes::{Lanes, Work, outputs_together, work_at};
+use super::lanes::{Lanes, Work, outputs_together, pair, work_at};
 use super::product::{Kernels, Strides, product};
 use super::sink::Sink;
-use super::source::{Rows, Source, Strip, Window};
+use super::source::{ALONE, BEFORE_ZERO, BEHIND, Rows, Source, Strip, Window};
 use super::transform::POINTS;
 use crate::kernels::layout::Moments;
 use crate::kernels::scratch::{self, LINE};
@@ -45,6 +45,8 @@ pub(super) struct Packing {
     /// Points of a tile.
     pub(super) points: usize,
     pub(super) inputs: usize,
+    /// Whether weights and samples are rounded to bf16, two inputs to a pair: half the multiplications.
+    pairs: bool,
     /// Outputs that a product computes together.
     outputs: usize,
     /// Such groups.
@@ -68,15 +70,32 @@ struct Plan {
 }
 
 impl Packing {
-    pub(super) fn new(level: Level, inputs: usize, outputs: usize, fold: bool) -> Self {
+    pub(super) fn new(level: Level, inputs: usize, outputs: usize, fold: bool, pairs: bool) -> Self {
         let points = if fold { (POINTS - 1) * (POINTS - 1) } else { POINTS * POINTS };
         let together = outputs_together(level);
-        Self { fold, points, inputs, outputs: together, groups: outputs.div_ceil(together) }
+        Self { fold, points, inputs, pairs, outputs: together, groups: outputs.div_ceil(together) }
+    }
+
+    /// Terms of a product: inputs or pairs of them.
+    fn terms(&self) -> usize {
+        if self.pairs { self.inputs.div_ceil(2) } else { self.inputs }
     }
 
     /// Floats of the packed weights.
     pub(super) fn len(&self) -> usize {
         self.points * self.groups * self.outputs * self.inputs
+    }
+
+    /// Pairs packed weights.
+    pub(super) fn pair(&self, weights: &[f32]) -> Vec<f32> {
+        let m = self.outputs;
+        let groups = weights[..self.len()].chunks_exact(self.inputs * m);
+        let pairs = groups.flat_map(|group| {
+            group
+                .chunks(2 * m)
+                .flat_map(move |two| (0..m).map(move |i| pair(two[i], two.get(m + i).copied().unwrap_or(0.0))))
+        });
+        pairs.collect()
     }
 
     /// Packs `kernels` into `weights`, of [`Self::len`], on the threads of the current pool.
@@ -86,7 +105,7 @@ impl Packing {
         (0..kernels.outputs.div_ceil(level.lanes())).into_par_iter().for_each(|part| {
             let pack = Pack { packing: self, kernels, first: part * level.lanes(), weights: shared };
             // SAFETY: the machine has the level, and each part has floats of its own.
-            unsafe { work_at(level, pack) }
+            unsafe { work_at(level, false, pack) }
         });
     }
 }
@@ -96,7 +115,7 @@ impl Correlation<'_> {
     /// number.
     pub(super) fn run(&self, kernels: Kernels) {
         let fold = self.source.rows.upsample == 2 || self.sink.pairs;
-        let packing = Packing::new(self.level, kernels.inputs, kernels.outputs, fold);
+        let packing = Packing::new(self.level, kernels.inputs, kernels.outputs, fold, false);
         scratch::with(packing.len(), |weights| {
             packing.pack(self.level, kernels, weights);
             // How tiles are grouped changes no sum.
@@ -124,7 +143,8 @@ impl Correlation<'_> {
         weights: &[f32],
         moments: impl Fn(usize) -> Option<&'m mut [Moments]> + Sync,
     ) {
-        assert!(weights.len() >= plan.packing.len());
+        let Packing { points, groups, outputs, .. } = plan.packing;
+        assert!(weights.len() >= points * groups * outputs * plan.packing.terms());
         (0..plan.blocks).into_par_iter().with_max_len(1).for_each(|block| {
             let len = plan.packing.points * (plan.sample_stride + plan.product_stride);
             scratch::with(len, |buffer| self.block(plan, weights, block, buffer, moments(block)));
@@ -135,23 +155,16 @@ impl Correlation<'_> {
         let panel = REGISTERS * self.level.lanes();
         let grid = Grid::new(self.batch, self.rows.clone(), self.sink.width.div_ceil(self.sink.tile()));
         let outputs = packing.groups * packing.outputs;
-        let panels = (BLOCK / (packing.points * (packing.inputs + outputs) * panel)).max(1);
+        let panels = (BLOCK / (packing.points * (packing.terms() + outputs) * panel)).max(1);
         let registers = grid.tiles.div_ceil(self.level.lanes());
         let blocks = registers.div_ceil(REGISTERS * panels).next_multiple_of(multiple).min(registers);
         let panels = registers.div_ceil(blocks.max(1)).div_ceil(REGISTERS);
-        let (sample_panel, product_panel) = (packing.inputs * panel, outputs * panel);
+        let (sample_panel, product_panel) = (packing.terms() * panel, outputs * panel);
         let [sample_stride, product_stride] = [sample_panel, product_panel].map(|floats| panels * floats + LINE);
         Plan { packing, panel, blocks, sample_panel, product_panel, sample_stride, product_stride, grid }
     }
 
-    fn block(
-        &self,
-        plan: &Plan,
-        weights: &[f32],
-        block: usize,
-        buffer: &mut [f32],
-        moments: Option<&mut [Moments]>,
-    ) {
+    fn block(&self, plan: &Plan, weights: &[f32], block: usize, buffer: &mut [f32], moments: Option<&mut [Moments]>) {
         let lanes = self.level.lanes();
         let registers = plan.grid.tiles.div_ceil(lanes);
         let [first, end] = [block, block + 1].map(|block| block * registers / plan.blocks * lanes);
@@ -159,7 +172,7 @@ impl Correlation<'_> {
         let windows: Vec<_> = strips.iter().flat_map(|strip| self.source.windows::<POINTS>(strip)).collect();
         let block = Block { job: self, plan, weights, strips: &strips, windows: &windows, buffer, moments };
         // SAFETY: the machine has the level.
-        unsafe { work_at(self.level, block) }
+        unsafe { work_at(self.level, plan.packing.pairs, block) }
     }
 }
 
@@ -202,15 +215,23 @@ struct Block<'a> {
 impl Work for Block<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes, const M: usize>(self) {
+        let Packing { fold, pairs, .. } = self.plan.packing;
         // SAFETY: by the caller.
-        unsafe { if self.plan.packing.fold { self.run_folded::<S, M, true>() } else { self.run_folded::<S, M, false>() } }
+        unsafe {
+            match (fold, pairs) {
+                (false, false) => self.run_as::<S, M, false, false>(),
+                (true, false) => self.run_as::<S, M, true, false>(),
+                (false, true) => self.run_as::<S, M, false, true>(),
+                (true, true) => self.run_as::<S, M, true, true>(),
+            }
+        }
     }
 }
 
 // SAFETY of every block: the caller enables the instructions of `S`, and all sizes come from one plan.
 impl Block<'_> {
     #[inline(always)]
-    unsafe fn run_folded<S: Lanes, const M: usize, const FOLD: bool>(mut self) {
+    unsafe fn run_as<S: Lanes, const M: usize, const FOLD: bool, const PAIRS: bool>(mut self) {
         let Plan { packing, panel, sample_panel, product_panel, sample_stride, product_stride, .. } = *self.plan;
         let Packing { points, inputs, .. } = packing;
         let Correlation { source, sink, outputs, .. } = self.job;
@@ -223,17 +244,32 @@ impl Block<'_> {
             for input in 0..inputs {
                 for (strip, windows) in self.strips.iter().zip(self.windows.chunks_exact(source.parts)) {
                     let window = &windows[source.part(input)];
-                    let to = samples.add(strip.panel * sample_panel + input * panel + strip.lane);
+                    let term = if PAIRS { input / 2 } else { input };
+                    let to = samples.add(strip.panel * sample_panel + term * panel + strip.lane);
                     let plane = (strip.picture, input);
                     if input + 1 < inputs {
                         source.prefetch::<S>(&windows[source.part(input + 1)], (strip.picture, input + 1));
                     }
-                    source.sample::<S, POINTS, FOLD>(window, plane, &mut rows, to, sample_stride, panel - strip.lane);
+                    let room = panel - strip.lane;
+                    if PAIRS && input % 2 == 1 {
+                        source.sample::<S, POINTS, FOLD, BEHIND>(window, plane, &mut rows, to, sample_stride, room);
+                    } else if PAIRS && input + 1 == inputs {
+                        source.sample::<S, POINTS, FOLD, BEFORE_ZERO>(
+                            window,
+                            plane,
+                            &mut rows,
+                            to,
+                            sample_stride,
+                            room,
+                        );
+                    } else {
+                        source.sample::<S, POINTS, FOLD, ALONE>(window, plane, &mut rows, to, sample_stride, room);
+                    }
                 }
             }
             for p in 0..points {
                 let (from, to) = (samples.add(p * sample_stride), products.add(p * product_stride));
-                self.products::<S, M>(p, from, to);
+                self.products::<S, M, PAIRS>(p, from, to);
             }
             for output in 0..outputs {
                 let mut tally = self.moments.as_ref().map(|_| Tally::new());
@@ -253,22 +289,28 @@ impl Block<'_> {
 
     /// All outputs of all panels at point `p`.
     #[inline(always)]
-    unsafe fn products<S: Lanes, const M: usize>(&self, p: usize, samples: *const f32, products: *mut f32) {
-        let Plan { panel, packing: Packing { groups, inputs, .. }, .. } = *self.plan;
+    unsafe fn products<S: Lanes, const M: usize, const PAIRS: bool>(
+        &self,
+        p: usize,
+        samples: *const f32,
+        products: *mut f32,
+    ) {
+        let Plan { panel, packing, .. } = *self.plan;
+        let (groups, terms) = (packing.groups, packing.terms());
         let Some(last) = self.strips.last() else { return };
         let strides = Strides { left: 1, left_term: M, right_term: panel, sums: panel };
         let last_registers = (last.lane + last.tiles).div_ceil(S::LANES);
         for group in 0..groups {
             // SAFETY: see above.
             unsafe {
-                let weights = self.weights.as_ptr().add((p * groups + group) * M * inputs);
+                let weights = self.weights.as_ptr().add((p * groups + group) * M * terms);
                 for index in 0..=last.panel {
-                    let from = samples.add(index * inputs * panel);
+                    let from = samples.add(index * terms * panel);
                     let to = products.add((index * groups + group) * M * panel);
                     match if index == last.panel { last_registers } else { REGISTERS } {
-                        1 => product::<S, M, 1, false>(inputs, weights, from, to, strides),
-                        2 => product::<S, M, 2, false>(inputs, weights, from, to, strides),
-                        _ => product::<S, M, REGISTERS, false>(inputs, weights, from, to, strides),
+                        1 => product::<S, M, 1, false, PAIRS>(terms, weights, from, to, strides),
+                        2 => product::<S, M, 2, false, PAIRS>(terms, weights, from, to, strides),
+                        _ => product::<S, M, REGISTERS, false, PAIRS>(terms, weights, from, to, strides),
                     }
                 }
             }

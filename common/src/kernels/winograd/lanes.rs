@@ -18,15 +18,30 @@ pub(super) fn outputs_together(level: Level) -> usize {
     if level.is_wide() { 8 } else { 4 }
 }
 
-/// Does `work` at `level`.
+/// Two numbers, rounded to bf16 (the nearest, ties to even), in the bits of one: the first in the lower half.
+///
+/// What is not a number stays that.
+pub(super) fn pair(even: f32, odd: f32) -> f32 {
+    let round = |x: f32| half::bf16::from_f32(x).to_bits();
+    f32::from_bits(u32::from(round(odd)) << 16 | u32::from(round(even)))
+}
+
+/// The two numbers of a [`pair`].
+pub(super) fn halves(pair: f32) -> [f32; 2] {
+    [f32::from_bits(pair.to_bits() << 16), f32::from_bits(pair.to_bits() & 0xFFFF_0000)]
+}
+
+/// Does `work` at `level`; with `pairs`, it may call [`Lanes::dot_pairs`].
 ///
 /// # Safety
 ///
-/// The machine has that level.
-pub(super) unsafe fn work_at(level: Level, work: impl Work) {
+/// The machine has that level, and with `pairs` it is [`Level::has_pairs`] or not [`Level::Avx512`].
+pub(super) unsafe fn work_at(level: Level, pairs: bool, work: impl Work) {
     // SAFETY: by the caller.
     unsafe {
         match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 if pairs => x86::work_avx512_pairs(work),
             Level::Portable => work.run::<Portable, 4>(),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => x86::work_avx2(work),
@@ -54,6 +69,12 @@ pub(super) trait Lanes: Simd {
     unsafe fn deinterleave4(v: [Self::V; 4]) -> [Self::V; 4];
     /// The inverse of [`Self::deinterleave4`].
     unsafe fn interleave4(v: [Self::V; 4]) -> [Self::V; 4];
+    /// Every lane of `even` and of `odd`, rounded to bf16, together in 32 bits.
+    unsafe fn pair(even: Self::V, odd: Self::V) -> Self::V;
+    /// `sum` plus the products of both halves of the pairs `a` and `b`.
+    ///
+    /// On [`Level::Avx512`] this takes AVX512_BF16 too: see [`work_at`].
+    unsafe fn dot_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Asks for the cache line at `from`, which need not be good for anything.
     fn prefetch(_from: *const f32) {}
 }
@@ -78,6 +99,21 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn shift_in(v: Self::V, last: f32) -> Self::V {
         [v[1], v[2], v[3], last]
+    }
+
+    #[inline(always)]
+    unsafe fn pair(even: Self::V, odd: Self::V) -> Self::V {
+        let one = |i: usize| pair(even[i], odd[i]);
+        [one(0), one(1), one(2), one(3)]
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        let one = |i: usize| {
+            let ([a, a_odd], [b, b_odd]) = (halves(a[i]), halves(b[i]));
+            sum[i] + (a_odd * b_odd + a * b)
+        };
+        [one(0), one(1), one(2), one(3)]
     }
 
     #[inline(always)]
@@ -106,16 +142,18 @@ impl Lanes for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m256i, __m512, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_and_ps, _mm256_blend_ps,
-        _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_maskload_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_ps,
-        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps,
-        _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_alignr_epi32, _mm512_castps_si512,
-        _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
-        _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+        __m256, __m256i, __m512, __m512bh, _CMP_GT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_and_ps, _mm256_blend_ps,
+        _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_fmadd_ps,
+        _mm256_maskload_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_ps, _mm256_set1_epi32, _mm256_set1_ps,
+        _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_unpackhi_ps,
+        _mm256_unpacklo_ps, _mm512_alignr_epi32, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+        _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_maskz_loadu_ps,
+        _mm512_maskz_mov_ps, _mm512_or_si512, _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_shuffle_f32x4, _mm512_slli_epi32,
     };
 
     use super::{Lanes, Work};
-    use crate::kernels::simd::{Avx2, Avx512};
+    use crate::kernels::simd::{Avx2, Avx512, Simd};
 
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn work_avx2(work: impl Work) {
@@ -125,6 +163,12 @@ mod x86 {
 
     #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
     pub(super) unsafe fn work_avx512(work: impl Work) {
+        // SAFETY: the instructions are enabled.
+        unsafe { work.run::<Avx512, 8>() }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bf16")]
+    pub(super) unsafe fn work_avx512_pairs(work: impl Work) {
         // SAFETY: the instructions are enabled.
         unsafe { work.run::<Avx512, 8>() }
     }
@@ -176,6 +220,31 @@ mod x86 {
             unsafe {
                 let moved = _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 7));
                 _mm256_blend_ps::<0x80>(moved, _mm256_set1_ps(last))
+            }
+        }
+
+        /// Slower than single precision: there is no such instruction.
+        #[inline(always)]
+        unsafe fn pair(even: Self::V, odd: Self::V) -> Self::V {
+            let (mut pairs, mut odds) = ([0.0; 8], [0.0; 8]);
+            // SAFETY: see above; there are 8 floats.
+            unsafe {
+                Self::store(pairs.as_mut_ptr(), even);
+                Self::store(odds.as_mut_ptr(), odd);
+                for (even, odd) in pairs.iter_mut().zip(odds) {
+                    *even = super::pair(*even, odd);
+                }
+                Self::load(pairs.as_ptr())
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn dot_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above.
+            unsafe {
+                let lower = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)));
+                let upper = |v| _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0xFFFF_0000_u32 as i32)));
+                _mm256_fmadd_ps(lower(a), lower(b), _mm256_fmadd_ps(upper(a), upper(b), sum))
             }
         }
 
@@ -247,6 +316,30 @@ mod x86 {
             unsafe {
                 let last = _mm512_castps_si512(_mm512_set1_ps(last));
                 _mm512_castsi512_ps(_mm512_alignr_epi32::<1>(last, _mm512_castps_si512(v)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn pair(even: Self::V, odd: Self::V) -> Self::V {
+            // SAFETY: see above, and AVX512_BF16 by the method's contract; both types are 256 bits.
+            unsafe {
+                let round = |v| {
+                    let bits: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(v));
+                    _mm512_cvtepu16_epi32(bits)
+                };
+                _mm512_castsi512_ps(_mm512_or_si512(_mm512_slli_epi32::<16>(round(odd)), round(even)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn dot_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above, and AVX512_BF16 by the method's contract; both types are 512 bits.
+            unsafe {
+                _mm512_dpbf16_ps(
+                    sum,
+                    std::mem::transmute::<__m512, __m512bh>(a),
+                    std::mem::transmute::<__m512, __m512bh>(b),
+                )
             }
         }
 
@@ -347,11 +440,48 @@ mod tests {
         }
     }
 
+    struct Pairs;
+
+    impl Work for Pairs {
+        #[inline(always)]
+        unsafe fn run<S: Lanes, const M: usize>(self) {
+            let floats: Vec<f32> = (0..3 * S::LANES).map(|i| (i as f32 + 0.1).sin() * 100.0).collect();
+            // SAFETY: by the caller; there are three registers of floats.
+            let (pairs, dots) = unsafe {
+                let load = |i: usize| S::load(floats.as_ptr().add(i * S::LANES));
+                let read = |v: S::V| {
+                    let mut out = vec![0.0; S::LANES];
+                    S::store(out.as_mut_ptr(), v);
+                    out
+                };
+                let pairs = S::pair(load(0), load(1));
+                (read(pairs), read(S::dot_pairs(load(2), pairs, S::pair(load(1), load(2)))))
+            };
+            for i in 0..S::LANES {
+                let [a, b, c] = [0, 1, 2].map(|part| floats[part * S::LANES + i]);
+                assert_eq!(pairs[i].to_bits(), pair(a, b).to_bits());
+                let ([a, b], [d, e]) = (halves(pairs[i]), halves(pair(b, c)));
+                let expected = f64::from(c) + f64::from(a) * f64::from(d) + f64::from(b) * f64::from(e);
+                assert!((f64::from(dots[i]) - expected).abs() < 0.01, "{} is not {expected}", dots[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_are_rounded_and_multiplied_alike_on_every_level() {
+        assert_eq!(halves(pair(1.0, -2.5)), [1.0, -2.5]);
+        assert_eq!(halves(pair(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0)), [1.0, 1.0 + 1.0 / 64.0], "ties to even");
+        for level in Level::all().into_iter().filter(|level| *level != Level::Avx512 || level.has_pairs()) {
+            // SAFETY: the machine has the level, and its pairs.
+            unsafe { work_at(level, true, Pairs) }
+        }
+    }
+
     #[test]
     fn lanes_move_alike_on_every_level() {
         for level in Level::all() {
             // SAFETY: the machine has the level.
-            unsafe { work_at(level, Check) }
+            unsafe { work_at(level, false, Check) }
         }
     }
 }

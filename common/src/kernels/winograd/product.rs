@@ -87,13 +87,13 @@ pub(super) struct Strides {
 }
 
 /// `M` by `N` registers of sums over `terms` of left factors times registers of right factors; with `ADD`, added to what
-/// is at `to`.
+/// is at `to`; with `PAIRS`, factors are pairs of bf16.
 ///
 /// # Safety
 ///
 /// The caller runs under the level of `S`; the pointers are good for those floats.
 #[inline(always)]
-pub(super) unsafe fn product<S: Lanes, const M: usize, const N: usize, const ADD: bool>(
+pub(super) unsafe fn product<S: Lanes, const M: usize, const N: usize, const ADD: bool, const PAIRS: bool>(
     terms: usize,
     mut left: *const f32,
     mut right: *const f32,
@@ -118,7 +118,7 @@ pub(super) unsafe fn product<S: Lanes, const M: usize, const N: usize, const ADD
             for (m, sums) in sums.iter_mut().enumerate() {
                 let left = S::splat(*left.add(m * strides.left));
                 for (sum, &right) in sums.iter_mut().zip(&factors) {
-                    *sum = S::mul_add(left, right, *sum);
+                    *sum = if PAIRS { S::dot_pairs(*sum, left, right) } else { S::mul_add(left, right, *sum) };
                 }
             }
             left = left.add(strides.left_term);

@@ -5,6 +5,11 @@ use super::transform::{self, DEAD, OUTPUTS, POINTS};
 use crate::kernels::layout::{Before, Layout, Normal};
 use crate::kernels::pad::Axis;
 
+/// How [`Source::sample`] writes: as it is; in a pair of bf16 behind what is there; in a pair before a zero.
+pub(super) const ALONE: u8 = 0;
+pub(super) const BEHIND: u8 = 1;
+pub(super) const BEFORE_ZERO: u8 = 2;
+
 /// Floats in a row of scratch: the columns that a register's worth of tiles read, and the store that runs past them.
 const PITCH: usize = 96;
 
@@ -153,7 +158,10 @@ impl Source<'_> {
         let row = |i| if i < CELLS { pixel(&self.rows, OUTPUTS * strip.row + down + i) } else { None };
         let rows: [_; POINTS] = std::array::from_fn(|i| row(i).map(|y| self.layout.at(0, 0, y) + first));
         let reach = rows.iter().flatten().max().map_or(0, |&row| row + last - first);
-        assert!(self.plane((strip.picture, self.channels - 1)) + reach <= self.data.len(), "a strip lies within its rows");
+        assert!(
+            self.plane((strip.picture, self.channels - 1)) + reach <= self.data.len(),
+            "a strip lies within its rows"
+        );
         let complete = rows.iter().take(CELLS).all(Option::is_some);
         assert!(complete || !matches!(self.before, Before::Normalise(_)), "only what mirrors its border is normalised");
         Window { rows, len: last - first, begin, shift: (first as isize - begin) as usize, end }
@@ -162,13 +170,13 @@ impl Source<'_> {
     /// Samples what `window` shows of a channel of a picture, both in `plane`; sample `p` of the tiles goes to
     /// `to + p * stride`, `room` floats at most.
     ///
-    /// With `FOLD`, samples at the point [`DEAD`] are left out.
+    /// With `FOLD`, samples at the point [`DEAD`] are left out. `HOW` is [`ALONE`], [`BEHIND`] or [`BEFORE_ZERO`].
     ///
     /// # Safety
     ///
     /// The caller runs under the level of `S`; `to` is good for those floats.
     #[inline(always)]
-    pub(super) unsafe fn sample<S: Lanes, const CELLS: usize, const FOLD: bool>(
+    pub(super) unsafe fn sample<S: Lanes, const CELLS: usize, const FOLD: bool, const HOW: u8>(
         &self,
         window: &Window,
         plane: (usize, usize),
@@ -191,6 +199,12 @@ impl Source<'_> {
                         continue;
                     }
                     let to = to.add(p * stride);
+                    let sample = match HOW {
+                        BEHIND if room < S::LANES => S::pair(S::load_part(to, room), sample),
+                        BEHIND => S::pair(S::load(to), sample),
+                        BEFORE_ZERO => S::pair(sample, S::splat(0.0)),
+                        _ => sample,
+                    };
                     if room < S::LANES {
                         S::store_part(to, sample, room);
                     } else {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::blocks::{Grid, Shared, SharedPointer};
 use super::lanes::{Lanes, Work, outputs_together, work_at};
 use super::product::{Strides, product};
-use super::source::{Rows, Source, Strip, Window};
+use super::source::{ALONE, Rows, Source, Strip, Window};
 use super::transform::{self, DEAD, OUTPUTS, POINTS};
 use crate::kernels::scratch::{self, LINE};
 use crate::kernels::simd::Level;
@@ -65,7 +65,7 @@ impl WeightGradient<'_> {
         });
         to.par_chunks_mut(9 * inputs).enumerate().for_each(|(output, to)| {
             // SAFETY: the machine has the level.
-            unsafe { work_at(self.level, Finish { plan: &plan, output, sums: &sums, to }) }
+            unsafe { work_at(self.level, false, Finish { plan: &plan, output, sums: &sums, to }) }
         });
     }
 
@@ -80,13 +80,13 @@ impl WeightGradient<'_> {
             let windows = if channel < inputs { &pixels } else { &gradients };
             let sample = Sample { job: self, plan, samples, channel, strips: &strips, windows };
             // SAFETY: the machine has the level, and each channel has samples of its own.
-            unsafe { work_at(self.level, sample) }
+            unsafe { work_at(self.level, false, sample) }
         });
         sums.par_chunks_mut(plan.sums).enumerate().for_each(|(point, sums)| {
             scratch::with(plan.block * plan.inputs, |buffer| {
                 let products = Products { job: self, plan, samples, count, point, sums, buffer };
                 // SAFETY: the machine has the level, and samples are only read.
-                unsafe { work_at(self.level, products) }
+                unsafe { work_at(self.level, false, products) }
             });
         });
     }
@@ -144,7 +144,14 @@ impl Sample<'_> {
             unsafe {
                 let to = self.samples.get().add(self.channel * self.plan.block + strip.lane);
                 let room = self.plan.block - strip.lane;
-                source.sample::<S, CELLS, FOLD>(window, (strip.picture, channel), &mut rows, to, self.plan.point, room);
+                source.sample::<S, CELLS, FOLD, ALONE>(
+                    window,
+                    (strip.picture, channel),
+                    &mut rows,
+                    to,
+                    self.plan.point,
+                    room,
+                );
             }
         }
     }
@@ -180,9 +187,9 @@ impl Work for Products<'_> {
                     let left = gradients.add(group * M * block);
                     let to = self.sums.as_mut_ptr().add(group * M * inputs + register * S::LANES);
                     match registers - register {
-                        1 => product::<S, M, 1, true>(self.count, left, right, to, strides),
-                        2 => product::<S, M, 2, true>(self.count, left, right, to, strides),
-                        _ => product::<S, M, REGISTERS, true>(self.count, left, right, to, strides),
+                        1 => product::<S, M, 1, true, false>(self.count, left, right, to, strides),
+                        2 => product::<S, M, 2, true, false>(self.count, left, right, to, strides),
+                        _ => product::<S, M, REGISTERS, true, false>(self.count, left, right, to, strides),
                     }
                 }
             }
