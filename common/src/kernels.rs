@@ -10,6 +10,7 @@ pub(crate) mod difference;
 mod multiversion;
 pub(crate) mod norm;
 mod pad;
+pub(crate) mod peak;
 pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod reference;

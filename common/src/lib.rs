@@ -7,6 +7,7 @@ pub mod device;
 pub mod error;
 pub mod files;
 mod kernels;
+pub mod machine;
 pub mod model_file;
 pub mod network;
 pub mod ops;
