@@ -11,9 +11,12 @@ else the machine does slows all alike. The first paintings are not counted. Rati
 theirs: below 1, ours is faster or smaller. "Memory" is the largest resident memory during a painting, the median over the
 rounds, all libraries included; "own" is what it exceeds the process by before it had a network.
 
-Each peer has the settings that its makers recommend for this: fixed shapes, all graph optimisations, weights frozen into
-compiled code. Before anything is timed, the exported ONNX network must agree with PyTorch's on a small picture; while it is
+Each peer is set up for speed: fixed shapes, all graph optimisations, and in torch.compile channels-last pictures and weights
+frozen into the compiled code. Before anything is timed, the exported ONNX network must agree with PyTorch's on a small picture; while it is
 timed, the mean levels of all paintings must agree. torch.compile needs a C++ compiler.
+
+Alternating does not make a busy machine fair. OpenMP's threads, PyTorch's, spin in wait of one that has no core: that costs
+PyTorch time and processor time, ours less. For numbers to quote the machine must be quiet; else `--threads 1` is nearest.
 """
 
 import argparse
@@ -259,8 +262,8 @@ def check_levels(children):
 
 def figures(ours, engine):
     def ratio(mine, theirs):
-        # A processor time of 0 was too short for the clock.
-        pairs = [(a, b) for a, b in list(zip(mine, theirs))[WARM_UP:] if b > 0]
+        # A processor time of 0 was too short for the clock, whose steps are 10 ms in painting.rs.
+        pairs = [(a, b) for a, b in list(zip(mine, theirs))[WARM_UP:] if a > 0 and b > 0]
         return median(a / b for a, b in pairs) if pairs else None
 
     memory = median(engine.memory[WARM_UP:])
