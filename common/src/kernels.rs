@@ -11,6 +11,7 @@ pub(crate) mod layout;
 mod multiversion;
 pub(crate) mod norm;
 pub(crate) mod pad;
+pub(crate) mod peak;
 pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod reference;

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod error;
 pub mod files;
 mod kernels;
+pub mod machine;
 pub mod model_file;
 pub mod network;
 pub mod ops;

@@ -3,8 +3,10 @@
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 some work failed, 2 usage.
 
 mod batch;
+mod bench;
 mod info;
 mod interrupt;
+mod output;
 mod plan;
 mod stylize;
 mod talk;
@@ -30,6 +32,7 @@ enum Command {
     Stylize(stylize::Args),
     Styles(info::StylesArgs),
     Info(info::InfoArgs),
+    Bench(bench::Args),
 }
 
 /// The definition of the command line, against which the documents are tested.
@@ -62,5 +65,6 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Stylize(args) => stylize::run(args),
         Command::Styles(args) => info::styles(&args),
         Command::Info(args) => info::info(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

@@ -10,6 +10,7 @@
 //! # Ok::<(), common::Error>(())
 //! ```
 
+pub mod bench;
 mod blend;
 pub mod cli;
 mod stylizer;

@@ -140,8 +140,11 @@ fn half_the_precision_paints_nearly_the_same_on_every_level() {
             let mut photo = Photo::new(40, 53);
             let painted = paint(&engine, &mut photo, &plan(&config, (40, 53), WHOLE, 4));
             let expected = expected(&config, &tensors, &photo);
-            let off = painted.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / painted.len() as f32;
-            assert!(off > 0.001 && off < 4.0, "{channels} channels, {level:?}: {off} levels on average");
+            let mean = expected.iter().sum::<f32>() / expected.len() as f32;
+            let square = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>();
+            let off = square(&mut painted.iter().zip(&expected).map(|(a, b)| a - b));
+            let off = (off / square(&mut expected.iter().map(|x| x - mean))).sqrt();
+            assert!(off > 1e-4 && off < 0.1, "{channels} channels, {level:?}: off by {off} of the deviation");
         }
     }
 }

@@ -178,7 +178,7 @@ pub(crate) fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bi
             bands.pad(&picture, band, buffer);
             let ys = ys.slice(n * result, result);
             // SAFETY: no other task writes these rows of this picture.
-            unsafe { correlate(&panel, &offsets, buffer, &segments, epilogue, ys, height * width, None) }
+            unsafe { correlate(&panel, &offsets, buffer, &segments, epilogue, (ys, height * width), None) }
         });
     });
 }
@@ -256,7 +256,7 @@ impl InputGradient {
                 let segments = self.segments(band, i / self.stride, i % self.stride);
                 let epilogue = Epilogue { bias: None, relu: false };
                 // SAFETY: no other task writes these rows, no other phase these cells.
-                unsafe { correlate(panel, offsets, buffer, &segments, epilogue, target, self.plane, None) }
+                unsafe { correlate(panel, offsets, buffer, &segments, epilogue, (target, self.plane), None) }
             }
         };
         let bands = (0..self.bands.count()).into_par_iter();
@@ -332,7 +332,7 @@ impl Direct {
                 bands.pad(xs, band, buffer);
                 // SAFETY: no other task writes these rows.
                 unsafe {
-                    correlate(&self.panel, &offsets, buffer, &segments, epilogue, ys, width, Some(moments));
+                    correlate(&self.panel, &offsets, buffer, &segments, epilogue, (ys, width), Some(moments));
                 }
             });
         });

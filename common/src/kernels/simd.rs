@@ -41,7 +41,7 @@ impl Level {
         self == Self::Avx512
     }
 
-    /// Whether the machine multiplies pairs of bf16 at this level: AVX512_BF16.
+    /// Whether the machine multiplies pairs of bf16 at this level: `AVX512_BF16`.
     pub(crate) fn has_pairs(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self == Self::Avx512 && is_x86_feature_detected!("avx512bf16");

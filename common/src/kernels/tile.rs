@@ -107,8 +107,7 @@ pub(crate) unsafe fn correlate(
     input: &[f32],
     segments: &[Segment],
     epilogue: Epilogue<'_>,
-    output: SharedOutput,
-    plane: usize,
+    (output, plane): (SharedOutput, usize),
     moments: Option<&mut [Moments]>,
 ) {
     let lanes = panel.level.lanes();

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +11,7 @@ use common::styles::{BUNDLED, BundledStyle};
 use common::{Result, ResultExt};
 use serde::Serialize;
 
+use super::output::{print, to_json};
 use super::stylize::find_model;
 use super::talk;
 
@@ -83,7 +83,7 @@ impl Description {
 pub(super) fn styles(args: &StylesArgs) -> Result<ExitCode> {
     let styles: Vec<_> = BUNDLED.iter().map(Description::bundled).collect::<Result<_>>()?;
     if args.json {
-        print(&(to_json(&styles)? + "\n"))?;
+        print(&to_json(&styles)?)?;
     } else if styles.is_empty() {
         talk::note("no style is built into this program; `--style FILE` takes a style-model file");
     } else {
@@ -97,7 +97,7 @@ pub(super) fn styles(args: &StylesArgs) -> Result<ExitCode> {
 pub(super) fn info(args: &InfoArgs) -> Result<ExitCode> {
     let model = find_model(&args.style)?;
     let description = Description::new(model, size_of(&args.style)?);
-    print(&if args.json { to_json(&description)? + "\n" } else { description.lines() })?;
+    print(&if args.json { to_json(&description)? } else { description.lines() })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,18 +105,5 @@ fn size_of(style: &Path) -> Result<u64> {
     match style.to_str().and_then(BundledStyle::named) {
         Some(bundled) => Ok(bundled.bytes.len() as u64),
         None => Ok(fs::metadata(style).context(|| format!("cannot read `{}`", style.display()))?.len()),
-    }
-}
-
-fn to_json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).context(|| "cannot write JSON")
-}
-
-fn print(text: &str) -> Result<()> {
-    let written = io::stdout().lock().write_all(text.as_bytes());
-    match written {
-        // `infer styles | head -1` is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context(|| "cannot write to standard output"),
     }
 }

@@ -1,6 +1,7 @@
 //! The `infer` program, run as a user runs it: words, files and pipes in; files, pipes, words and an exit code out.
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
+mod bench;
 mod errors;
 mod folders;
 mod formats;

@@ -250,7 +250,9 @@ impl Block<'_> {
                     if input + 1 < inputs {
                         source.prefetch::<S>(&windows[source.part(input + 1)], (strip.picture, input + 1));
                     }
-                    let room = panel - strip.lane;
+                    // A single may spill into the lanes of the next strip, which come later. The first halves of those lanes'
+                    // pairs are there already.
+                    let room = if PAIRS && input % 2 == 1 { strip.tiles } else { panel - strip.lane };
                     if PAIRS && input % 2 == 1 {
                         source.sample::<S, POINTS, FOLD, BEHIND>(window, plane, &mut rows, to, sample_stride, room);
                     } else if PAIRS && input + 1 == inputs {

@@ -73,7 +73,7 @@ pub(super) trait Lanes: Simd {
     unsafe fn pair(even: Self::V, odd: Self::V) -> Self::V;
     /// `sum` plus the products of both halves of the pairs `a` and `b`.
     ///
-    /// On [`Level::Avx512`] this takes AVX512_BF16 too: see [`work_at`].
+    /// On [`Level::Avx512`] this takes `AVX512_BF16` too: see [`work_at`].
     unsafe fn dot_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Asks for the cache line at `from`, which need not be good for anything.
     fn prefetch(_from: *const f32) {}
@@ -469,8 +469,10 @@ mod tests {
 
     #[test]
     fn pairs_are_rounded_and_multiplied_alike_on_every_level() {
-        assert_eq!(halves(pair(1.0, -2.5)), [1.0, -2.5]);
-        assert_eq!(halves(pair(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0)), [1.0, 1.0 + 1.0 / 64.0], "ties to even");
+        let bits = |pair: [f32; 2]| pair.map(f32::to_bits);
+        assert_eq!(bits(halves(pair(1.0, -2.5))), bits([1.0, -2.5]));
+        let ties = pair(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0);
+        assert_eq!(bits(halves(ties)), bits([1.0, 1.0 + 1.0 / 64.0]), "ties to even");
         for level in Level::all().into_iter().filter(|level| *level != Level::Avx512 || level.has_pairs()) {
             // SAFETY: the machine has the level, and its pairs.
             unsafe { work_at(level, true, Pairs) }

@@ -1,0 +1,62 @@
+//! What the machine's processor can do at most, measured: the ruler that kernels are held against.
+//!
+//! The roofline of Williams et al. (2009) without its slope: memory is left out, since the convolutions of these networks
+//! do some hundred operations for each byte they move.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::kernels::peak::{multiply_add, operations_per_round};
+use crate::kernels::simd::Level;
+
+/// Short enough that some bursts are undisturbed on a machine that does other things too, long enough that waking the
+/// threads takes no part in it.
+const BURST_SECONDS: f64 = 0.03;
+const BURSTS: usize = 15;
+const FIRST_ROUNDS: usize = 1 << 16;
+
+/// Floating-point operations (f32) a second that all threads of the pool reach together, a multiply-add counted as two.
+///
+/// Every thread multiplies and adds in registers of the widest kind that the machine has, the kind that the kernels use;
+/// the best of several bursts counts. Takes half a second. On a busy machine the figure is too low.
+#[must_use]
+pub fn peak_flops() -> f64 {
+    let level = Level::detect();
+    let mut rounds = FIRST_ROUNDS;
+    let mut seconds = burst(level, rounds);
+    while seconds < BURST_SECONDS / 2.0 {
+        rounds *= 2;
+        seconds = burst(level, rounds);
+    }
+    let best = (0..BURSTS).map(|_| burst(level, rounds)).fold(seconds, f64::min);
+    let operations = rounds * operations_per_round(level) * rayon::current_num_threads();
+    operations as f64 / best
+}
+
+/// The vector instructions that the kernels use on this machine.
+#[must_use]
+pub fn instructions() -> &'static str {
+    match Level::detect() {
+        Level::Portable => "portable",
+        Level::Avx2 => "AVX2",
+        Level::Avx512 => "AVX-512",
+    }
+}
+
+/// Lets all threads do `rounds` rounds at the same time and returns the seconds until the last one is done.
+fn burst(level: Level, rounds: usize) -> f64 {
+    let start = Instant::now();
+    rayon::broadcast(|_| black_box(multiply_add(level, rounds)));
+    start.elapsed().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_that_of_a_processor() {
+        let peak = peak_flops();
+        assert!((1e8..1e16).contains(&peak), "{peak}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The convolutions of the network as a list: to count their operations, and to make up weights for them.
+
+use candle_core::{Device, Result, Tensor};
+use common::model_file::{ModelCard, StyleModel};
+use common::network::{StyleNet, StyleNetConfig};
+use common::weights::Tensors;
+
+/// A convolution of [`StyleNet`], whose padding keeps the size but for upsampling and stride.
+struct Layer {
+    name: String,
+    /// The instance normalisation after it; the last layer has none.
+    norm: Option<String>,
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    upsample: usize,
+    stride: usize,
+}
+
+fn layers(config: &StyleNetConfig) -> Vec<Layer> {
+    let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
+    let layer = |name: &str, norm: &str, inputs, outputs, kernel, upsample, stride| {
+        let norm = (!norm.is_empty()).then(|| norm.to_owned());
+        Layer { name: name.to_owned(), norm, inputs, outputs, kernel, upsample, stride }
+    };
+    let mut layers = vec![
+        layer("conv1", "in1", 3, c1, 9, 1, 1),
+        layer("conv2", "in2", c1, c2, 3, 1, 2),
+        layer("conv3", "in3", c2, c4, 3, 1, 2),
+    ];
+    for block in 1..=config.blocks {
+        for i in 1..=2 {
+            layers.push(layer(&format!("res{block}.conv{i}"), &format!("res{block}.in{i}"), c4, c4, 3, 1, 1));
+        }
+    }
+    layers.extend([
+        layer("deconv1", "in4", c4, c2, 3, 2, 1),
+        layer("deconv2", "in5", c2, c1, 3, 2, 1),
+        layer("deconv3", "", c1, 3, 9, 1, 1),
+    ]);
+    layers
+}
+
+/// Operations of the plain network on a picture of `(height, width)` pixels, two for each multiply-add.
+///
+/// The sum over all convolutions of `2 * inputs * outputs * kernel^2 * height * width`, where height and width are those of
+/// the convolution's result: `(upsample * size - 1) / stride + 1` of its input's, rounded down. An upsampling convolution
+/// thus counts as the network defines it, a 3x3 convolution of the enlarged picture, and the last layers count with the
+/// size rounded up to multiples of 4 that they have. Biases, normalisation, ReLU and additions are left out: they are some
+/// thousandths. No kernel has to do so many operations; it is a measure of the task.
+#[must_use]
+pub fn paint_operations(config: &StyleNetConfig, (height, width): (usize, usize)) -> f64 {
+    let (mut height, mut width) = (height.max(StyleNet::MIN_SIZE), width.max(StyleNet::MIN_SIZE));
+    let mut operations = 0.0;
+    for layer in layers(config) {
+        let result = |size: usize| (layer.upsample * size - 1) / layer.stride + 1;
+        (height, width) = (result(height), result(width));
+        let taps = layer.inputs * layer.kernel * layer.kernel;
+        operations += 2.0 * (taps * layer.outputs) as f64 * (height * width) as f64;
+    }
+    operations
+}
+
+/// A network of these sizes that learned nothing: weights as PyTorch's layers start from, the same at every call.
+pub(super) fn random_model(config: StyleNetConfig) -> Result<StyleModel> {
+    let mut random = Random(0);
+    let mut tensors = Tensors::new();
+    for layer in layers(&config) {
+        let fan_in = layer.inputs * layer.kernel * layer.kernel;
+        let bound = 1.0 / (fan_in as f32).sqrt();
+        let shape = (layer.outputs, layer.inputs, layer.kernel, layer.kernel);
+        let weight: Vec<f32> = (0..layer.outputs * fan_in).map(|_| bound * random.signed()).collect();
+        tensors.insert(format!("{}.conv2d.weight", layer.name), Tensor::from_vec(weight, shape, &Device::Cpu)?);
+        tensors.insert(format!("{}.conv2d.bias", layer.name), Tensor::full(0.1f32, layer.outputs, &Device::Cpu)?);
+        if let Some(norm) = layer.norm {
+            tensors.insert(format!("{norm}.weight"), Tensor::full(1f32, layer.outputs, &Device::Cpu)?);
+            tensors.insert(format!("{norm}.bias"), Tensor::full(0.1f32, layer.outputs, &Device::Cpu)?);
+        }
+    }
+    Ok(StyleModel { card: ModelCard::new("random", config), tensors })
+}
+
+/// `SplitMix64` (Steele et al., 2014).
+struct Random(u64);
+
+impl Random {
+    /// A number in `[-1, 1)`.
+    fn signed(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::network::Preset;
+
+    use super::*;
+
+    fn operations(config: StyleNetConfig, size: (usize, usize)) -> u64 {
+        paint_operations(&config, size) as u64
+    }
+
+    #[test]
+    fn operations_of_one_channel_and_no_block_are_those_counted_by_hand() {
+        let config = StyleNetConfig { channels: 1, blocks: 0 };
+        // conv1, conv2, conv3, deconv1, deconv2, deconv3: inputs x outputs x taps x height x width.
+        let by_hand = [
+            3 * 81 * (8 * 12),
+            2 * 9 * (4 * 6),
+            (2 * 4) * 9 * (2 * 3),
+            (4 * 2) * 9 * (4 * 6),
+            2 * 9 * (8 * 12),
+            3 * 81 * (8 * 12),
+        ];
+        assert_eq!(operations(config, (8, 12)), 2 * by_hand.iter().sum::<u64>());
+    }
+
+    #[test]
+    fn an_odd_size_is_rounded_up_on_the_way_down_and_up() {
+        let config = StyleNetConfig { channels: 1, blocks: 1 };
+        let by_hand = [
+            3 * 81 * (5 * 7),
+            2 * 9 * (3 * 4),
+            (2 * 4) * 9 * (2 * 2),
+            2 * (4 * 4) * 9 * (2 * 2),
+            (4 * 2) * 9 * (4 * 4),
+            2 * 9 * (8 * 8),
+            3 * 81 * (8 * 8),
+        ];
+        assert_eq!(operations(config, (5, 7)), 2 * by_hand.iter().sum::<u64>());
+        // Smaller pictures are extended before they are painted.
+        assert_eq!(operations(config, (1, 7)), operations(config, (5, 7)));
+    }
+
+    #[test]
+    fn made_up_weights_fit_the_network_of_every_preset() {
+        for preset in Preset::ALL {
+            let model = random_model(preset.into()).unwrap();
+            model.network(&Device::Cpu).unwrap();
+            // Nothing that the network does not read.
+            assert_eq!(model.tensors.len(), 2 * (2 * layers(&preset.into()).len() - 1));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `infer bench`: words to networks, sizes and a length; measurements to a table or JSON.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use common::device::set_threads;
+use common::engine::Precision;
+use common::network::Preset;
+use common::styles::BundledStyle;
+use common::{Result, ResultExt};
+use serde::Serialize;
+
+use super::output::{print, to_json};
+use super::stylize::find_model;
+use super::talk::Talk;
+use crate::bench::{Length, Machine, Measurement, Subject, measure};
+
+/// No picture format that we know has longer sides.
+const MAX_SIDE: usize = 65_535;
+
+/// Measure how fast pictures are painted on this machine
+///
+/// For each network and size: the median time of a picture from memory to memory, the frames and million pixels a second
+/// that follow, and the peak memory of the process. Reading and writing files is not part of it.
+///
+/// GFLOP/s counts two operations for each multiply-add of the network's plain convolutions: the sum of 2 x inputs x
+/// outputs x kernel^2 x height x width of the result, upsampling ones as 3x3 convolutions of the enlarged picture. The share
+/// of the peak is of what this machine's vector units were measured to do on as many threads; kernels that need fewer
+/// operations can pass 100 %.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Bundled style (see `infer styles`) or style-model file; default without `--presets`: the first bundled style
+    #[arg(short, long, value_name = "NAME|FILE", help_heading = "What")]
+    style: Option<PathBuf>,
+
+    /// Networks of these presets (l, m, s, xs) with random weights, on which the time does not depend
+    #[arg(long, value_name = "PRESET,..", value_delimiter = ',', help_heading = "What")]
+    presets: Vec<Preset>,
+
+    /// Sizes of the picture
+    #[arg(long, value_name = "WIDTHxHEIGHT,..", value_delimiter = ',', value_parser = parse_size, help_heading = "What")]
+    #[arg(default_value = "512x512,1280x720,1920x1080")]
+    sizes: Vec<Size>,
+
+    /// Measure each network and size for this long, but three runs at least; a first run is not counted
+    #[arg(long, value_name = "SECONDS", default_value_t = default_seconds(), value_parser = parse_seconds)]
+    #[arg(help_heading = "How long")]
+    seconds: f64,
+
+    /// Measure this many runs instead
+    #[arg(long, value_name = "N", value_parser = parse_runs, conflicts_with = "seconds", help_heading = "How long")]
+    runs: Option<usize>,
+
+    /// Print JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+
+    /// Print the measurements and errors only
+    #[arg(short, long, help_heading = "Output")]
+    quiet: bool,
+
+    /// Numbers to multiply: f32, or bf16 on processors that have it
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::default(), help_heading = "Computing")]
+    precision: Precision,
+
+    /// Threads on the CPU; 0 is one per core
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
+    threads: usize,
+}
+
+/// Pixels as tensors count them, not as people write them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    height: usize,
+    width: usize,
+}
+
+fn default_seconds() -> f64 {
+    match Length::default() {
+        Length::Seconds(seconds) => seconds,
+        Length::Runs(_) => 0.0,
+    }
+}
+
+fn parse_size(text: &str) -> Result<Size, String> {
+    let side = |text: &str| text.parse().ok().filter(|side| (1..=MAX_SIDE).contains(side));
+    let sides = text.split_once('x').and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    let (width, height) =
+        sides.ok_or_else(|| format!("expected WIDTHxHEIGHT of 1 to {MAX_SIDE} pixels, such as 1920x1080"))?;
+    Ok(Size { height, width })
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "expected a number of seconds, a day at most".into())
+}
+
+fn parse_runs(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&runs| runs > 0).ok_or_else(|| "expected a whole number from 1".into())
+}
+
+/// All that is printed as JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    machine: Machine,
+    measurements: Vec<Measurement>,
+}
+
+/// Measures and prints what the arguments say.
+///
+/// # Errors
+///
+/// If a style cannot be loaded or a picture not be painted.
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    if args.threads > 0 {
+        set_threads(args.threads)?;
+    }
+    args.precision.check().context(|| format!("cannot compute with `--precision {}`", args.precision))?;
+    let subjects = subjects(args)?;
+    let started = Instant::now();
+    let talk = Talk::new(subjects.len() * args.sizes.len(), args.quiet);
+    let report = measure_all(&subjects, args, &talk)?;
+    talk.finish(&format!("measured in {:.1} s", started.elapsed().as_secs_f64()));
+    print(&if args.json { to_json(&report)? } else { table(&report) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_all(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<Report> {
+    let length = args.runs.map_or(Length::Seconds(args.seconds), Length::Runs);
+    let machine = Machine::measure();
+    let mut measurements = Vec::new();
+    for subject in subjects {
+        for &Size { height, width } in &args.sizes {
+            talk.begin(format!("{} at {width}x{height}", subject.name()));
+            measurements.push(measure(subject, (height, width), length, args.precision, &machine)?);
+            talk.advance();
+        }
+    }
+    Ok(Report { version: env!("CARGO_PKG_VERSION"), machine, measurements })
+}
+
+fn subjects(args: &Args) -> Result<Vec<Subject>> {
+    let mut subjects = Vec::new();
+    if let Some(style) = &args.style {
+        subjects.push(Subject::style(find_model(style)?));
+    } else if args.presets.is_empty() {
+        subjects.push(Subject::style(BundledStyle::default_style()?.model()?));
+    }
+    for &preset in &args.presets {
+        subjects.push(Subject::preset(preset)?);
+    }
+    Ok(subjects)
+}
+
+fn table(report: &Report) -> String {
+    let machine = &report.machine;
+    let threads = if machine.threads == 1 { "1 thread".into() } else { format!("{} threads", machine.threads) };
+    let mut text = format!("{threads}, {}, peak {:.1} GFLOP/s\n\n", machine.instructions, machine.peak_gflops);
+    let names = report.measurements.iter().map(|measurement| measurement.network.chars().count());
+    let width = names.max().unwrap_or(0).max("network".len());
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{:<width$} {:>11} {:>11} {:>9} {:>9} {:>9} {:>8} {:>9} {:>11}",
+        "network", "size", "median", "frames/s", "Mpixel/s", "GFLOP/s", "of peak", "memory", "first run"
+    );
+    for found in &report.measurements {
+        let memory =
+            found.peak_memory_bytes.map_or_else(|| "-".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
+        let _ = writeln!(
+            text,
+            "{:<width$} {:>11} {:>8.2} ms {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
+            found.network,
+            format!("{}x{}", found.width, found.height),
+            found.median_ms,
+            found.frames_per_second,
+            found.megapixels_per_second,
+            found.gflops,
+            100.0 * found.fraction_of_peak,
+            found.cold_ms,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        let command = Args::augment_args(clap::Command::new("bench"));
+        Args::from_arg_matches(&command.try_get_matches_from(line.split_whitespace())?)
+    }
+
+    #[test]
+    fn sizes_are_written_width_first_and_kept_height_first() {
+        let args = parse("bench --sizes 1920x1080,1x7 --sizes 30x20").unwrap();
+        let found: Vec<_> = args.sizes.iter().map(|size| (size.height, size.width)).collect();
+        assert_eq!(found, [(1080, 1920), (7, 1), (20, 30)]);
+        let sizes = parse("bench").unwrap().sizes;
+        assert_eq!(sizes, [(512, 512), (720, 1280), (1080, 1920)].map(|(height, width)| Size { height, width }));
+    }
+
+    #[test]
+    fn presets_are_a_list() {
+        assert_eq!(parse("bench --presets l,xs").unwrap().presets, [Preset::L, Preset::Xs]);
+        assert!(parse("bench").unwrap().presets.is_empty());
+    }
+
+    #[test]
+    fn wrong_words_say_what_was_expected() {
+        let sizes = "expected WIDTHxHEIGHT of 1 to 65535 pixels, such as 1920x1080";
+        for (line, expected) in [
+            ("--sizes 512", sizes),
+            ("--sizes 0x5", sizes),
+            ("--sizes 5x65536", sizes),
+            ("--sizes 5x5x5", sizes),
+            ("--sizes 512x512,", sizes),
+            ("--presets l,xl", "expected `l`, `m`, `s` or `xs`"),
+            ("--runs 0", "expected a whole number from 1"),
+            ("--seconds nan", "expected a number of seconds"),
+            ("--seconds 2 --runs 2", "cannot be used with"),
+        ] {
+            let error = parse(&format!("bench {line}")).unwrap_err().to_string();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_row_for_each_measurement_and_a_dash_for_unknown_memory() {
+        let machine = Machine { threads: 1, instructions: "AVX2", peak_gflops: 50.0 };
+        let subject = Subject::preset(Preset::Xs).unwrap();
+        let mut measurement = measure(&subject, (6, 9), Length::Runs(1), Precision::F32, &machine).unwrap();
+        measurement.peak_memory_bytes = None;
+        let with_memory = Measurement { peak_memory_bytes: Some(12_345_678), ..measurement.clone() };
+        let report = Report { version: "0", machine, measurements: vec![measurement, with_memory] };
+        let text = table(&report);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert_eq!(lines[0], "1 thread, AVX2, peak 50.0 GFLOP/s");
+        assert!(lines[3].starts_with("xs ") && lines[3].contains(" 9x6 ") && lines[3].contains("   - "), "{text}");
+        assert!(lines[4].contains(" 12 MB "), "{text}");
+        assert!(lines[2..].iter().all(|line| line.len() == lines[2].len()), "{text}");
+    }
+}
