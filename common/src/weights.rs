@@ -65,13 +65,14 @@ pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<WeightFile> {
     file.rewind().context(|| "cannot read it")?;
     match start[..] {
         [] => Err(Error::new("the file is empty")),
-        [b'P', b'K', ..] => Ok(WeightFile::Torch(to_f32(torch::read_zip(file)?)?)),
-        [0x80, ..] => Ok(WeightFile::Torch(to_f32(torch::read_legacy(file)?)?)),
-        [_, _, _, _, _, _, _, _, b'{'] => {
+        // First: the length of the header, in the first eight bytes, may begin like either of the other two.
+        [_, _, _, _, 0, 0, 0, 0, b'{'] => {
             let mut bytes = Vec::with_capacity(metadata.len() as usize);
             file.read_to_end(&mut bytes).context(|| "cannot read it")?;
             Ok(WeightFile::Safetensors(bytes))
         }
+        [b'P', b'K', ..] => Ok(WeightFile::Torch(to_f32(torch::read_zip(file)?)?)),
+        [0x80, ..] => Ok(WeightFile::Torch(to_f32(torch::read_legacy(file)?)?)),
         _ => Err(Error::new("it is neither a safetensors file nor a PyTorch file")),
     }
 }
@@ -95,4 +96,30 @@ fn to_f32(tensors: Vec<(String, Tensor)>) -> Result<Tensors> {
             Ok((bare.to_owned(), tensor.to_dtype(DType::F32)?))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_header_whose_length_looks_like_another_format_is_no_hindrance() {
+        // 0x80 begins a pickle, "PK" a zip file.
+        for length in [0x1980, 0x4B50] {
+            let mut header = r#"{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();
+            header.push_str(&" ".repeat(length - header.len()));
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&(length as u64).to_le_bytes()).unwrap();
+            file.write_all(header.as_bytes()).unwrap();
+            file.write_all(&2.5f32.to_le_bytes()).unwrap();
+            file.flush().unwrap();
+            let tensors = read_tensors(file.path()).unwrap();
+            assert_eq!(
+                tensors["weight"].to_vec1::<f32>().unwrap().first().map(|x| x.to_bits()),
+                Some(2.5f32.to_bits())
+            );
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What is kept of a picture's layers, and how many rows are computed at a time, within a bound on memory.
 
+use std::sync::OnceLock;
+
 use super::store::{Pool, Store};
 use crate::kernels::winograd::{NINE_BORDER, ROWS_TOGETHER};
 use crate::network::StyleNetConfig;
@@ -21,9 +23,12 @@ const SHARE: u64 = 2;
 const UNKNOWN: u64 = 2 << 30;
 
 /// The memory that painting may use if nobody says otherwise: half of what the system says is free, in bytes.
+///
+/// It is asked once: what an engine keeps for the next picture must not count as taken.
 #[must_use]
 pub fn default_memory() -> u64 {
-    available().unwrap_or(UNKNOWN) / SHARE
+    static MEMORY: OnceLock<u64> = OnceLock::new();
+    *MEMORY.get_or_init(|| available().unwrap_or(UNKNOWN) / SHARE)
 }
 
 /// `MemAvailable` of Linux, see proc(5); elsewhere unknown.
