@@ -6,6 +6,7 @@ mod encode;
 mod format;
 mod jpeg;
 mod rows;
+mod strips;
 mod tensor;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ pub use animation::{Animation, Frame, GifWriter, Repeat};
 pub use decode::read_picture_bytes;
 pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
 pub use format::PictureFormat;
+pub use strips::{PictureInfo, StripReader, StripWriter};
 pub use tensor::{rgb_to_tensor, tensor_to_rgb};
 
 /// A picture the right way up: RGB in 8 or 16 bits, perhaps an alpha channel, perhaps a colour profile.

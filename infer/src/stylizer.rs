@@ -8,12 +8,15 @@ use candle_core::{DType, Device, Tensor};
 use common::engine::{Engine, Precision, Rows, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
-use common::picture::Picture;
+use common::picture::{EncodeOptions, Picture, StripReader, StripWriter};
 use common::styles::{BundledStyle, bundled_names};
 use common::{Error, Result};
 use rayon::prelude::*;
 
 use crate::blend;
+
+/// A picture that would take more than one part in this many of the memory is painted in strips.
+const WHOLE_SHARE: u64 = 4;
 
 /// How a picture is painted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,22 +145,78 @@ impl Stylizer {
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         // The painting replaces the photo from the top down when the engine has read it for the last time.
         let shared = RefCell::new(picture);
-        let mut photo = Vec::new();
-        self.run(
-            (height, width),
-            |first, rows| shared.borrow().read_rows(first, rows),
-            |first, band| {
-                let mut picture = shared.borrow_mut();
-                if self.options.strength < 1.0 || self.options.keep_colors {
-                    photo.resize(band.len(), 0.0);
-                    picture.read_rows(first, &mut lines(&mut photo, width));
-                    self.blend(band, &photo, width);
-                }
-                picture.write_rows(first, band);
-                Ok(())
-            },
-        )?;
+        let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
+            shared.borrow().read_rows(first, rows);
+            Ok(())
+        };
+        self.run((height, width), read, |first, band| {
+            self.paint_over(&mut shared.borrow_mut(), first, band);
+            Ok(())
+        })?;
         Ok(shared.into_inner())
+    }
+
+    /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format in `options`
+    /// can be written so, and as a whole it would take a quarter of the memory that the options allow, or more.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn prefers_strips(&self, photo: &Path, options: EncodeOptions) -> Result<bool> {
+        if !StripWriter::can_write(options.format) || self.options.max_size.is_some() {
+            return Ok(false);
+        }
+        let Some(reader) = StripReader::open(photo)? else { return Ok(false) };
+        let info = reader.info();
+        let samples = u64::from(info.width) * u64::from(info.height) * if info.has_alpha { 4 } else { 3 };
+        Ok(samples * u64::from(info.bits) / 8 > self.options.memory() / WHOLE_SHARE)
+    }
+
+    /// Paints the picture file `photo` into the file `painting`, strip by strip: neither is ever in memory as a whole.
+    ///
+    /// The painting is that of [`Self::stylize`], and appears under its name once it is complete.
+    ///
+    /// # Errors
+    ///
+    /// If the photo cannot be read in strips (see [`StripReader::open`]) or has a side below [`StyleNet::MIN_SIZE`], the
+    /// options ask for a smaller picture, a file cannot be read or written, or as [`Self::stylize`].
+    pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<()> {
+        let open = || {
+            let reader = StripReader::open(photo)?;
+            reader.ok_or_else(|| Error::new(format!("`{}` cannot be read in strips", photo.display())))
+        };
+        // The network reads the photo several times; the strips that the painting is laid over are read beside it.
+        let (network, mut under) = (RefCell::new(open()?), open()?);
+        let size = (under.info().height as usize, under.info().width as usize);
+        if size.0.min(size.1) < StyleNet::MIN_SIZE || self.options.max_size.is_some() {
+            return Err(Error::usage("only a picture of some size is painted in strips, and in that size"));
+        }
+        let mut writer = StripWriter::create(painting, under.info(), options)?;
+        let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
+            let mut reader = network.borrow_mut();
+            if first == 0 {
+                reader.rewind()?;
+            }
+            strip(&mut reader, rows.len())?.read_rows(0, rows);
+            Ok(())
+        };
+        self.run(size, read, |_, band| {
+            let mut strip = strip(&mut under, band.len() / 3 / size.1)?;
+            self.paint_over(&mut strip, 0, band);
+            writer.write(strip)
+        })?;
+        writer.finish()
+    }
+
+    /// Replaces rows of `picture` from `first` on by a band of the painting, `(rows, 3, width)`, blended as the options ask.
+    fn paint_over(&self, picture: &mut Picture, first: usize, band: &mut [f32]) {
+        let width = picture.width() as usize;
+        if self.options.strength < 1.0 || self.options.keep_colors {
+            let mut photo = vec![0.0; band.len()];
+            picture.read_rows(first, &mut lines(&mut photo, width));
+            self.blend(band, &photo, width);
+        }
+        picture.write_rows(first, band);
     }
 
     /// Runs the network on `(batch, 3, height, width)` pictures, RGB in `[0, 255]`, of any size from 1x1.
@@ -183,6 +242,7 @@ impl Stylizer {
                         line.copy_from_slice(&photo[channel * plane + (first + i) * width..][..width]);
                     }
                 }
+                Ok(())
             };
             self.run((height, width), read, |first, band| {
                 for (i, line) in band.chunks_exact(width).enumerate() {
@@ -198,7 +258,7 @@ impl Stylizer {
     fn run(
         &self,
         size: (usize, usize),
-        read: impl Fn(usize, &mut [[&mut [f32]; 3]]),
+        read: impl Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>,
         mut write: impl FnMut(usize, &mut [f32]) -> Result<()>,
     ) -> Result<()> {
         let (height, width) = size;
@@ -235,7 +295,7 @@ struct Extended<F> {
     read: F,
 }
 
-impl<F: Fn(usize, &mut [[&mut [f32]; 3]])> Rows for Extended<F> {
+impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for Extended<F> {
     fn size(&self) -> (usize, usize) {
         (self.size.0.max(StyleNet::MIN_SIZE), self.size.1.max(StyleNet::MIN_SIZE))
     }
@@ -243,13 +303,12 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]])> Rows for Extended<F> {
     fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()> {
         let (height, width) = self.size;
         if height >= StyleNet::MIN_SIZE && width >= StyleNet::MIN_SIZE {
-            (self.read)(first, rows);
-            return Ok(());
+            return (self.read)(first, rows);
         }
         for (y, row) in (first..).zip(rows) {
             let [red, green, blue] = row;
             let row = [&mut red[..width], &mut green[..width], &mut blue[..width]];
-            (self.read)(y.min(height - 1), &mut [row]);
+            (self.read)(y.min(height - 1), &mut [row])?;
             for line in [red, green, blue] {
                 let last = line[width - 1];
                 line[width..].fill(last);
@@ -257,6 +316,11 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]])> Rows for Extended<F> {
         }
         Ok(())
     }
+}
+
+/// The next `rows` rows of a picture file.
+fn strip(reader: &mut StripReader, rows: usize) -> Result<Picture> {
+    reader.read(rows as u32)?.ok_or_else(|| Error::new("the picture has fewer rows than its header says"))
 }
 
 /// The lines of red, green and blue of every row of a band `(rows, 3, width)`.
@@ -277,6 +341,7 @@ pub(crate) fn unknown_style(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use common::network::StyleNetConfig;
+    use common::picture::PictureFormat;
 
     use super::*;
 
@@ -335,6 +400,39 @@ mod tests {
             let pairs = alone.into_iter().zip(values(&painting.narrow(0, i, 1).unwrap()));
             assert!(pairs.into_iter().all(|(alone, together)| (alone - together).abs() < 1e-3));
         }
+    }
+
+    #[test]
+    fn strips_give_the_painting_of_the_whole_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = image::RgbaImage::from_fn(61, 143, |x, y| {
+            image::Rgba([(x * 4) as u8, (y * 7 % 256) as u8, (x * y % 251) as u8, (x + y) as u8])
+        });
+        let photo = Picture::from(image::DynamicImage::from(image));
+        for options in
+            [StylizeOptions::default(), StylizeOptions { strength: 0.5, keep_colors: true, ..Default::default() }]
+        {
+            let stylizer = stylizer().with_options(options).unwrap();
+            for name in ["photo.png", "photo.tiff"] {
+                let (from, to) = (folder.path().join(name), folder.path().join("painting.png"));
+                photo.save(&from).unwrap();
+                stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap();
+                let (strips, whole) = (Picture::open(&to).unwrap(), stylizer.stylize(&photo).unwrap());
+                assert!(strips.as_image() == whole.as_image(), "{name}");
+            }
+            let error = stylizer.stylize_file(
+                &folder.path().join("none.png"),
+                &folder.path().join("x.png"),
+                PictureFormat::Png.into(),
+            );
+            assert!(error.is_err() && !folder.path().join("x.png").exists());
+        }
+        let small = Stylizer { options: StylizeOptions { memory: Some(100_000), ..Default::default() }, ..stylizer() };
+        let prefers = |stylizer: &Stylizer, format: PictureFormat| {
+            stylizer.prefers_strips(&folder.path().join("photo.png"), format.into()).unwrap()
+        };
+        assert!(prefers(&small, PictureFormat::Jpeg) && !prefers(&small, PictureFormat::Bmp));
+        assert!(!prefers(&stylizer(), PictureFormat::Png));
     }
 
     #[test]

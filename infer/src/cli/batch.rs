@@ -14,8 +14,15 @@ use crate::Stylizer;
 /// Paints one picture or animation and tells `note` what the target's format could not hold.
 pub(super) fn paint(stylizer: &Stylizer, job: &Job, quality: u8, note: &dyn Fn(&str)) -> Result<()> {
     let name = job.source.name();
-    let bytes = job.source.read()?;
     let action = || format!("cannot paint {name}");
+    if let (Source::File(photo), Target::File(painting), Some(format)) = (&job.source, &job.target, job.format) {
+        let options = EncodeOptions { format, quality };
+        // A file that cannot be looked at so is reported below, where it is read as a whole.
+        if stylizer.prefers_strips(photo, options).unwrap_or(false) {
+            return stylizer.stylize_file(photo, painting, options).context(action);
+        }
+    }
+    let bytes = job.source.read()?;
     let format = match job.format {
         Some(format) => format,
         None => PictureFormat::of_bytes(&bytes).context(action)?,
