@@ -53,8 +53,8 @@ pub trait Rows {
 }
 
 /// Takes the painting from top to bottom: the first row of a band, and the band, `(rows, 3, width)`, RGB nominally in
-/// `[0, 255]`, not clamped.
-pub type Sink<'a> = dyn FnMut(usize, &[f32]) -> Result<()> + 'a;
+/// `[0, 255]`, not clamped, which it may change.
+pub type Sink<'a> = dyn FnMut(usize, &mut [f32]) -> Result<()> + 'a;
 
 /// The numbers that products are taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -264,7 +264,7 @@ impl Engine {
             painted.resize(rows.len() * 3 * width, 0.0);
             let skipped = (rows.start - from) * 27 * (width + 6);
             join_nine(&parts[skipped..], width + 6, &self.output_bias, width, &mut painted);
-            sink(rows.start, &painted)?;
+            sink(rows.start, &mut painted)?;
         }
         chain.give_back(pool);
         Ok(())

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 use common::engine::{Engine, Precision, Rows, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
@@ -232,7 +232,10 @@ impl Stylizer {
         if channels != 3 || height * width == 0 {
             return Err(Error::new(format!("a {:?} tensor is not a batch of RGB pictures", photo.shape())));
         }
-        let photo: Vec<f32> = photo.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
+        let photo = photo.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
+        let (storage, layout) = photo.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { return Err(Error::new("a picture on the CPU is not there")) };
+        let photo = &storage.as_slice::<f32>()?[layout.start_offset()..][..batch * 3 * height * width];
         let mut painting = vec![0.0; photo.len()];
         let plane = height * width;
         for (photo, painting) in photo.chunks_exact(3 * plane).zip(painting.chunks_exact_mut(3 * plane)) {
@@ -263,9 +266,13 @@ impl Stylizer {
     ) -> Result<()> {
         let (height, width) = size;
         let mut photo = Extended { size, read };
-        let extended = photo.size().1;
+        let photo_size = photo.size();
+        let extended = photo_size.1;
         let mut cropped = Vec::new();
         self.engine.paint(&mut photo, self.options.memory(), &mut |first, band| {
+            if photo_size == size {
+                return write(first, band);
+            }
             let rows = (band.len() / 3 / extended).min(height.saturating_sub(first));
             cropped.clear();
             band.chunks_exact(extended).take(3 * rows).for_each(|line| cropped.extend_from_slice(&line[..width]));

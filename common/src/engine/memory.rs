@@ -10,8 +10,11 @@ use crate::{Error, Result};
 /// Bytes of a float.
 const FLOAT: u64 = 4;
 
-/// Rows of the painting that are computed at a time where nothing forces fewer: their parts stay in the last cache.
-const OUTPUT_ROWS: usize = 32;
+/// Floats of the painting's parts that are computed at a time where nothing forces fewer: they stay in the last cache.
+const OUTPUT_FLOATS: usize = 1 << 21;
+
+/// Rows of the first layer that are computed at a time where nothing forces fewer.
+const INPUT_ROWS: usize = 256;
 
 /// Rows of a quarter of the size that are computed at a time if rows above them are computed again, at most.
 const BAND: usize = 16;
@@ -123,13 +126,14 @@ impl Plan {
         let rows = |place: Place, below: Place, height: usize, band: usize| {
             if place == Place::Whole && below == Place::Whole { height.next_multiple_of(ROWS_TOGETHER) } else { band }
         };
+        let output_rows = (OUTPUT_FLOATS / (27 * picture.1)).clamp(16, 512).next_multiple_of(ROWS_TOGETHER);
         let bands = [
-            4 * band,
+            if first == Place::Whole { INPUT_ROWS } else { 4 * band },
             rows(second, first, sizes.down[1].0, 2 * band),
             rows(trunk, second, sizes.down[2].0, band),
             rows(second, trunk, sizes.up[0].0, 2 * band),
             rows(first, second, sizes.up[1].0, 4 * band),
-            if first == Place::Whole { OUTPUT_ROWS } else { 4 * band },
+            if first == Place::Whole { output_rows } else { 4 * band },
         ];
         Self { first, second, trunk, bands, sizes, largest }
     }
@@ -149,7 +153,7 @@ impl Plan {
         let trunks = 3 - large.iter().filter(|&&floats| floats > 0).count();
         let layers = large.iter().sum::<usize>() + trunks * kept(self.trunk, trunk);
         // Rows at hand, in floats of one line of one channel at full size.
-        let band = self.bands[0] / 4;
+        let band = self.bands[0].div_ceil(4);
         let window = |place, rows: usize| if place == Place::Whole { 0 } else { rows };
         let encoding = 3 * (4 * band + 16)
             + c1 * (window(self.first, 4 * band + 8)

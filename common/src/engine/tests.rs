@@ -199,10 +199,10 @@ fn a_flat_picture_is_painted_flat() {
 fn too_small_a_picture_and_a_failing_sink_are_errors() {
     let config = StyleNetConfig { blocks: 0, ..Preset::Xs.into() };
     let engine = Engine::new(&config, &weights(&config), Precision::F32).unwrap();
-    let mut keep = |_: usize, _: &[f32]| Ok(());
+    let mut keep = |_: usize, _: &mut [f32]| Ok(());
     let error = engine.paint(&mut Photo::new(4, 9), 1 << 30, &mut keep).unwrap_err().to_string();
     assert_eq!(error, "a picture of 9x4 pixels is too small: both sides need at least 5");
-    let mut fail = |_: usize, _: &[f32]| Err(Error::new("the disk is full"));
+    let mut fail = |_: usize, _: &mut [f32]| Err(Error::new("the disk is full"));
     assert_eq!(engine.paint(&mut Photo::new(9, 9), 1 << 30, &mut fail).unwrap_err().to_string(), "the disk is full");
     let mut tensors = weights(&config);
     tensors.remove("in3.bias");
