@@ -11,13 +11,16 @@ const DOCUMENTS: [&str; 6] =
     ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "assets/README.md", "datasets.md"];
 
 /// Flags of other programs that the documents mention.
-const FOREIGN_FLAGS: [&str; 12] = [
+const FOREIGN_FLAGS: [&str; 14] = [
     "--bench",
     "--bin",
     "--features",
     "--ignored",
     "--locked",
     "--no-sign-request",
+    // Of `infer/benches/peers.py`.
+    "--peers",
+    "--rounds",
     "--nocapture",
     "--package",
     "--path",
