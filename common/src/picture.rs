@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod format;
 mod jpeg;
+mod strips;
 mod tensor;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ pub use animation::{Animation, Frame, GifWriter, Repeat};
 pub use decode::read_picture_bytes;
 pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
 pub use format::PictureFormat;
+pub use strips::{PictureInfo, StripReader, StripWriter};
 pub use tensor::{rgb_to_tensor, tensor_to_rgb};
 
 /// A picture the right way up: RGB in 8 or 16 bits, perhaps an alpha channel, perhaps a colour profile.

@@ -104,7 +104,7 @@ pub(super) fn prose(error: ImageError) -> Error {
 }
 
 /// Whether an ICC profile's header says `RGB ` (ICC.1:2022, 7.2.8): a CMYK or grey one does not fit converted pixels.
-fn describes_rgb(profile: &[u8]) -> bool {
+pub(super) fn describes_rgb(profile: &[u8]) -> bool {
     profile.get(16..20) == Some(b"RGB ")
 }
 

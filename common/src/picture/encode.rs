@@ -101,7 +101,7 @@ impl Picture {
     pub fn encode(&self, options: EncodeOptions) -> Result<Vec<u8>> {
         let format = options.format;
         check_side(format, self.width().max(self.height()))?;
-        let image = self.compatible(format);
+        let image = self.clone().into_compatible(format);
         let mut bytes = Cursor::new(Vec::new());
         let out = &mut bytes;
         let written = match format {
@@ -127,13 +127,13 @@ impl Picture {
     }
 
     /// The pixels with the depth and channels that `format` can hold.
-    fn compatible(&self, format: PictureFormat) -> DynamicImage {
+    pub(super) fn into_compatible(self, format: PictureFormat) -> DynamicImage {
         match (self.has_alpha(), format.has_alpha()) {
-            (true, false) => over_white(&self.image.to_rgba8()).into(),
-            (true, true) if format == PictureFormat::Gif => binary_alpha(self.image.to_rgba8()).into(),
-            (true, true) if !format.has_16_bits() => self.image.to_rgba8().into(),
-            (false, _) if !format.has_16_bits() => self.image.to_rgb8().into(),
-            _ => self.image.clone(),
+            (true, false) => over_white(&self.image.into_rgba8()).into(),
+            (true, true) if format == PictureFormat::Gif => binary_alpha(self.image.into_rgba8()).into(),
+            (true, true) if !format.has_16_bits() => self.image.into_rgba8().into(),
+            (false, _) if !format.has_16_bits() => self.image.into_rgb8().into(),
+            _ => self.image,
         }
     }
 }
