@@ -6,7 +6,6 @@
 
 use std::io::{self, Read, Write};
 use std::panic;
-use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -14,7 +13,6 @@ use common::files::write_atomic;
 use common::picture::{Animation, EncodeOptions, Frame, GifWriter, Loss, Picture, PictureFormat, read_picture_bytes};
 use common::{Result, ResultExt};
 
-use super::interrupt::while_writing;
 use super::plan::{Job, Source, Target};
 use super::talk::Talk;
 use crate::Stylizer;
@@ -210,16 +208,13 @@ impl Source {
 impl Target {
     fn write(&self, bytes: &[u8]) -> Result<()> {
         match self {
-            Self::File(path) => write_file(path, bytes),
+            Self::File(path) => {
+                write_atomic(path, |writer| writer.write_all(bytes).context(|| "cannot write the picture"))
+            }
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes).and_then(|()| stdout.flush()).context(|| "cannot write to standard output")
             }
         }
     }
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let _no_half_file = while_writing();
-    write_atomic(path, |writer| writer.write_all(bytes).context(|| "cannot write the picture"))
 }
