@@ -1,9 +1,11 @@
 //! Files written so that a reader never sees half of one, and folders walked for pictures.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use walkdir::WalkDir;
 
@@ -25,16 +27,41 @@ pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> 
         fs::create_dir_all(parent).context(action)?;
     }
     let temporary = temporary_beside(path);
-    let written = write_and_sync(&temporary, write).and_then(|value| {
+    let written = write_and_sync(&temporary, write);
+    // Under the lock, so that `discard_unfinished` finds the file either unfinished or in its place.
+    let mut unfinished = unfinished();
+    let placed = written.and_then(|value| {
         fs::rename(&temporary, path)?;
         Ok(value)
     });
-    written
-        .inspect_err(|_| {
-            // The write has failed already; a failure to tidy up would only hide why.
-            let _ = fs::remove_file(&temporary);
-        })
-        .context(action)
+    if placed.is_err() {
+        // The write has failed already; a failure to tidy up would only hide why.
+        let _ = fs::remove_file(&temporary);
+    }
+    unfinished.remove(&temporary);
+    placed.context(action)
+}
+
+/// The files that [`write_atomic`] has begun and not put in their places.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    // The set is whole whatever its holder did: insertions and removals do not panic half-way.
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As long as this lives, no file is begun, finished or put in its place; who tries waits.
+pub struct NoMoreFiles(#[expect(dead_code, reason = "only held")] MutexGuard<'static, BTreeSet<PathBuf>>);
+
+/// Removes the temporary files of everything that is being written, for a process that is about to end.
+#[must_use = "other threads go on to write once the result is dropped"]
+pub fn discard_unfinished() -> NoMoreFiles {
+    let unfinished = unfinished();
+    for path in unfinished.iter() {
+        // There is nobody left to tell, and the other files still have to go.
+        let _ = fs::remove_file(path);
+    }
+    NoMoreFiles(unfinished)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -43,11 +70,18 @@ fn write_and_sync<T>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
 ) -> std::result::Result<T, BoxError> {
-    let mut writer = BufWriter::new(File::create(path)?);
+    let mut writer = BufWriter::new(create(path)?);
     let value = write(&mut writer)?;
     writer.flush()?;
     writer.get_ref().sync_all()?;
     Ok(value)
+}
+
+fn create(temporary: &Path) -> io::Result<File> {
+    let mut unfinished = unfinished();
+    let file = File::create(temporary)?;
+    unfinished.insert(temporary.to_owned());
+    Ok(file)
 }
 
 fn temporary_beside(path: &Path) -> PathBuf {

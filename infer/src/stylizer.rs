@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Storage, Tensor};
 use common::engine::{Engine, Precision, Rows, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
-use common::picture::{EncodeOptions, Picture, StripReader, StripWriter};
+use common::picture::{EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
 use common::styles::{BundledStyle, bundled_names};
 use common::{Error, Result};
 use rayon::prelude::*;
@@ -156,14 +156,14 @@ impl Stylizer {
         Ok(shared.into_inner())
     }
 
-    /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format in `options`
+    /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format `format`
     /// can be written so, and as a whole it would take a quarter of the memory that the options allow, or more.
     ///
     /// # Errors
     ///
     /// If the file cannot be read.
-    pub fn prefers_strips(&self, photo: &Path, options: EncodeOptions) -> Result<bool> {
-        if !StripWriter::can_write(options.format) || self.options.max_size.is_some() {
+    pub fn prefers_strips(&self, photo: &Path, format: PictureFormat) -> Result<bool> {
+        if !StripWriter::can_write(format) || self.options.max_size.is_some() {
             return Ok(false);
         }
         let Some(reader) = StripReader::open(photo)? else { return Ok(false) };
@@ -174,13 +174,14 @@ impl Stylizer {
 
     /// Paints the picture file `photo` into the file `painting`, strip by strip: neither is ever in memory as a whole.
     ///
-    /// The painting is that of [`Self::stylize`], and appears under its name once it is complete.
+    /// The painting is that of [`Self::stylize`], and appears under its name once it is complete. Returns what its format
+    /// could not hold.
     ///
     /// # Errors
     ///
     /// If the photo cannot be read in strips (see [`StripReader::open`]) or has a side below [`StyleNet::MIN_SIZE`], the
     /// options ask for a smaller picture, a file cannot be read or written, or as [`Self::stylize`].
-    pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<()> {
+    pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<Vec<Loss>> {
         let open = || {
             let reader = StripReader::open(photo)?;
             reader.ok_or_else(|| Error::new(format!("`{}` cannot be read in strips", photo.display())))
@@ -192,6 +193,7 @@ impl Stylizer {
             return Err(Error::usage("only a picture of some size is painted in strips, and in that size"));
         }
         let mut writer = StripWriter::create(painting, under.info(), options)?;
+        let mut losses = Vec::new();
         let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
             let mut reader = network.borrow_mut();
             if first == 0 {
@@ -203,9 +205,13 @@ impl Stylizer {
         self.run(size, read, |_, band| {
             let mut strip = strip(&mut under, band.len() / 3 / size.1)?;
             self.paint_over(&mut strip, 0, band);
+            let new =
+                strip.losses(options.format).into_iter().filter(|loss| !losses.contains(loss)).collect::<Vec<_>>();
+            losses.extend(new);
             writer.write(strip)
         })?;
-        writer.finish()
+        writer.finish()?;
+        Ok(losses)
     }
 
     /// Replaces rows of `picture` from `first` on by a band of the painting, `(rows, 3, width)`, blended as the options ask.
@@ -348,7 +354,6 @@ pub(crate) fn unknown_style(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use common::network::StyleNetConfig;
-    use common::picture::PictureFormat;
 
     use super::*;
 
@@ -423,7 +428,10 @@ mod tests {
             for name in ["photo.png", "photo.tiff"] {
                 let (from, to) = (folder.path().join(name), folder.path().join("painting.png"));
                 photo.save(&from).unwrap();
-                stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap();
+                assert_eq!(stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap(), []);
+                let jpeg = folder.path().join("painting.jpg");
+                let losses = stylizer.stylize_file(&from, &jpeg, PictureFormat::Jpeg.into()).unwrap();
+                assert_eq!(losses, [Loss::Transparency]);
                 let (strips, whole) = (Picture::open(&to).unwrap(), stylizer.stylize(&photo).unwrap());
                 assert!(strips.as_image() == whole.as_image(), "{name}");
             }
@@ -436,7 +444,7 @@ mod tests {
         }
         let small = Stylizer { options: StylizeOptions { memory: Some(100_000), ..Default::default() }, ..stylizer() };
         let prefers = |stylizer: &Stylizer, format: PictureFormat| {
-            stylizer.prefers_strips(&folder.path().join("photo.png"), format.into()).unwrap()
+            stylizer.prefers_strips(&folder.path().join("photo.png"), format).unwrap()
         };
         assert!(prefers(&small, PictureFormat::Jpeg) && !prefers(&small, PictureFormat::Bmp));
         assert!(!prefers(&stylizer(), PictureFormat::Png));

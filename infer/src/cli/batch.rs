@@ -1,63 +1,201 @@
 //! Painting many pictures: read, paint, write, and go on after a bad one.
+//!
+//! While one picture is painted, the next is read and decoded and the one before encoded and written, each by a thread of
+//! its own. A decoded picture waits for its turn before another is begun, so memory holds a handful however many there
+//! are. Pictures are painted, and messages printed, in the order of the plan.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::panic;
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use common::files::write_atomic;
 use common::picture::{Animation, EncodeOptions, Frame, GifWriter, Loss, Picture, PictureFormat, read_picture_bytes};
 use common::{Result, ResultExt};
 
-use super::interrupt::while_writing;
 use super::plan::{Job, Source, Target};
+use super::talk::Talk;
 use crate::Stylizer;
 
-/// Paints one picture or animation and tells `note` what the target's format could not hold.
-pub(super) fn paint(stylizer: &Stylizer, job: &Job, quality: u8, note: &dyn Fn(&str)) -> Result<()> {
-    let name = job.source.name();
-    let action = || format!("cannot paint {name}");
+/// How the pictures of a run are read and written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchOptions {
+    /// JPEG quality of the paintings.
+    pub(super) quality: u8,
+    /// As in the stylizer's options: pictures are made smaller before they wait.
+    pub(super) max_size: Option<u32>,
+    /// Whether pictures are read and written while another is painted.
+    pub(super) overlap: bool,
+}
+
+/// Paints the pictures, tells what could not be kept or done, and returns how many failed.
+pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: BatchOptions, talk: &Talk) -> usize {
+    let BatchOptions { quality, max_size, overlap } = options;
+    let paint = |work: Work<'a, Loaded>| {
+        talk.begin(work.job.source.name());
+        work.then(|job, loaded, notes| paint(stylizer, job, loaded, quality, notes))
+    };
+    let load = |job: &'a Job| Work::new(job, stylizer, max_size);
+    let end = |work: Work<Painted>| work.then(|job, painted, notes| store(job, painted, quality, notes)).end(talk);
+    if !overlap || jobs.len() < 2 {
+        return jobs.iter().filter(|job| !end(paint(load(job)))).count();
+    }
+    thread::scope(|scope| {
+        // Without room in the channels, who has finished a picture holds it until the next thread is free.
+        let (loaded, to_paint) = sync_channel(0);
+        let (painted, to_store) = sync_channel(0);
+        scope.spawn(move || {
+            for job in jobs {
+                if loaded.send(load(job)).is_err() {
+                    break;
+                }
+            }
+        });
+        let storing = scope.spawn(move || to_store.into_iter().filter_map(|work| (!end(work)).then_some(())).count());
+        for work in to_paint {
+            if painted.send(paint(work)).is_err() {
+                break;
+            }
+        }
+        drop(painted);
+        storing.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+    })
+}
+
+/// A picture on its way from source to target.
+struct Work<'a, T> {
+    job: &'a Job,
+    notes: Vec<String>,
+    result: Result<T>,
+}
+
+/// A picture that is read.
+enum Loaded {
+    Still(Picture, PictureFormat),
+    /// The file's bytes: the frames are decoded one at a time.
+    Animation(Vec<u8>),
+    /// Nothing: a large file is read while it is painted, and written as it is.
+    Strips(PathBuf, PathBuf, PictureFormat),
+}
+
+/// A picture that is painted.
+enum Painted {
+    Still(Picture, PictureFormat),
+    /// The bytes of the painted file.
+    Animation(Vec<u8>),
+    /// It is written already.
+    Stored,
+}
+
+impl<'a> Work<'a, Loaded> {
+    fn new(job: &'a Job, stylizer: &Stylizer, max_size: Option<u32>) -> Self {
+        let work = Work { job, notes: Vec::new(), result: Ok(()) };
+        work.then(|job, (), notes| load(job, stylizer, max_size, notes))
+    }
+}
+
+impl<'a, T> Work<'a, T> {
+    /// The next step, unless an earlier one failed.
+    fn then<U>(mut self, step: impl FnOnce(&Job, T, &mut Vec<String>) -> Result<U>) -> Work<'a, U> {
+        let result = self.result.and_then(|value| step(self.job, value, &mut self.notes));
+        Work { job: self.job, notes: self.notes, result }
+    }
+}
+
+impl Work<'_, ()> {
+    /// Says what there is to say and returns whether all went well.
+    fn end(self, talk: &Talk) -> bool {
+        let name = self.job.source.name();
+        for note in &self.notes {
+            talk.note(&format!("{name}: {note}"));
+        }
+        if let Err(error) = &self.result {
+            talk.error(error);
+        }
+        talk.advance();
+        self.result.is_ok()
+    }
+}
+
+fn load(job: &Job, stylizer: &Stylizer, max_size: Option<u32>, notes: &mut Vec<String>) -> Result<Loaded> {
     if let (Source::File(photo), Target::File(painting), Some(format)) = (&job.source, &job.target, job.format) {
-        let options = EncodeOptions { format, quality };
         // A file that cannot be looked at so is reported below, where it is read as a whole.
-        if stylizer.prefers_strips(photo, options).unwrap_or(false) {
-            return stylizer.stylize_file(photo, painting, options).context(action);
+        if stylizer.prefers_strips(photo, format).unwrap_or(false) {
+            return Ok(Loaded::Strips(photo.clone(), painting.clone(), format));
         }
     }
     let bytes = job.source.read()?;
-    let format = match job.format {
+    decode(bytes, job.format, max_size, notes).context(|| cannot_paint(job))
+}
+
+fn decode(
+    bytes: Vec<u8>,
+    format: Option<PictureFormat>,
+    max_size: Option<u32>,
+    notes: &mut Vec<String>,
+) -> Result<Loaded> {
+    let format = match format {
         Some(format) => format,
-        None => PictureFormat::of_bytes(&bytes).context(action)?,
+        None => PictureFormat::of_bytes(&bytes)?,
     };
-    let options = EncodeOptions { format, quality };
-    let tell = |text: &str| note(&format!("{name}: {text}"));
-    let painting = match Animation::decode(&bytes).context(action)? {
-        Some(animation) if format == PictureFormat::Gif => paint_animation(stylizer, animation).context(action)?,
-        animation => {
-            if animation.is_some() {
-                tell("only the first frame is painted; an animation is kept with `--format gif`");
-            }
-            paint_still(stylizer, &bytes, options, &tell).context(action)?
+    let is_animation = Animation::decode(&bytes)?.is_some();
+    if is_animation && format == PictureFormat::Gif {
+        return Ok(Loaded::Animation(bytes));
+    }
+    if is_animation {
+        notes.push("only the first frame is painted; an animation is kept with `--format gif`".into());
+    }
+    let picture = Picture::decode(&bytes)?;
+    let picture = match max_size {
+        Some(long_side) => picture.fit_within(long_side),
+        None => picture,
+    };
+    Ok(Loaded::Still(picture, format))
+}
+
+fn paint(stylizer: &Stylizer, job: &Job, loaded: Loaded, quality: u8, notes: &mut Vec<String>) -> Result<Painted> {
+    let painted = match loaded {
+        Loaded::Still(picture, format) => {
+            stylizer.stylize_owned(picture).map(|painting| Painted::Still(painting, format))
+        }
+        Loaded::Animation(bytes) => paint_animation(stylizer, &bytes).map(Painted::Animation),
+        Loaded::Strips(photo, painting, format) => {
+            stylizer.stylize_file(&photo, &painting, EncodeOptions { format, quality }).map(|losses| {
+                notes.extend(losses.into_iter().map(|loss| describe(loss, format)));
+                Painted::Stored
+            })
         }
     };
-    job.target.write(&painting)
+    painted.context(|| cannot_paint(job))
 }
 
-fn paint_still(stylizer: &Stylizer, bytes: &[u8], options: EncodeOptions, tell: &dyn Fn(&str)) -> Result<Vec<u8>> {
-    let painting = stylizer.stylize_owned(Picture::decode(bytes)?)?;
-    for loss in painting.losses(options.format) {
-        tell(&describe(loss, options.format));
+fn paint_animation(stylizer: &Stylizer, bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut painted = Vec::new();
+    if let Some(animation) = Animation::decode(bytes)? {
+        let mut writer = GifWriter::new(&mut painted, animation.repeat())?;
+        for frame in animation {
+            let Frame { picture, delay } = frame?;
+            writer.push(Frame { picture: stylizer.stylize_owned(picture)?, delay })?;
+        }
     }
-    painting.encode(options)
+    Ok(painted)
 }
 
-fn paint_animation(stylizer: &Stylizer, animation: Animation) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut writer = GifWriter::new(&mut bytes, animation.repeat())?;
-    for frame in animation {
-        let Frame { picture, delay } = frame?;
-        writer.push(Frame { picture: stylizer.stylize_owned(picture)?, delay })?;
-    }
-    drop(writer);
-    Ok(bytes)
+fn store(job: &Job, painted: Painted, quality: u8, notes: &mut Vec<String>) -> Result<()> {
+    let bytes = match painted {
+        Painted::Stored => return Ok(()),
+        Painted::Animation(bytes) => bytes,
+        Painted::Still(painting, format) => {
+            notes.extend(painting.losses(format).into_iter().map(|loss| describe(loss, format)));
+            painting.encode(EncodeOptions { format, quality }).context(|| cannot_paint(job))?
+        }
+    };
+    job.target.write(&bytes)
+}
+
+fn cannot_paint(job: &Job) -> String {
+    format!("cannot paint {}", job.source.name())
 }
 
 fn describe(loss: Loss, format: PictureFormat) -> String {
@@ -92,16 +230,13 @@ impl Source {
 impl Target {
     fn write(&self, bytes: &[u8]) -> Result<()> {
         match self {
-            Self::File(path) => write_file(path, bytes),
+            Self::File(path) => {
+                write_atomic(path, |writer| writer.write_all(bytes).context(|| "cannot write the picture"))
+            }
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes).and_then(|()| stdout.flush()).context(|| "cannot write to standard output")
             }
         }
     }
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let _no_half_file = while_writing();
-    write_atomic(path, |writer| writer.write_all(bytes).context(|| "cannot write the picture"))
 }

@@ -12,7 +12,7 @@ use common::picture::{DEFAULT_QUALITY, PictureFormat};
 use common::styles::BundledStyle;
 use common::{Error, Result, ResultExt};
 
-use super::batch;
+use super::batch::{self, BatchOptions};
 use super::plan::{Plan, Source, Target};
 use super::talk::Talk;
 use crate::stylizer::unknown_style;
@@ -143,15 +143,13 @@ fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args) -> E
     for failure in &plan.failures {
         talk.error(failure);
     }
-    let mut failed = plan.failures.len();
-    for job in &plan.jobs {
-        talk.begin(job.source.name());
-        if let Err(error) = batch::paint(stylizer, job, args.quality, &|text| talk.note(text)) {
-            talk.error(&error);
-            failed += 1;
-        }
-        talk.advance();
-    }
+    let options = BatchOptions {
+        quality: args.quality,
+        max_size: args.max_size,
+        // Who asks for one thread does not want another two for files.
+        overlap: args.threads != 1,
+    };
+    let failed = plan.failures.len() + batch::paint_all(stylizer, &plan.jobs, options, &talk);
     let total = plan.jobs.len() + plan.failures.len();
     let seconds = started.elapsed().as_secs_f64();
     let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };

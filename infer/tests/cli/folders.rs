@@ -40,6 +40,57 @@ fn a_bad_picture_is_reported_and_the_others_are_painted() {
 }
 
 #[test]
+fn pictures_painted_together_are_those_painted_singly_and_bad_ones_are_told_in_order() {
+    let studio = Studio::new();
+    // Sizes differ, so that reading, painting and writing take turns at being the slowest.
+    let sizes = [(400, 300), (9, 8), (30, 200), (1, 1), (250, 250), (64, 5), (500, 20), (16, 16), (90, 60), (8, 300)];
+    let formats = ["png", "jpg", "webp", "tiff", "bmp", "gif"];
+    let name = |i: usize| format!("{i}.{}", formats[i % formats.len()]);
+    for (i, (width, height)) in sizes.into_iter().enumerate() {
+        studio.save(&format!("in/{}", name(i)), photo(width, height));
+    }
+    for bad in ["0a.png", "4a.png", "4b.jpg", "99.png"] {
+        studio.write(&format!("in/{bad}"), b"this is no picture, whatever its name says");
+    }
+    for threads in [1, 2, 5] {
+        let line = format!("stylize in --style {STYLE} -o out{threads} --threads {threads} --max-size 300");
+        let run = studio.run(&line);
+        assert_eq!(run.code, Some(1));
+        let errors: Vec<_> = run.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 4, "{}", run.stderr);
+        for (error, bad) in errors.iter().zip(["0a.png", "4a.png", "4b.jpg", "99.png"]) {
+            assert!(error.contains(bad), "{bad} is not told in its turn: {}", run.stderr);
+        }
+        assert!(run.stderr.lines().last().unwrap().starts_with("painted 10 of 14 in "), "{}", run.stderr);
+        assert_eq!(studio.files(&format!("out{threads}")).len(), sizes.len());
+        for i in 0..sizes.len() {
+            let together = fs::read(studio.path(format!("out{threads}/{}", name(i)))).unwrap();
+            let alone = format!("alone/{}", name(i));
+            if threads == 1 {
+                studio.stylize(&format!("in/{} -o {alone} --max-size 300", name(i)));
+            }
+            assert!(together == fs::read(studio.path(&alone)).unwrap(), "{} with {threads} threads", name(i));
+        }
+    }
+}
+
+#[test]
+fn a_painting_that_cannot_be_written_does_not_stop_the_others() {
+    let studio = Studio::new();
+    for i in 0..6 {
+        studio.save(&format!("in/{i}/a.png"), photo(30, 20));
+    }
+    // Where the folders `1` and `4` should go there are files.
+    studio.write("out/1", b"a file");
+    studio.write("out/4", b"a file");
+    let run = studio.run(&format!("stylize in --style {STYLE} -o out"));
+    assert_eq!(run.code, Some(1));
+    assert_eq!(run.stderr.matches("error: cannot write ").count(), 2, "{}", run.stderr);
+    assert!(run.stderr.contains("painted 4 of 6 in "), "{}", run.stderr);
+    assert_eq!(studio.files("out"), ["0/a.png", "1", "2/a.png", "3/a.png", "4", "5/a.png"]);
+}
+
+#[test]
 fn an_output_folder_below_the_input_is_not_painted_again() {
     let studio = Studio::new();
     studio.save("in/a.png", photo(9, 8));

@@ -69,9 +69,8 @@ impl GenericImageView for View<'_> {
     fn get_pixel(&self, x: u32, y: u32) -> Rgb<u8> {
         let mut band = self.band.borrow_mut();
         let first = y / BAND * BAND;
-        if (band.samples.is_empty() || band.first != first)
-            && let Err(error) = self.load(&mut band, first)
-        {
+        let there = !band.samples.is_empty() && band.first == first;
+        if !there && let Err(error) = self.load(&mut band, first) {
             band.samples.clear();
             // The first failure is the cause of the others.
             let earlier = self.failure.take();

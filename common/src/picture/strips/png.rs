@@ -54,7 +54,7 @@ impl Rows for PngRows {
         Header {
             width: info.width,
             height: info.height,
-            bits: if depth == BitDepth::Sixteen { 16 } else { 8 },
+            bits: bits_of(depth),
             channels: color.samples(),
             orientation: exif.unwrap_or(Orientation::NoTransforms),
             icc: info.icc_profile.as_deref().map(<[u8]>::to_vec),
@@ -62,13 +62,13 @@ impl Rows for PngRows {
     }
 
     fn read(&mut self, rows: usize) -> Result<Samples> {
-        let Header { width, bits, .. } = self.header();
-        let row_bytes = self.reader.output_line_size(width).ok_or_else(too_much_memory)?;
+        let (_, depth) = self.reader.output_color_type();
+        let row_bytes = self.reader.output_line_size(self.reader.info().width).ok_or_else(too_much_memory)?;
         let mut bytes = vec![0; row_bytes.checked_mul(rows).ok_or_else(too_much_memory)?];
         for row in bytes.chunks_exact_mut(row_bytes) {
             self.reader.read_row(row).map_err(prose)?;
         }
-        Ok(Samples::from_big_endian(bits, bytes))
+        Ok(Samples::from_big_endian(bits_of(depth), bytes))
     }
 
     fn end(&mut self) -> Result<()> {
@@ -80,6 +80,11 @@ impl Rows for PngRows {
         self.reader = open_reader(&self.file)?;
         Ok(())
     }
+}
+
+/// What a depth is once expanded.
+fn bits_of(depth: BitDepth) -> u8 {
+    if depth == BitDepth::Sixteen { 16 } else { 8 }
 }
 
 fn too_much_memory() -> Error {

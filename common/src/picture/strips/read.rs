@@ -24,6 +24,8 @@ pub struct StripReader {
     info: PictureInfo,
     format: PictureFormat,
     rows: Box<dyn Rows>,
+    /// As the decoder has them; grey becomes RGB on the way out.
+    channels: usize,
     next_row: u32,
 }
 
@@ -86,7 +88,7 @@ impl StripReader {
             has_alpha: header.channels % 2 == 0,
             icc: header.icc.filter(|profile| decode::describes_rgb(profile)),
         };
-        Ok(Some(Self { path: path.into(), info, format, rows, next_row: 0 }))
+        Ok(Some(Self { path: path.into(), info, format, rows, channels: header.channels, next_row: 0 }))
     }
 
     /// The picture's size, depth, alpha and profile.
@@ -125,13 +127,12 @@ impl StripReader {
     }
 
     fn read_rows(&mut self, rows: u32) -> Result<Picture> {
-        let Header { width, channels, .. } = self.rows.header();
         let samples = self.rows.read(rows as usize)?;
         self.next_row += rows;
         if self.next_row == self.info.height {
             self.rows.end()?;
         }
-        let image = samples.into_image(channels, width, rows)?;
+        let image = samples.into_image(self.channels, self.info.width, rows)?;
         Ok(Picture { format: Some(self.format), ..Picture::from(image) })
     }
 
