@@ -198,7 +198,6 @@ impl Engine {
         // Two pictures painted at once with one engine each have a pool; that of the last is kept.
         let mut pool = self.pool.lock().map(|mut pool| std::mem::take(&mut *pool)).unwrap_or_default();
         let painted = self.paint_planned(picture, &plan, &mut pool, sink);
-        pool.close_files();
         if let Ok(mut kept) = self.pool.lock() {
             *kept = pool;
         }

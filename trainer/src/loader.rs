@@ -3,14 +3,15 @@
 //! Every batch is a pure function of the seed and its number: which thread makes it, and when, changes nothing.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use common::{Error, Result, ResultExt};
 use image::RgbImage;
-use rand::RngExt;
 use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
 
 use crate::photos::Photos;
 use crate::random::{Purpose, generator};
@@ -18,6 +19,15 @@ use crate::resample::{self, Rectangle};
 
 /// Batches that wait for the trainer at most.
 const AHEAD: u64 = 4;
+
+/// A crop whose channels all span fewer levels than this is of one colour.
+///
+/// It teaches nothing, and worse: the variances in every instance normalisation are then zero but for rounding, so that each
+/// multiplies the gradient by 300, and all of them beyond the largest float.
+const LEVELS: u8 = 8;
+
+/// Crops that are tried of a photo before another takes its place.
+const TRIES: usize = 8;
 
 /// How batches are made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -147,25 +157,49 @@ impl Shared {
         let mut pixels = Vec::with_capacity(batch * 3 * size * size);
         let mut skipped = BTreeMap::new();
         for sample in number * batch as u64..(number + 1) * batch as u64 {
-            let crop = Crop::draw(self.config.seed, sample);
-            let photo = self.usable(order.photo(sample), crop.replacement, &mut skipped)?;
-            append_planes(&mut pixels, &crop.cut(&photo, size, self.config.zoom)?, crop.flip);
+            let mut random = generator(self.config.seed, Purpose::Crop, sample);
+            let first = Crop::draw(&mut random);
+            let replacement = random.random();
+            let crops: Vec<Crop> = iter::once(first).chain((1..TRIES).map(|_| Crop::draw(&mut random))).collect();
+            let crop = self.usable_crop(order.photo(sample), replacement, &crops, &mut skipped)?;
+            append_planes(&mut pixels, &crop, first.flip);
         }
         Ok(Batch { pixels, skipped })
     }
 
-    /// Photo `index`, or the first usable one from a random place on.
-    fn usable(&self, index: usize, replacement: u64, skipped: &mut BTreeMap<String, String>) -> Result<Arc<RgbImage>> {
+    /// A crop of photo `index`, or of the first usable one from a random place on.
+    fn usable_crop(
+        &self,
+        index: usize,
+        replacement: u64,
+        crops: &[Crop],
+        skipped: &mut BTreeMap<String, String>,
+    ) -> Result<RgbImage> {
         let photos = self.photos.len();
         let others = (0..photos).map(|step| (replacement as usize % photos + step) % photos);
-        for candidate in std::iter::once(index).chain(others) {
-            match self.photos.get(candidate) {
-                Ok(photo) => return Ok(photo),
-                Err(reason) => skipped.insert(self.photos.name(candidate).to_owned(), reason),
+        for candidate in iter::once(index).chain(others) {
+            let reason = match self.photos.get(candidate) {
+                Ok(photo) => match self.contrasting(&photo, crops)? {
+                    Some(crop) => return Ok(crop),
+                    None => format!("`{}` is of one colour", self.photos.name(candidate)),
+                },
+                Err(reason) => reason,
             };
+            skipped.insert(self.photos.name(candidate).to_owned(), reason);
         }
         let reason = skipped.values().next().cloned().unwrap_or_default();
         Err(Error::new(format!("none of {photos} photos can be used")).with_source(Error::new(reason)))
+    }
+
+    /// The first of the crops that is of more than one colour.
+    fn contrasting(&self, photo: &RgbImage, crops: &[Crop]) -> Result<Option<RgbImage>> {
+        for crop in crops {
+            let cut = crop.cut(photo, self.config.size, self.config.zoom)?;
+            if !is_flat(&cut) {
+                return Ok(Some(cut));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -202,19 +236,11 @@ struct Crop {
     left: f64,
     top: f64,
     flip: bool,
-    replacement: u64,
 }
 
 impl Crop {
-    fn draw(seed: u64, sample: u64) -> Self {
-        let mut random = generator(seed, Purpose::Crop, sample);
-        Self {
-            zoom: random.random(),
-            left: random.random(),
-            top: random.random(),
-            flip: random.random(),
-            replacement: random.random(),
-        }
+    fn draw(random: &mut impl Rng) -> Self {
+        Self { zoom: random.random(), left: random.random(), top: random.random(), flip: random.random() }
     }
 
     /// A square of the photo, its side the photo's short side over a factor between 1 and `zoom`.
@@ -227,6 +253,13 @@ impl Crop {
         let square = Rectangle { left, top, width: side, height: side };
         resample::resize(photo, square, size as u32, size as u32)
     }
+}
+
+fn is_flat(crop: &RgbImage) -> bool {
+    (0..3).all(|channel| {
+        let levels = || crop.pixels().map(|pixel| pixel.0[channel]);
+        levels().max().unwrap_or(0) - levels().min().unwrap_or(0) < LEVELS
+    })
 }
 
 fn append_planes(pixels: &mut Vec<f32>, crop: &RgbImage, flip: bool) {
@@ -248,11 +281,11 @@ mod tests {
 
     const CONFIG: LoaderConfig = LoaderConfig { batch: 3, size: 8, zoom: 1.5, seed: 5, threads: 1 };
 
-    /// Five photos of one colour each, and a file that is none.
+    /// Five photos of a few colours each, and a file that is none.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for shade in 0..5u8 {
-            let photo = RgbImage::from_pixel(20, 16, Rgb([10 * shade, 0, 200]));
+            let photo = RgbImage::from_fn(20, 16, |x, y| Rgb([10 * shade, 0, 200 + (x + y) as u8]));
             photo.save(folder.path().join(format!("{shade}.png"))).unwrap();
         }
         std::fs::write(folder.path().join("broken.jpg"), b"this is not a picture").unwrap();
@@ -304,6 +337,21 @@ mod tests {
     }
 
     #[test]
+    fn a_crop_of_one_colour_is_drawn_again_and_a_photo_of_one_colour_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        RgbImage::from_pixel(90, 12, Rgb([250, 255, 255])).save(folder.path().join("white.png")).unwrap();
+        // Most crops of this one lie beside the mark.
+        let marked = RgbImage::from_fn(90, 12, |x, _| if x.abs_diff(45) < 4 { Rgb([0, 9, 99]) } else { Rgb([255; 3]) });
+        marked.save(folder.path().join("marked.png")).unwrap();
+        let batches = batches(&photos(folder.path(), 0), CONFIG, 0, 20);
+        for crop in batches.iter().flat_map(|batch| batch.pixels.chunks(3 * CONFIG.size * CONFIG.size)) {
+            assert!(crop.contains(&0.0) && crop.contains(&255.0));
+        }
+        let skipped: BTreeMap<_, _> = batches.into_iter().flat_map(|batch| batch.skipped).collect();
+        assert_eq!(skipped.get("white.png").map(String::as_str), Some("`white.png` is of one colour"));
+    }
+
+    #[test]
     fn a_folder_without_a_usable_photo_is_an_error_and_no_endless_search() {
         let folder = tempfile::tempdir().unwrap();
         RgbImage::new(3, 3).save(folder.path().join("tiny.png")).unwrap();
@@ -317,7 +365,7 @@ mod tests {
         let photo = RgbImage::from_fn(40, 30, |x, y| Rgb([x as u8, y as u8, 0]));
         let mut corners = Vec::new();
         for sample in 0..200 {
-            let crop = Crop::draw(3, sample).cut(&photo, 30, 1.2).unwrap();
+            let crop = Crop::draw(&mut generator(3, Purpose::Crop, sample)).cut(&photo, 30, 1.2).unwrap();
             assert_eq!(crop.dimensions(), (30, 30));
             let (first, last) = (crop.get_pixel(0, 0), crop.get_pixel(29, 29));
             let (width, height) = (last[0] - first[0], last[1] - first[1]);

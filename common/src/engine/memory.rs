@@ -183,7 +183,7 @@ impl Plan {
         let shared = self.largest.into_iter().filter(|&largest| floats <= largest && 4 * floats > 3 * largest).min();
         Ok(match place {
             Place::Whole => Store::whole(channels, size, border, pool.take(shared.unwrap_or(floats))),
-            Place::File => Store::file(channels, size, border, pool)?,
+            Place::File => Store::file(channels, size, border)?,
             Place::Window => Store::window(channels, size, border),
         })
     }

@@ -7,37 +7,24 @@ use crate::Result;
 use crate::engine::spill::Spill;
 use crate::kernels::rows::mirror_borders;
 
-/// Buffers and files that are kept for the next use: fresh ones have to be zeroed and their pages faulted in.
+/// Buffers that are kept for the next use: fresh ones have to be zeroed and their pages faulted in.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
-    buffers: Vec<Vec<f32>>,
-    files: Vec<Spill>,
-}
+pub(super) struct Pool(Vec<Vec<f32>>);
 
 impl Pool {
     /// A buffer of at least `len` floats that hold anything: the smallest that is large enough.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
-        let fitting = self.buffers.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
+        let fitting = self.0.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
         match fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(i, _)| i) {
-            Some(i) => self.buffers.swap_remove(i),
+            Some(i) => self.0.swap_remove(i),
             None => vec![0.0; len],
         }
     }
 
     pub(super) fn give(&mut self, buffer: Vec<f32>) {
         if !buffer.is_empty() {
-            self.buffers.push(buffer);
+            self.0.push(buffer);
         }
-    }
-
-    /// A file that holds anything.
-    fn take_file(&mut self) -> Result<Spill> {
-        self.files.pop().map_or_else(Spill::new, Ok)
-    }
-
-    /// Closes the files: they are not worth the room on the disk between pictures.
-    pub(super) fn close_files(&mut self) {
-        self.files.clear();
     }
 }
 
@@ -77,8 +64,8 @@ impl Store {
     }
 
     /// A picture in a file.
-    pub(super) fn file(channels: usize, size: (usize, usize), border: usize, pool: &mut Pool) -> Result<Self> {
-        Ok(Self { keep: Keep::File(pool.take_file()?), ..Self::window(channels, size, border) })
+    pub(super) fn file(channels: usize, size: (usize, usize), border: usize) -> Result<Self> {
+        Ok(Self { keep: Keep::File(Spill::new()?), ..Self::window(channels, size, border) })
     }
 
     pub(super) fn size(&self) -> (usize, usize) {
@@ -218,9 +205,6 @@ impl Store {
 
     pub(super) fn give_back(self, pool: &mut Pool) {
         pool.give(self.buffer);
-        if let Keep::File(spill) = self.keep {
-            pool.files.push(spill);
-        }
     }
 }
 
