@@ -23,4 +23,5 @@ pub mod resample;
 pub mod run_folder;
 pub mod schedule;
 pub mod snapshot;
+pub mod temporal;
 pub mod train;

@@ -62,12 +62,13 @@ impl Observer for Progress {
     }
 
     fn stepped(&mut self, metrics: &Metrics) {
-        let Metrics { step, total, content, style, tv, .. } = metrics;
+        let Metrics { step, total, content, style, tv, temporal, .. } = metrics;
+        let temporal = temporal.map(|temporal| format!(", temporal {temporal:.4}")).unwrap_or_default();
         let seconds = self.measure();
         let rate = self.batch as f64 / seconds;
         let left = HumanDuration(Duration::from_secs_f64(seconds * (self.steps - step) as f64));
         let figures = format!(
-            "loss {total:.4} (content {content:.4}, style {style:.4}, tv {tv:.4})  {rate:.1} photos/s  {left:#} left"
+            "loss {total:.4} (content {content:.4}, style {style:.4}, tv {tv:.4}{temporal})  {rate:.1} photos/s  {left:#} left"
         );
         if let Some(bar) = &self.bar {
             bar.set_position(*step as u64);

@@ -54,6 +54,10 @@ struct Judge {
     /// Short side to which the painting is shrunk: the smaller, the finer its strokes on a photo
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().style_size)]
     style_size: usize,
+    /// Weight of the temporal loss: how closely a painting follows small movements of its photo and stays through noise and
+    /// changes of light. For videos, about 20; 0 leaves it out
+    #[arg(long, value_name = "WEIGHT", default_value_t = TrainConfig::default().temporal_weight)]
+    temporal_weight: f64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -172,6 +176,7 @@ fn config(args: &Args) -> TrainConfig {
         network: args.network.preset.into(),
         loss_network: args.judge.objective.loss_network,
         objective: args.judge.objective.config(),
+        temporal_weight: args.judge.temporal_weight,
         style_size: args.judge.style_size,
         size,
         zoom,
