@@ -97,6 +97,28 @@ pub trait Observer {
     fn rolled_back(&mut self, _failed: usize, _step: usize, _rate_scale: f64) {}
 }
 
+/// Several observers as one, told in their order.
+#[derive(Default)]
+pub struct Observers<'a>(pub Vec<Box<dyn Observer + 'a>>);
+
+impl Observer for Observers<'_> {
+    fn started(&mut self, done: usize, steps: usize, photos: usize) {
+        self.0.iter_mut().for_each(|observer| observer.started(done, steps, photos));
+    }
+
+    fn stepped(&mut self, metrics: &Metrics) {
+        self.0.iter_mut().for_each(|observer| observer.stepped(metrics));
+    }
+
+    fn saved(&mut self, step: usize) {
+        self.0.iter_mut().for_each(|observer| observer.saved(step));
+    }
+
+    fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
+        self.0.iter_mut().for_each(|observer| observer.rolled_back(failed, step, rate_scale));
+    }
+}
+
 /// What a training came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
