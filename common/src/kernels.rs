@@ -21,4 +21,5 @@ pub(crate) mod simd;
 pub(crate) mod sums;
 mod tally;
 mod tile;
+pub(crate) mod warp;
 pub(crate) mod winograd;

@@ -11,9 +11,11 @@ mod norm;
 mod pool;
 #[cfg(test)]
 mod testing;
+mod warp;
 
 pub use conv::{Conv2d, Padding, conv2d};
 pub use difference::{mse, total_variation};
 pub use gram::gram;
 pub use norm::{InstanceNorm, instance_norm};
 pub use pool::max_pool2d;
+pub use warp::warp;

@@ -79,7 +79,19 @@ def make_ops():
     levels = torch.randint(0, 4, (2, 3, 9, 13)).float()
     tensors |= with_gradients("pool", dict(xs=levels), lambda xs: F.max_pool2d(xs, 2))
     tensors |= with_gradients("gram", dict(xs=torch.randn(2, 18, 9, 11)), gram)
+    # Rows and columns in pixels, up to three outside the picture.
+    reach = torch.tensor([9.0, 11.0])[:, None, None]
+    positions = torch.rand(2, 2, 6, 8) * (reach + 5) - 3
+    tensors |= with_gradients("warp", dict(xs=torch.randn(2, 3, 9, 11)), lambda xs: sampled(xs, positions))
+    tensors["warp.positions"] = positions
     save("ops", tensors)
+
+
+def sampled(xs, positions):
+    rows, columns = positions.unbind(1)
+    height, width = xs.shape[2:]
+    grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], dim=-1)
+    return F.grid_sample(xs, grid, mode="bicubic", padding_mode="border", align_corners=True)
 
 
 def gram(xs):

@@ -104,6 +104,12 @@ fn pooling_with_ties_and_gram_matrices_and_their_gradients() {
 }
 
 #[test]
+fn pictures_read_at_positions_and_their_gradients() {
+    let all = reference("ops");
+    check_op(&all, "warp", |inputs| ops::warp(&inputs["xs"], &all["warp.positions"]));
+}
+
+#[test]
 fn the_style_network_and_the_gradients_of_all_its_weights() {
     let all = reference("stylenet");
     let config = StyleNetConfig { channels: 4, blocks: 3 };

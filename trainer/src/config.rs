@@ -38,6 +38,9 @@ pub struct TrainConfig {
     pub loss_network: Architecture,
     /// What it judges by.
     pub objective: ObjectiveConfig,
+    /// Weight of the temporal loss, for videos. Default: 0. Left out of the JSON then, which stays as it was without it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub temporal_weight: f64,
     /// Short side of the style picture, pixels; a smaller one is not enlarged. Default: 512.
     pub style_size: usize,
     /// Height and width of a training crop, pixels. Default: 256.
@@ -68,6 +71,7 @@ impl Default for TrainConfig {
             network: StyleNetConfig::default(),
             loss_network: Architecture::default(),
             objective: ObjectiveConfig::default(),
+            temporal_weight: 0.0,
             style_size: 512,
             size: 256,
             zoom: 1.15,
@@ -107,8 +111,14 @@ impl TrainConfig {
             return Err(Error::usage(format!("`--lr {}` is not a number above 0", self.learning_rate)));
         }
         at_least("--clip-norm", self.clip_norm, 0.0)?;
+        at_least("--temporal-weight", self.temporal_weight, 0.0)?;
         self.objective.validate()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 fn at_least(flag: &str, value: f64, least: f64) -> Result<()> {
@@ -126,6 +136,10 @@ mod tests {
     fn the_default_is_valid_and_survives_json() {
         let config = TrainConfig::default();
         config.validate().unwrap();
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
+        assert!(!json.contains("temporal"), "cards and snapshots without the term keep their bytes: {json}");
+        let config = TrainConfig { temporal_weight: 0.5, ..config };
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
     }

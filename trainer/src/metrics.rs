@@ -26,6 +26,9 @@ pub struct Metrics {
     pub style: f32,
     /// The weighted total variation.
     pub tv: f32,
+    /// The weighted temporal loss, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporal: Option<f32>,
     /// The Euclidean norm of the gradient before clipping.
     pub gradient_norm: f32,
     /// The unweighted distance at each layer.
@@ -55,14 +58,16 @@ impl Metrics {
     pub fn read(step: usize, learning_rate: f64, losses: &Losses, gradient_norm: &Tensor) -> Result<Self> {
         let terms = [&losses.total, &losses.content, &losses.style, &losses.tv, gradient_norm];
         let layers = losses.layers.iter().map(|(_, value)| value);
-        let scalars: Vec<_> = terms.into_iter().chain(layers).map(Tensor::detach).collect();
+        let scalars: Vec<_> = terms.into_iter().chain(&losses.temporal).chain(layers).map(Tensor::detach).collect();
         let values = Tensor::stack(&scalars, 0)?.to_vec1::<f32>()?;
-        let [total, content, style, tv, gradient_norm, ref layers @ ..] = values[..] else {
+        let [total, content, style, tv, gradient_norm, ref rest @ ..] = values[..] else {
             return Err(Error::new("the objective lacks a term"));
         };
+        let (temporal, layers) = rest.split_at(usize::from(losses.temporal.is_some()));
+        let temporal = temporal.first().copied();
         let names = losses.layers.iter().map(|(name, _)| name.clone());
         let layers = names.zip(layers.iter().copied()).collect();
-        Ok(Self { step, learning_rate, total, content, style, tv, gradient_norm, layers })
+        Ok(Self { step, learning_rate, total, content, style, tv, temporal, gradient_norm, layers })
     }
 
     /// Whether the step can be trusted.
@@ -74,15 +79,15 @@ impl Metrics {
     /// The names of the columns of [`Self::columns`].
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        let terms = ["total", "content", "style", "tv", "gradient_norm"];
-        terms.into_iter().chain(self.layers.iter().map(|(name, _)| name.as_str())).collect()
+        let terms = ["total", "content", "style", "tv"].into_iter().chain(self.temporal.map(|_| "temporal"));
+        terms.chain(["gradient_norm"]).chain(self.layers.iter().map(|(name, _)| name.as_str())).collect()
     }
 
     /// Everything measured, in the order of [`Self::names`].
     #[must_use]
     pub fn columns(&self) -> Vec<f32> {
-        let terms = [self.total, self.content, self.style, self.tv, self.gradient_norm];
-        terms.into_iter().chain(self.layers.iter().map(|&(_, value)| value)).collect()
+        let terms = [self.total, self.content, self.style, self.tv].into_iter().chain(self.temporal);
+        terms.chain([self.gradient_norm]).chain(self.layers.iter().map(|&(_, value)| value)).collect()
     }
 }
 
@@ -157,7 +162,17 @@ mod tests {
 
     fn metrics(step: usize) -> Metrics {
         let layers = vec![("content.relu1_2".to_owned(), 0.1)];
-        Metrics { step, learning_rate: 1e-3, total: 3.5, content: 1.0, style: 2.0, tv: 0.5, gradient_norm: 7.0, layers }
+        Metrics {
+            step,
+            learning_rate: 1e-3,
+            total: 3.5,
+            content: 1.0,
+            style: 2.0,
+            tv: 0.5,
+            temporal: None,
+            gradient_norm: 7.0,
+            layers,
+        }
     }
 
     #[test]
@@ -176,6 +191,19 @@ mod tests {
         (3..=4).for_each(|step| log.append(&metrics(step)).unwrap());
         log.flush().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    }
+
+    #[test]
+    fn the_temporal_loss_has_a_column_where_there_is_one() {
+        let without = metrics(1);
+        let json = serde_json::to_string(&without).unwrap();
+        assert!(!json.contains("temporal"), "{json}");
+        let with = Metrics { temporal: Some(0.25), ..without.clone() };
+        assert_eq!(with.names()[3..6], ["tv", "temporal", "gradient_norm"]);
+        assert_eq!(with.columns()[3..6], [0.5, 0.25, 7.0]);
+        assert_eq!(with.names().len(), without.names().len() + 1);
+        let back: Metrics = serde_json::from_str(&serde_json::to_string(&with).unwrap()).unwrap();
+        assert_eq!((back, serde_json::from_str::<Metrics>(&json).unwrap()), (with, without));
     }
 
     #[test]

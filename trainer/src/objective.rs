@@ -154,7 +154,7 @@ struct StyleTarget {
 /// The value of the objective for a batch, averaged over its pictures. All tensors are scalars.
 #[derive(Debug, Clone)]
 pub struct Losses {
-    /// The objective: the sum of the three terms below.
+    /// The objective: the sum of the terms below.
     pub total: Tensor,
     /// The content loss times its weight.
     pub content: Tensor,
@@ -162,6 +162,8 @@ pub struct Losses {
     pub style: Tensor,
     /// The total variation times its weight.
     pub tv: Tensor,
+    /// The temporal loss times its weight, where a network is judged with it: a picture alone has none.
+    pub temporal: Option<Tensor>,
     /// The scaled but unweighted distance at every layer, under names such as `content.relu3_3`.
     pub layers: Vec<(String, Tensor)>,
 }
@@ -170,6 +172,17 @@ pub struct Losses {
 #[derive(Debug, Clone)]
 pub struct ContentTarget {
     features: BTreeMap<Layer, (Tensor, f64)>,
+}
+
+impl Losses {
+    /// The losses with the weighted temporal loss as one more term.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a scalar.
+    pub fn with_temporal(self, temporal: Tensor) -> Result<Self> {
+        Ok(Self { total: (&self.total + &temporal)?, temporal: Some(temporal), ..self })
+    }
 }
 
 impl Objective {
@@ -251,7 +264,7 @@ impl Objective {
             weight => (total_variation(painted)? * weight)?,
         };
         let total = ((&content + &style)? + &tv)?;
-        Ok(Losses { total, content, style, tv, layers })
+        Ok(Losses { total, content, style, tv, temporal: None, layers })
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Purpose {
     Crop,
     /// The noise that an optimisation starts from.
     Noise,
+    /// How a photo is changed for the temporal loss; the counter is the sample.
+    Change,
 }
 
 /// The generator for `purpose` at `counter` (below 2^56).

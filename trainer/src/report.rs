@@ -13,8 +13,8 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use serde_json::Value;
 
-use self::curve::Curve;
-use crate::run_folder::RunFolder;
+pub(crate) use self::curve::Curve;
+use crate::run_folder::RunFiles;
 use crate::snapshot::{Identity, State};
 
 /// Contact sheets shown at most: the first, the last, and evenly spaced ones between.
@@ -24,7 +24,7 @@ const SHEETS: usize = 8;
 const JPEG_QUALITY: u8 = 85;
 
 /// How the pages look, light or dark as the reader's system asks.
-const STYLE: &str = include_str!("report/style.css");
+pub(crate) const STYLE: &str = include_str!("report/style.css");
 
 /// What a report tells besides what lies in the run folder.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ pub struct Facts<'a> {
 /// # Errors
 ///
 /// If a file of the folder cannot be read, or the report cannot be written.
-pub fn write(folder: &RunFolder, state: &State, identity: &Identity, facts: &Facts) -> Result<()> {
+pub fn write(folder: &RunFiles, state: &State, identity: &Identity, facts: &Facts) -> Result<()> {
     let curves = Curve::read_all(&folder.metrics())?.iter().map(Curve::svg).collect::<Vec<_>>().concat();
     let page = [
         head(state, facts),
@@ -76,7 +76,7 @@ fn head(state: &State, facts: &Facts) -> String {
     )
 }
 
-fn sheets(folder: &RunFolder, facts: &Facts) -> Result<String> {
+fn sheets(folder: &RunFiles, facts: &Facts) -> Result<String> {
     let all = folder.previews()?;
     let origin = if facts.held_out { "never trained on" } else { "trained on as well" };
     let mut figures = vec![format!("<h2>Photos</h2>\n<p>Above as they are, {origin}; below as painted.</p>\n")];

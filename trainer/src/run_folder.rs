@@ -1,14 +1,21 @@
 //! The folder of one training: snapshot, metrics, previews, report.
 
 use std::fs::{self, File, TryLockError};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use common::{Error, Result, ResultExt};
 
+/// Where the files of a run folder lie. Whoever has only this looks on.
+#[derive(Debug, Clone)]
+pub struct RunFiles {
+    root: PathBuf,
+}
+
 /// The folder of a training that this process has to itself.
 #[derive(Debug)]
 pub struct RunFolder {
-    root: PathBuf,
+    files: RunFiles,
     /// Held, not read: the lock ends with the process, however it ends.
     lock: File,
 }
@@ -34,13 +41,57 @@ impl RunFolder {
         match lock.try_lock() {
             Ok(()) => {
                 remove_litter(root)?;
-                Ok(Self { root: root.to_owned(), lock })
+                Ok(Self { files: RunFiles::new(root), lock })
             }
             Err(TryLockError::WouldBlock) => Err(Error::usage("another training is at work there"))
                 .context(action)
                 .map_err(|error| error.with_hint("wait for it, or choose another `--run-dir`")),
             Err(TryLockError::Error(error)) => Err(error).context(action),
         }
+    }
+
+    /// Forgets the snapshots, metrics and previews of an earlier training.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        self.forget_interrupted()?;
+        remove_if_there(&self.snapshot(), |path| fs::remove_file(path))?;
+        remove_if_there(&self.metrics(), |path| fs::remove_file(path))?;
+        remove_if_there(&self.report(), |path| fs::remove_file(path))?;
+        remove_if_there(&self.root.join("previews"), |path| fs::remove_dir_all(path))
+    }
+
+    /// Removes the snapshot of an interruption that a later snapshot has overtaken.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be removed.
+    pub fn forget_interrupted(&self) -> Result<()> {
+        remove_if_there(&self.interrupted(), |path| fs::remove_file(path))
+    }
+}
+
+impl Deref for RunFolder {
+    type Target = RunFiles;
+
+    fn deref(&self) -> &RunFiles {
+        &self.files
+    }
+}
+
+impl RunFiles {
+    /// The files of the run folder `root`, which need not be there yet.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The snapshot that a training resumes from and rolls back to.
@@ -94,28 +145,6 @@ impl RunFolder {
     #[must_use]
     pub fn report(&self) -> PathBuf {
         self.root.join("report.html")
-    }
-
-    /// Forgets the snapshots, metrics and previews of an earlier training.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be removed.
-    pub fn clear(&self) -> Result<()> {
-        self.forget_interrupted()?;
-        remove_if_there(&self.snapshot(), |path| fs::remove_file(path))?;
-        remove_if_there(&self.metrics(), |path| fs::remove_file(path))?;
-        remove_if_there(&self.report(), |path| fs::remove_file(path))?;
-        remove_if_there(&self.root.join("previews"), |path| fs::remove_dir_all(path))
-    }
-
-    /// Removes the snapshot of an interruption that a later snapshot has overtaken.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be removed.
-    pub fn forget_interrupted(&self) -> Result<()> {
-        remove_if_there(&self.interrupted(), |path| fs::remove_file(path))
     }
 }
 

@@ -15,12 +15,13 @@ use crate::digest::Digest;
 use crate::loader::{Loader, LoaderConfig};
 use crate::loss_network::LossNetwork;
 use crate::metrics::{Metrics, MetricsLog};
-use crate::objective::Objective;
+use crate::objective::{Losses, Objective};
 use crate::photos::{self, Photos};
 use crate::preview::Preview;
 use crate::report::{self, Facts};
 use crate::run_folder::RunFolder;
 use crate::snapshot::{Identity, State, config_value};
+use crate::temporal::TemporalLoss;
 use crate::{adam, init, resample};
 
 /// Roll-backs after the last snapshot before the training gives up: the learning rate is then 256 times smaller.
@@ -96,6 +97,28 @@ pub trait Observer {
     fn rolled_back(&mut self, _failed: usize, _step: usize, _rate_scale: f64) {}
 }
 
+/// Several observers as one, told in their order.
+#[derive(Default)]
+pub struct Observers<'a>(pub Vec<Box<dyn Observer + 'a>>);
+
+impl Observer for Observers<'_> {
+    fn started(&mut self, done: usize, steps: usize, photos: usize) {
+        self.0.iter_mut().for_each(|observer| observer.started(done, steps, photos));
+    }
+
+    fn stepped(&mut self, metrics: &Metrics) {
+        self.0.iter_mut().for_each(|observer| observer.stepped(metrics));
+    }
+
+    fn saved(&mut self, step: usize) {
+        self.0.iter_mut().for_each(|observer| observer.saved(step));
+    }
+
+    fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
+        self.0.iter_mut().for_each(|observer| observer.rolled_back(failed, step, rate_scale));
+    }
+}
+
 /// What a training came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -152,6 +175,7 @@ struct Run<'a> {
     preview: Preview,
     held_out: bool,
     objective: Objective,
+    temporal: Option<TemporalLoss>,
     state: State,
     network: StyleNet,
     loader: Loader,
@@ -174,9 +198,11 @@ impl<'a> Run<'a> {
         let identity = identity(job, config, &photos)?;
         let state = first_state(job, config, &folder, &identity)?;
         let log = MetricsLog::open(&folder.metrics(), state.step)?;
+        let style = style_picture(job, config)?;
         Ok(Self {
             steps: config.length.steps(photos.len(), config.batch),
-            objective: objective(job, config)?,
+            objective: objective(job, config, &style)?,
+            temporal: temporal_loss(config, &style)?,
             network: init::network(&config.network, &state.parameters)?,
             loader: start_loader(job, config, &photos, state.step)?,
             roll_backs: 0,
@@ -197,7 +223,7 @@ impl<'a> Run<'a> {
         let TrainConfig { size, batch, clip_norm, .. } = *self.config;
         let photos = Tensor::from_vec(pixels, (batch, 3, size, size), &self.job.device)?;
         let painted = self.network.forward(&photos)?;
-        let losses = self.objective.losses(&painted, &photos)?;
+        let losses = self.with_temporal(self.objective.losses(&painted, &photos)?, &photos, &painted)?;
         let gradients = losses.total.backward()?;
         let norm = adam::gradient_norm(&self.state.parameters, &gradients)?;
         let metrics = Metrics::read(self.state.step + 1, self.learning_rate(), &losses, &norm)?;
@@ -207,6 +233,13 @@ impl<'a> Run<'a> {
             self.state.adam.step(&self.state.parameters, &gradients, metrics.learning_rate, scale)?;
         }
         Ok(metrics)
+    }
+
+    /// The losses with the temporal one, where it has a weight.
+    fn with_temporal(&self, losses: Losses, photos: &Tensor, painted: &Tensor) -> Result<Losses> {
+        let Some(temporal) = &self.temporal else { return Ok(losses) };
+        let sample = (self.state.step * self.config.batch) as u64;
+        losses.with_temporal(temporal.of(&self.network, photos, painted, sample)?)
     }
 
     fn learning_rate(&self) -> f64 {
@@ -322,11 +355,19 @@ fn first_parameters(job: &Job, config: &TrainConfig) -> Result<init::Parameters>
     }
 }
 
-fn objective(job: &Job, config: &TrainConfig) -> Result<Objective> {
+fn style_picture(job: &Job, config: &TrainConfig) -> Result<Tensor> {
     let style = resample::shrink_to_short_side(picture::read_rgb(&job.style)?, config.style_size)?;
-    let style = picture::rgb_to_tensor(&style, &job.device)?;
+    picture::rgb_to_tensor(&style, &job.device)
+}
+
+fn temporal_loss(config: &TrainConfig, style: &Tensor) -> Result<Option<TemporalLoss>> {
+    let TrainConfig { temporal_weight, seed, .. } = *config;
+    (temporal_weight > 0.0).then(|| TemporalLoss::new(temporal_weight, seed, style)).transpose()
+}
+
+fn objective(job: &Job, config: &TrainConfig, style: &Tensor) -> Result<Objective> {
     let network = LossNetwork::open(config.loss_network, &job.loss_weights, &job.device)?;
-    Objective::new(network, &style, &config.objective)
+    Objective::new(network, style, &config.objective)
 }
 
 fn start_loader(job: &Job, config: &TrainConfig, photos: &Arc<Photos>, step: usize) -> Result<Loader> {

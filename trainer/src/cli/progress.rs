@@ -7,13 +7,11 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::say;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::train::Observer;
 
 /// Time between lines where there is no bar.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
-
-/// Weight of the latest step in the mean that the rate is computed from.
-const FRESH: f64 = 0.05;
 
 /// An observer that talks on standard error.
 #[derive(Debug)]
@@ -21,15 +19,14 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     batch: usize,
     steps: usize,
-    last_step: Instant,
+    pace: Pace,
     last_line: Option<Instant>,
-    seconds_per_step: Option<f64>,
 }
 
 impl Progress {
     pub(super) fn new(batch: usize) -> Self {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(0).with_style(style()));
-        Self { bar, batch, steps: 0, last_step: Instant::now(), last_line: None, seconds_per_step: None }
+        Self { bar, batch, steps: 0, pace: Pace::default(), last_line: None }
     }
 
     fn talk(&self, line: &str) {
@@ -38,21 +35,12 @@ impl Progress {
             None => say(line),
         }
     }
-
-    /// Takes the time since the last step into the mean.
-    fn measure(&mut self) -> f64 {
-        let seconds = self.last_step.elapsed().as_secs_f64();
-        self.last_step = Instant::now();
-        let mean = self.seconds_per_step.map_or(seconds, |mean| mean + FRESH * (seconds - mean));
-        self.seconds_per_step = Some(mean);
-        mean
-    }
 }
 
 impl Observer for Progress {
     fn started(&mut self, done: usize, steps: usize, photos: usize) {
         self.steps = steps;
-        self.last_step = Instant::now();
+        self.pace.begin();
         let from = if done > 0 { format!(", from step {done}") } else { String::new() };
         self.talk(&format!("training {steps} steps on {photos} photos{from}"));
         if let Some(bar) = &self.bar {
@@ -62,12 +50,13 @@ impl Observer for Progress {
     }
 
     fn stepped(&mut self, metrics: &Metrics) {
-        let Metrics { step, total, content, style, tv, .. } = metrics;
-        let seconds = self.measure();
+        let Metrics { step, total, content, style, tv, temporal, .. } = metrics;
+        let temporal = temporal.map(|temporal| format!(", temporal {temporal:.4}")).unwrap_or_default();
+        let seconds = self.pace.step();
         let rate = self.batch as f64 / seconds;
         let left = HumanDuration(Duration::from_secs_f64(seconds * (self.steps - step) as f64));
         let figures = format!(
-            "loss {total:.4} (content {content:.4}, style {style:.4}, tv {tv:.4})  {rate:.1} photos/s  {left:#} left"
+            "loss {total:.4} (content {content:.4}, style {style:.4}, tv {tv:.4}{temporal})  {rate:.1} photos/s  {left:#} left"
         );
         if let Some(bar) = &self.bar {
             bar.set_position(*step as u64);
@@ -80,7 +69,7 @@ impl Observer for Progress {
 
     fn saved(&mut self, _step: usize) {
         // A snapshot and its contact sheet are not part of the next step's time.
-        self.last_step = Instant::now();
+        self.pace.begin();
     }
 
     fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {

@@ -11,8 +11,9 @@ use super::objective::ObjectiveArgs;
 use super::progress::Progress;
 use super::{Machine, say, stop_on_signal};
 use crate::config::{Length, TrainConfig};
+use crate::live::{self, Address, Live};
 use crate::schedule::Schedule;
-use crate::train::{self, CardText, Job, Observer, Outcome, Start};
+use crate::train::{self, CardText, Job, Observers, Outcome, Start};
 
 /// Photos that could not be used are listed up to this many.
 const LISTED: usize = 20;
@@ -54,6 +55,10 @@ struct Judge {
     /// Short side to which the painting is shrunk: the smaller, the finer its strokes on a photo
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().style_size)]
     style_size: usize,
+    /// Weight of the temporal loss: how closely a painting follows small movements of its photo and stays through noise and
+    /// changes of light. For videos, about 3; 0 leaves it out
+    #[arg(long, value_name = "WEIGHT", default_value_t = TrainConfig::default().temporal_weight)]
+    temporal_weight: f64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +125,9 @@ struct RunArgs {
     /// Throw an earlier training in the run folder away
     #[arg(long, conflicts_with = "resume")]
     restart: bool,
+    /// Show the training in a web page while it runs [default address: 127.0.0.1:8017, this machine only]
+    #[arg(long, value_name = "[HOST:]PORT", num_args = 0..=1, default_missing_value = live::DEFAULT_ADDRESS)]
+    serve: Option<Address>,
     /// Photos for the contact sheets, instead of some of --photos
     #[arg(long, value_name = "DIR")]
     held_out: Option<PathBuf>,
@@ -147,24 +155,44 @@ struct Card {
 
 pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
     let config = config(args);
+    // Before anything is read: an address that is taken should not cost a minute to learn of.
+    let live = open_page(args, config.batch)?;
     let job = job(args, words)?;
-    let mut progress = (!args.quiet).then(|| Progress::new(config.batch));
-    let mut silence = Silence;
-    let observer: &mut dyn Observer = match &mut progress {
-        Some(progress) => progress,
-        None => &mut silence,
-    };
-    let outcome = train::train(&job, &config, observer, stop_on_signal()?)?;
-    drop(progress);
+    let mut observers = Observers::default();
+    if !args.quiet {
+        observers.0.push(Box::new(Progress::new(config.batch)));
+    }
+    if let Some(live) = live {
+        observers.0.push(Box::new(live));
+    }
+    let outcome = train::train(&job, &config, &mut observers, stop_on_signal()?)?;
+    drop(observers);
     if !args.quiet {
         tell(&outcome, &args.output);
     }
     Ok(())
 }
 
-struct Silence;
+/// The page of the training, if one is wanted; says where it is.
+fn open_page(args: &Args, batch: usize) -> Result<Option<Live>> {
+    let Some(address) = &args.run.serve else { return Ok(None) };
+    let live = Live::open(address, &run_dir(args), &name(args), batch)?;
+    if !args.quiet {
+        let bound = live.address();
+        let reach = if bound.ip().is_loopback() { "" } else { ", also by others who reach this machine" };
+        say(&format!("to be watched at http://{}/{reach}", Address { port: bound.port(), ..address.clone() }));
+    }
+    Ok(Some(live))
+}
 
-impl Observer for Silence {}
+fn run_dir(args: &Args) -> PathBuf {
+    args.run.run_dir.clone().unwrap_or_else(|| args.output.with_extension("run"))
+}
+
+fn name(args: &Args) -> String {
+    let stem = || args.output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    args.card.name.clone().unwrap_or_else(stem)
+}
 
 fn config(args: &Args) -> TrainConfig {
     let Course { steps, epochs, batch, size, zoom, lr, schedule, warmup, clip_norm, seed } = args.course;
@@ -172,6 +200,7 @@ fn config(args: &Args) -> TrainConfig {
         network: args.network.preset.into(),
         loss_network: args.judge.objective.loss_network,
         objective: args.judge.objective.config(),
+        temporal_weight: args.judge.temporal_weight,
         style_size: args.judge.style_size,
         size,
         zoom,
@@ -196,7 +225,7 @@ fn job(args: &Args, words: &[OsString]) -> Result<Job> {
         init_from: args.network.init_from.clone(),
         output: args.output.clone(),
         dtype: args.network.dtype,
-        run_dir: run.run_dir.clone().unwrap_or_else(|| args.output.with_extension("run")),
+        run_dir: run_dir(args),
         start: match (run.resume, run.restart) {
             (true, _) => Start::Resume,
             (_, true) => Start::Restart,
@@ -211,9 +240,8 @@ fn job(args: &Args, words: &[OsString]) -> Result<Job> {
 }
 
 fn card_text(args: &Args, words: &[OsString]) -> CardText {
-    let stem = args.output.file_stem().unwrap_or_default().to_string_lossy();
     CardText {
-        name: args.card.name.clone().unwrap_or_else(|| stem.into_owned()),
+        name: name(args),
         source: args.card.source.clone(),
         licence: args.card.licence.clone(),
         command: Some(command_line(words)),
@@ -222,10 +250,18 @@ fn card_text(args: &Args, words: &[OsString]) -> CardText {
 
 /// The command as one would type it, without what does not change the result: a resumed run writes the same card.
 fn command_line(words: &[OsString]) -> String {
-    let kept =
-        words.iter().skip(1).filter(|word| !["--resume", "--restart", "--quiet", "-q"].iter().any(|flag| word == flag));
-    let words = kept.map(|word| quoted(&word.to_string_lossy()));
-    std::iter::once("trainer".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+    let mut kept = vec!["trainer".to_owned()];
+    let mut words = words.iter().skip(1).map(|word| word.to_string_lossy()).peekable();
+    while let Some(word) = words.next() {
+        match word.as_ref() {
+            "--resume" | "--restart" | "--quiet" | "-q" => {}
+            // Its address may follow; another flag may too.
+            "--serve" => drop(words.next_if(|next| !next.starts_with('-'))),
+            word if word.starts_with("--serve=") => {}
+            word => kept.push(quoted(word)),
+        }
+    }
+    kept.join(" ")
 }
 
 fn quoted(word: &str) -> String {
@@ -272,5 +308,10 @@ mod tests {
         let words = ["/bin/trainer", "train", "--style", "my wave.jpg", "--resume", "--name", "it's"];
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         assert_eq!(command_line(&words), r"trainer train --style 'my wave.jpg' --name 'it'\''s'");
+        for serve in [&["--serve"][..], &["--serve", "0.0.0.0:80"], &["--serve=8017"]] {
+            let words = [&["trainer", "train"], serve, &["--style", "wave.jpg"]].concat();
+            let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+            assert_eq!(command_line(&words), "trainer train --style wave.jpg");
+        }
     }
 }

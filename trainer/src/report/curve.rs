@@ -18,7 +18,7 @@ const NEIGHBOURS: usize = 10;
 
 /// One measured quantity over the steps.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Curve {
+pub(crate) struct Curve {
     name: String,
     /// Steps and values, averaged in equal stretches.
     points: Vec<(f64, f64)>,
@@ -38,15 +38,19 @@ impl Curve {
         if rows.iter().any(|row| row.len() != names.len()) {
             return Err(Error::new("a row is cut short")).context(action);
         }
-        let curve = |(column, name): (usize, &&str)| Self {
-            name: (*name).to_owned(),
-            points: averaged(&rows.iter().map(|row| (row[0], row[column])).collect::<Vec<_>>()),
+        let curve = |(column, name): (usize, &&str)| {
+            Self::new(name, &rows.iter().map(|row| (row[0], row[column])).collect::<Vec<_>>())
         };
         Ok(names.iter().enumerate().skip(1).map(curve).collect())
     }
 
+    /// The curve through steps with their values.
+    pub(crate) fn new(name: &str, points: &[(f64, f64)]) -> Self {
+        Self { name: name.to_owned(), points: averaged(points) }
+    }
+
     /// The drawing: every value faintly, their running mean boldly.
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let positive = self.points.iter().filter(|point| point.1 > 0.0);
         let points: Vec<_> = positive.map(|&(step, value)| (step, value.log10())).collect();
         let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };

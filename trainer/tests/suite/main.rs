@@ -5,4 +5,5 @@
 mod command_line;
 mod fixture;
 mod kill;
+mod live;
 mod training;

@@ -97,6 +97,51 @@ fn a_run_stopped_anywhere_and_resumed_ends_with_the_bytes_of_an_uninterrupted_on
 }
 
 #[test]
+fn a_training_for_videos_is_as_repeatable_as_any_and_tells_its_temporal_loss() {
+    let fixture = Fixture::new();
+    let config = TrainConfig { temporal_weight: 2.0, ..config() };
+    let whole = fixture.job("whole");
+    run(&whole, &config).unwrap();
+    let parts = fixture.job("parts");
+    Witness { stop_after: Some(4), ..Witness::default() }.train(&parts, &config).unwrap_err();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| run(&parts, &config)).unwrap();
+    for (one, other) in [
+        (&whole.output, &parts.output),
+        (&whole.run_dir.join("metrics.csv"), &parts.run_dir.join("metrics.csv")),
+        (&whole.run_dir.join("snapshot.safetensors"), &parts.run_dir.join("snapshot.safetensors")),
+    ] {
+        assert!(fs::read(one).unwrap() == fs::read(other).unwrap(), "{} differs", other.display());
+    }
+    let table = fs::read_to_string(whole.run_dir.join("metrics.csv")).unwrap();
+    assert!(table.starts_with("step,learning_rate,total,content,style,tv,temporal,gradient_norm,"), "{table}");
+    for row in table.lines().skip(1) {
+        let row: Vec<f64> = row.split(',').map(|value| value.parse().unwrap()).collect();
+        assert!(row[6] > 0.0 && (row[2] - row[3..7].iter().sum::<f64>()).abs() < 1e-4 * row[2], "{row:?}");
+    }
+    let card = StyleModel::open(&whole.output).unwrap().card;
+    assert_eq!(card.training.unwrap()["temporal_weight"], 2.0);
+    assert!(card.objective.unwrap()["temporal"].as_f64().unwrap() > 0.0);
+    assert!(fs::read_to_string(whole.run_dir.join("report.html")).unwrap().contains(">temporal</text>"));
+    let refused = run(&whole, &TrainConfig { temporal_weight: 0.0, ..config }).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot resume: `temporal_weight` was 2.0 and is 0.0");
+}
+
+#[test]
+fn the_temporal_loss_falls_when_it_weighs() {
+    let fixture = Fixture::new();
+    let temporal_of_the_end = |weight: f64| {
+        let job = fixture.job(&format!("weight{weight}"));
+        let length = Length::Steps(80);
+        run(&job, &TrainConfig { temporal_weight: weight, length, learning_rate: 1e-2, ..config() }).unwrap();
+        let temporal = StyleModel::open(&job.output).unwrap().card.objective.unwrap()["temporal"].as_f64().unwrap();
+        temporal / weight
+    };
+    let (with, without) = (temporal_of_the_end(100.0), temporal_of_the_end(1e-6));
+    assert!(with < 0.5 * without, "{with} is not clearly below {without}");
+}
+
+#[test]
 fn a_training_can_be_extended_but_not_changed() {
     let fixture = Fixture::new();
     let job = fixture.job("style");

@@ -1,0 +1,204 @@
+//! The temporal loss: how much a painting changes when its photo moves, and its light and noise change, a little.
+//!
+//! A network that has only seen photos paints two frames of a video anew, and the painting flickers. The loss draws a small
+//! change of a photo x, a movement T, another light and noise, and compares the painting of the changed photo with the moved
+//! painting: mean M (f(T x + light + noise) - T f(x))^2, where M leaves out what came in over the border.
+//!
+//! Ruder et al. (2016) and Huang et al. (2017) take x and its successor from videos and T from optical flow. Zheng et al.
+//! (2016, stability training) need no second picture, only noise; Wang et al. (2020, compound regularisation) add a movement of
+//! the whole picture, which makes T known exactly and any photo a clip. Here the same, with what follows from our network:
+//!
+//! - **The gradient flows through both paintings**, as in Huang et al. and Zheng et al.: neither is the truth. (Ruder et al.
+//!   hold the earlier frame still, because it is already shown.) The other terms judge the first painting alone, so a change
+//!   costs no pass through the loss network.
+//! - **Light does not pass to the painting.** Gao et al. (2018) let the painting follow the photo's luminance. Here instance
+//!   normalisation takes away whatever a whole picture is multiplied by or raised by, exactly: such a change is free, and a
+//!   painting that follows it out of reach. So the light changes as that of a scene does, more on one side than on the other,
+//!   up to clipped highlights, and the painting is to stay: by a few levels it may follow, which costs next to nothing, while
+//!   other strokes cost a lot.
+//! - **Noise is what makes a still camera flicker**, and drawn in every strength up to that of a telephone at night.
+//! - **Movements are small.** The network subsamples by 4, so a movement by 4 pixels is nearly free, and all others repeat what
+//!   happens within 4. Zoom, rotation and sway give every part of the picture another fraction of a pixel.
+//! - **Interpolation is cubic**: a linear one blurs the painting, and asks the network to blur (Gupta et al., 2017, show that
+//!   a style is the less stable the stronger its texture; the cheapest way to be stable is to have none).
+
+mod change;
+
+use candle_core::{Device, Tensor};
+use common::network::StyleNet;
+use common::{Result, ops};
+use rayon::prelude::*;
+
+use self::change::Change;
+
+/// Variance below which a style's colours count as one, square levels.
+const LEAST_VARIANCE: f64 = 1.0;
+
+/// The temporal loss of one style.
+///
+/// Its unit is the mean squared difference between two pixels that are drawn from the style picture at random, twice the
+/// variance of its colours: 0 is a painting that moves with its photo, 1 one that is drawn anew for every frame, in any style.
+#[derive(Debug, Clone, Copy)]
+pub struct TemporalLoss {
+    weight: f64,
+    seed: u64,
+    unit: f64,
+}
+
+impl TemporalLoss {
+    /// The loss with the given weight for paintings in the style of `style` `(1, 3, height, width)`, RGB in `[0, 255]`.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn new(weight: f64, seed: u64, style: &Tensor) -> Result<Self> {
+        let colours = style.flatten_from(2)?;
+        let variance = colours.broadcast_sub(&colours.mean_keepdim(2)?)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
+        Ok(Self { weight, seed, unit: 2.0 * f64::from(variance).max(LEAST_VARIANCE) })
+    }
+
+    /// The weighted loss, a scalar, of `network` and its paintings `painted` of `photos`, both `(batch, 3, height, width)`,
+    /// RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from their numbers.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes differ or are too small for the network.
+    pub fn of(&self, network: &StyleNet, photos: &Tensor, painted: &Tensor, sample: u64) -> Result<Tensor> {
+        let (batch, _, height, width) = photos.dims4()?;
+        let draw = |picture| Change::draw(self.seed, sample + picture as u64, (height, width));
+        let changes: Vec<_> = (0..batch).into_par_iter().map(draw).collect();
+        let changes = Changes::stack(&changes, (height, width), photos.device())?;
+        let changed = network.forward(&changes.of_photos(photos)?)?;
+        let moved = ops::warp(painted, &changes.positions)?;
+        let difference = ops::mse(&changed.broadcast_mul(&changes.mask)?, &moved.broadcast_mul(&changes.mask)?)?;
+        Ok((difference * (self.weight / (self.unit * changes.visible)))?)
+    }
+}
+
+/// The changes of a batch as tensors.
+#[derive(Debug)]
+struct Changes {
+    /// Where every pixel comes from, as [`ops::warp`] takes it.
+    positions: Tensor,
+    /// What every level is multiplied by, `(batch, 1, 1, 1)`.
+    gain: Tensor,
+    /// What is added to every level, `(batch, 3, height, width)`.
+    added: Tensor,
+    /// 1 where a pixel counts and 0 elsewhere, `(batch, 1, height, width)`.
+    mask: Tensor,
+    /// The part of all pixels that counts.
+    visible: f64,
+}
+
+impl Changes {
+    fn stack(changes: &[Change], (height, width): (usize, usize), device: &Device) -> Result<Self> {
+        let all = |field: fn(&Change) -> &[f32], channels: usize| {
+            let values: Vec<f32> = changes.iter().flat_map(field).copied().collect();
+            Tensor::from_vec(values, (changes.len(), channels, height, width), device)
+        };
+        let pixels = changes.len() * height * width;
+        let visible = changes.iter().flat_map(|change| &change.mask).filter(|&&mask| mask > 0.0).count();
+        let gains: Vec<f32> = changes.iter().map(|change| change.gain).collect();
+        Ok(Self {
+            positions: all(|change| &change.positions, 2)?,
+            gain: Tensor::from_vec(gains, (changes.len(), 1, 1, 1), device)?,
+            added: all(|change| &change.added, 3)?,
+            mask: all(|change| &change.mask, 1)?,
+            // In a picture too small to have a middle nothing counts, and the loss is 0.
+            visible: visible.max(1) as f64 / pixels as f64,
+        })
+    }
+
+    fn of_photos(&self, photos: &Tensor) -> Result<Tensor> {
+        let moved = ops::warp(photos, &self.positions)?;
+        Ok((moved.broadcast_mul(&self.gain)? + &self.added)?.clamp(0f32, 255f32)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::network::StyleNetConfig;
+
+    use super::*;
+    use crate::init;
+
+    const SIZE: usize = 40;
+
+    fn picture(size: usize) -> Tensor {
+        let level = |index: usize| (index * index % 251) as f32;
+        Tensor::from_vec((0..3 * size * size).map(level).collect(), (1, 3, size, size), &Device::Cpu).unwrap()
+    }
+
+    fn scalar(tensor: &Tensor) -> f64 {
+        f64::from(tensor.to_scalar::<f32>().unwrap())
+    }
+
+    #[test]
+    fn the_unit_is_the_mean_squared_difference_of_two_random_pixels_of_the_style() {
+        // Levels 0 and 200 in every channel: of two random ones half differ, by 200.
+        let style = Tensor::new(&[0f32, 200.], &Device::Cpu).unwrap().reshape((1, 1, 1, 2)).unwrap();
+        let style = style.broadcast_as((1, 3, 4, 2)).unwrap();
+        let loss = TemporalLoss::new(1.0, 0, &style).unwrap();
+        assert!((loss.unit - 0.5 * 200.0 * 200.0).abs() < 1e-6, "{}", loss.unit);
+        let grey = Tensor::full(9f32, (1, 3, 4, 4), &Device::Cpu).unwrap();
+        assert!((TemporalLoss::new(1.0, 0, &grey).unwrap().unit - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn paintings_that_move_with_their_photos_cost_nothing_and_others_do() {
+        let config = StyleNetConfig { channels: 2, blocks: 1 };
+        let parameters = init::random_parameters(&config, 1, &Device::Cpu).unwrap();
+        let network = init::network(&config, &parameters).unwrap();
+        let (photo, loss) = (picture(SIZE), TemporalLoss::new(0.5, 3, &picture(8)).unwrap());
+        let painted = network.forward(&photo).unwrap();
+        let of = |loss: &TemporalLoss, painted: &Tensor, sample| {
+            scalar(&loss.of(&network, &photo, painted, sample).unwrap())
+        };
+        let found = of(&loss, &painted, 7);
+        assert!(found > 0.0);
+        let twice = TemporalLoss { weight: 1.0, ..loss };
+        assert!((of(&twice, &painted, 7) / found - 2.0).abs() < 1e-5);
+        assert_ne!(of(&loss, &painted, 8).to_bits(), found.to_bits(), "every photo has a change of its own");
+        // Weights of zero paint one colour, wherever the photo moves.
+        for (name, parameter) in &parameters {
+            if !name.ends_with("bias") {
+                parameter.set(&parameter.zeros_like().unwrap()).unwrap();
+            }
+        }
+        assert!(of(&loss, &network.forward(&photo).unwrap(), 7) < 1e-12);
+    }
+
+    #[test]
+    fn the_gradient_comes_through_both_paintings() {
+        let config = StyleNetConfig { channels: 2, blocks: 1 };
+        let parameters = init::random_parameters(&config, 1, &Device::Cpu).unwrap();
+        let network = init::network(&config, &parameters).unwrap();
+        let (photo, loss) = (picture(SIZE), TemporalLoss::new(1.0, 3, &picture(8)).unwrap());
+        let gradient = |painted: &Tensor| {
+            let gradients = loss.of(&network, &photo, painted, 0).unwrap().backward().unwrap();
+            gradients
+                .get(&parameters["deconv3.conv2d.weight"])
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
+        };
+        let painted = network.forward(&photo).unwrap();
+        let (both, one) = (gradient(&painted), gradient(&painted.detach()));
+        let largest = both.iter().zip(&one).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(largest > 1e-3 * one.iter().fold(0f32, |most, value| most.max(value.abs())), "{largest}");
+    }
+
+    #[test]
+    fn a_photo_in_a_batch_is_changed_as_it_is_alone() {
+        let changes: Vec<_> = (4..6).map(|sample| Change::draw(9, sample, (SIZE, SIZE))).collect();
+        let stack = |changes: &[Change]| Changes::stack(changes, (SIZE, SIZE), &Device::Cpu).unwrap();
+        let photo = picture(SIZE);
+        let both = stack(&changes).of_photos(&photo.broadcast_as((2, 3, SIZE, SIZE)).unwrap()).unwrap();
+        let alone = stack(&changes[1..]).of_photos(&photo).unwrap();
+        let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(flat(&both.narrow(0, 1, 1).unwrap()), flat(&alone));
+        assert!(flat(&both).iter().all(|level| (0.0..=255.0).contains(level)));
+    }
+}
