@@ -7,6 +7,7 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod files;
+pub mod flow;
 mod kernels;
 pub mod machine;
 pub mod model_file;
