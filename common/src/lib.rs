@@ -15,6 +15,7 @@ pub mod network;
 pub mod ops;
 pub mod picture;
 pub mod styles;
+pub mod video;
 pub mod weights;
 
 pub use error::{Error, Result, ResultExt};
