@@ -20,8 +20,12 @@ use cut::Histogram;
 /// How still the frames of a film are held.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SteadyOptions {
-    /// The share of the painting before in a pixel that is surely the same, from 0, every frame by itself, to below 1.
+    /// The share of the painting before in a pixel that is surely the same, from 0, every frame by itself, to below 1. Too
+    /// much of it, and strokes that do not match fade into one another.
     pub strength: f32,
+    /// The share of the frame before in a pixel that is surely the same, from 0 to below 1, before it is painted: the film's
+    /// noise, which networks turn into strokes, never reaches the network.
+    pub denoising: f32,
     /// The weight of the frames before in the statistics that the network normalises by, from 0 to below 1.
     pub statistics: f32,
     /// The change of a pixel's luma along the flow, in levels of 255, by which it counts as another: its share of the painting
@@ -33,15 +37,17 @@ pub struct SteadyOptions {
 
 impl Default for SteadyOptions {
     fn default() -> Self {
-        Self { strength: 0.6, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
+        Self { strength: 0.6, denoising: 0.75, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
     }
 }
 
 impl SteadyOptions {
     fn validate(&self) -> Result<()> {
-        for (name, share) in [("strength", self.strength), ("weight of the statistics", self.statistics)] {
+        let shares =
+            [("strength", self.strength), ("denoising", self.denoising), ("weight of the statistics", self.statistics)];
+        for (name, share) in shares {
             if !(0.0..1.0).contains(&share) {
-                return Err(Error::usage(format!("a steadying {name} of {share} is not between 0 and below 1")));
+                return Err(Error::usage(format!("a {name} of {share} is not from 0 to below 1")));
             }
         }
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
@@ -63,6 +69,7 @@ pub struct Stabilizer {
 /// What is kept of the frame before.
 #[derive(Debug, Clone)]
 struct Before {
+    frame: Frame,
     pyramid: Pyramid,
     histogram: Histogram,
     painting: Frame,
@@ -85,12 +92,18 @@ impl Stabilizer {
     ///
     /// As [`Stylizer::stylize`].
     pub fn paint(&mut self, frame: Picture) -> Result<Picture> {
-        let picture = self.stylizer.fit(frame);
-        let frame = Frame::of(&picture);
-        let (pyramid, histogram) = (Pyramid::new(&frame), Histogram::of(&frame));
+        let mut picture = self.stylizer.fit(frame);
+        let mut frame = Frame::of(&picture);
+        let (mut pyramid, histogram) = (Pyramid::new(&frame), Histogram::of(&frame));
         let guide = self.guide(&pyramid, &histogram);
-        if guide.is_none() {
-            self.reset();
+        match (&guide, &self.before) {
+            (Some(guide), Some(before)) if self.options.denoising > 0.0 => {
+                mix::mix(&mut frame, &before.frame, guide, self.options.denoising);
+                frame.write_to(&mut picture);
+                pyramid = Pyramid::new(&frame);
+            }
+            (Some(_), _) => {}
+            (None, _) => self.reset(),
         }
         let mut picture = self.stylizer.stylize_frame(picture, &mut self.statistics)?;
         let mut painting = Frame::of(&picture);
@@ -98,7 +111,7 @@ impl Stabilizer {
             mix::mix(&mut painting, &before.painting, &guide, self.options.strength);
             painting.write_to(&mut picture);
         }
-        self.before = Some(Before { pyramid, histogram, painting });
+        self.before = Some(Before { frame, pyramid, histogram, painting });
         Ok(picture)
     }
 
