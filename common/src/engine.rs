@@ -13,6 +13,7 @@
 mod chain;
 mod memory;
 mod spill;
+mod statistics;
 mod store;
 
 use std::fmt;
@@ -32,6 +33,7 @@ use memory::Plan;
 use store::{Pool, Store};
 
 pub use memory::default_memory;
+pub use statistics::Statistics;
 
 /// Added to every variance, as [`crate::ops::InstanceNorm`] does by default.
 const EPSILON: f64 = 1e-5;
@@ -187,6 +189,21 @@ impl Engine {
     /// If a side of the picture is shorter than [`StyleNet::MIN_SIZE`], `memory` is too small for a few rows of the picture,
     /// there is no room for temporary files, or the picture or the sink fails.
     pub fn paint(&self, picture: &mut dyn Rows, memory: u64, sink: &mut Sink) -> Result<()> {
+        self.paint_steadily(picture, memory, &mut Statistics::own(), sink)
+    }
+
+    /// The same for one of many frames, with normalisations that follow `statistics`: see [`Statistics::over_frames`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::paint`].
+    pub fn paint_steadily(
+        &self,
+        picture: &mut dyn Rows,
+        memory: u64,
+        statistics: &mut Statistics,
+        sink: &mut Sink,
+    ) -> Result<()> {
         let (height, width) = picture.size();
         if height.min(width) < StyleNet::MIN_SIZE {
             return Err(Error::new(format!(
@@ -197,14 +214,22 @@ impl Engine {
         let plan = Plan::new(&self.config, (height, width), memory)?;
         // Two pictures painted at once with one engine each have a pool; that of the last is kept.
         let mut pool = self.pool.lock().map(|mut pool| std::mem::take(&mut *pool)).unwrap_or_default();
-        let painted = self.paint_planned(picture, &plan, &mut pool, sink);
+        statistics.rewind();
+        let painted = self.paint_planned(picture, &plan, &mut pool, statistics, sink);
         if let Ok(mut kept) = self.pool.lock() {
             *kept = pool;
         }
         painted
     }
 
-    fn paint_planned(&self, picture: &mut dyn Rows, plan: &Plan, pool: &mut Pool, sink: &mut Sink) -> Result<()> {
+    fn paint_planned(
+        &self,
+        picture: &mut dyn Rows,
+        plan: &Plan,
+        pool: &mut Pool,
+        statistics: &mut Statistics,
+        sink: &mut Sink,
+    ) -> Result<()> {
         let (height, width) = picture.size();
         let sizes = plan.sizes();
         let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * self.config.channels);
@@ -215,7 +240,7 @@ impl Engine {
         for (i, (layer, channels)) in self.encoder.iter().zip([c1, c2, c4]).enumerate() {
             let store = plan.store([plan.first, plan.second, plan.trunk][i], channels, sizes.down[i], 0, pool)?;
             chain.push(Node::new(Source::Conv(&layer.conv, normals.take()), store));
-            let moments = chain.pass(i + 1, plan.bands[i], pool)?;
+            let moments = statistics.follow(chain.pass(i + 1, plan.bands[i], pool)?);
             chain.forget_below(i + 1, pool);
             normals = Some(layer.normals(&moments));
         }
@@ -229,13 +254,13 @@ impl Engine {
             let store = plan.store(plan.trunk, c4, sizes.down[2], 0, pool)?;
             let mut chain = Chain::new(Node::new(Source::Given, trunk));
             chain.push(Node::new(Source::Conv(&first.conv, None), store));
-            let normals = first.normals(&chain.pass(1, plan.bands[2], pool)?);
+            let normals = first.normals(&statistics.follow(chain.pass(1, plan.bands[2], pool)?));
             let (x, ys) = chain.into_two();
             trunk = x;
             let store = plan.store(plan.trunk, c4, sizes.down[2], 0, pool)?;
             let mut chain = Chain::new(Node::new(Source::Given, ys));
             chain.push(Node::new(Source::Conv(&second.conv, Some(normals)), store));
-            let normals = second.normals(&chain.pass(1, plan.bands[2], pool)?);
+            let normals = second.normals(&statistics.follow(chain.pass(1, plan.bands[2], pool)?));
             let (ys, mut zs) = chain.into_two();
             ys.give_back(pool);
             trunk.each_band_with(&mut zs, plan.bands[2], |band, zs| {
@@ -251,7 +276,7 @@ impl Engine {
             let border = if i == 1 { NINE_BORDER } else { 0 };
             let store = plan.store([plan.second, plan.first][i], channels, sizes.up[i], border, pool)?;
             chain.push(Node::new(Source::Conv(&layer.conv, normals.take()), store));
-            let moments = chain.pass(i + 1, plan.bands[3 + i], pool)?;
+            let moments = statistics.follow(chain.pass(i + 1, plan.bands[3 + i], pool)?);
             chain.forget_below(i + 1, pool);
             normals = Some(layer.normals(&moments));
         }

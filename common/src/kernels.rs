@@ -7,6 +7,7 @@
 pub(crate) mod conv;
 pub(crate) mod conv_weight;
 pub(crate) mod difference;
+pub(crate) mod flow;
 pub(crate) mod layout;
 mod multiversion;
 pub(crate) mod norm;

@@ -7,6 +7,7 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod files;
+pub mod flow;
 mod kernels;
 pub mod machine;
 pub mod model_file;
@@ -14,6 +15,7 @@ pub mod network;
 pub mod ops;
 pub mod picture;
 pub mod styles;
+pub mod video;
 pub mod weights;
 
 pub use error::{Error, Result, ResultExt};

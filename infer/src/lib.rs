@@ -13,6 +13,8 @@
 pub mod bench;
 mod blend;
 pub mod cli;
+mod steady;
 mod stylizer;
 
+pub use steady::{Stabilizer, SteadyOptions};
 pub use stylizer::{StylizeOptions, Stylizer};

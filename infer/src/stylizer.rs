@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Storage, Tensor};
-use common::engine::{Engine, Precision, Rows, default_memory};
+use common::engine::{Engine, Precision, Rows, Statistics, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
 use common::picture::{EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
@@ -135,10 +135,20 @@ impl Stylizer {
     ///
     /// As [`Self::stylize`].
     pub fn stylize_owned(&self, picture: Picture) -> Result<Picture> {
-        let picture = match self.options.max_size {
+        self.stylize_frame(picture, &mut Statistics::own())
+    }
+
+    /// The picture in the size that it is painted in.
+    pub(crate) fn fit(&self, picture: Picture) -> Picture {
+        match self.options.max_size {
             Some(long_side) => picture.fit_within(long_side),
             None => picture,
-        };
+        }
+    }
+
+    /// As [`Self::stylize_owned`], with the normalisations of one of many frames.
+    pub(crate) fn stylize_frame(&self, picture: Picture, statistics: &mut Statistics) -> Result<Picture> {
+        let picture = self.fit(picture);
         if self.options.strength == 0.0 {
             return Ok(picture);
         }
@@ -149,7 +159,7 @@ impl Stylizer {
             shared.borrow().read_rows(first, rows);
             Ok(())
         };
-        self.run((height, width), read, |first, band| {
+        self.run((height, width), statistics, read, |first, band| {
             self.paint_over(&mut shared.borrow_mut(), first, band);
             Ok(())
         })?;
@@ -202,7 +212,7 @@ impl Stylizer {
             strip(&mut reader, rows.len())?.read_rows(0, rows);
             Ok(())
         };
-        self.run(size, read, |_, band| {
+        self.run(size, &mut Statistics::own(), read, |_, band| {
             let mut strip = strip(&mut under, band.len() / 3 / size.1)?;
             self.paint_over(&mut strip, 0, band);
             let new =
@@ -253,7 +263,7 @@ impl Stylizer {
                 }
                 Ok(())
             };
-            self.run((height, width), read, |first, band| {
+            self.run((height, width), &mut Statistics::own(), read, |first, band| {
                 for (i, line) in band.chunks_exact(width).enumerate() {
                     painting[i % 3 * plane + (first + i / 3) * width..][..width].copy_from_slice(line);
                 }
@@ -267,6 +277,7 @@ impl Stylizer {
     fn run(
         &self,
         size: (usize, usize),
+        statistics: &mut Statistics,
         read: impl Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>,
         mut write: impl FnMut(usize, &mut [f32]) -> Result<()>,
     ) -> Result<()> {
@@ -275,7 +286,7 @@ impl Stylizer {
         let photo_size = photo.size();
         let extended = photo_size.1;
         let mut cropped = Vec::new();
-        self.engine.paint(&mut photo, self.options.memory(), &mut |first, band| {
+        self.engine.paint_steadily(&mut photo, self.options.memory(), statistics, &mut |first, band| {
             if photo_size == size {
                 return write(first, band);
             }

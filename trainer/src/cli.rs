@@ -2,6 +2,7 @@
 
 mod download;
 mod evaluate;
+mod evaluate_clip;
 mod objective;
 mod optimize;
 mod progress;
@@ -33,6 +34,7 @@ enum Command {
     Train(Box<train::Args>),
     Optimize(optimize::Args),
     Evaluate(evaluate::Args),
+    EvaluateClip(evaluate_clip::Args),
 }
 
 /// The machine to work with.
@@ -79,6 +81,7 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
         Command::Train(args_of_train) => train::run(&args_of_train, &args),
         Command::Optimize(args) => optimize::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::EvaluateClip(args) => evaluate_clip::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -43,7 +43,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    fn of(losses: &Losses) -> Result<Self> {
+    pub(crate) fn of(losses: &Losses) -> Result<Self> {
         Ok(Self {
             objective: scalar(&losses.total)?,
             content: scalar(&losses.content)?,

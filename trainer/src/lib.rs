@@ -4,6 +4,7 @@
 
 pub mod adam;
 pub mod cli;
+pub mod clip;
 pub mod config;
 pub mod digest;
 pub mod evaluate;

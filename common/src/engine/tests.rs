@@ -78,7 +78,7 @@ fn paint(engine: &Engine, photo: &mut Photo, plan: &Plan) -> Vec<f32> {
     let mut planes = vec![f32::NAN; 3 * height * width];
     let mut next = 0;
     engine
-        .paint_planned(photo, plan, &mut Pool::default(), &mut |first, band| {
+        .paint_planned(photo, plan, &mut Pool::default(), &mut Statistics::own(), &mut |first, band| {
             assert_eq!(first, next);
             for (i, line) in band.chunks_exact(width).enumerate() {
                 planes[(i % 3 * height + first + i / 3) * width..][..width].copy_from_slice(line);
@@ -182,6 +182,33 @@ fn any_number_of_threads_gives_the_same_bytes() {
     };
     let one = run(1);
     assert!(one == run(2) && one == run(3));
+}
+
+#[test]
+fn statistics_over_frames_leave_equal_frames_alone_and_follow_others() {
+    let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
+    let engine = Engine::new(&config, &weights(&config), Precision::F32).unwrap();
+    let frame = |statistics: &mut Statistics, contrast: f32| {
+        let mut photo = Photo::new(24, 32);
+        photo.planes.iter_mut().for_each(|level| *level = 128.0 + contrast * (*level - 128.0));
+        let mut painting = Vec::new();
+        let mut keep = |_: usize, band: &mut [f32]| {
+            painting.extend_from_slice(band);
+            Ok(())
+        };
+        engine.paint_steadily(&mut photo, 1 << 30, statistics, &mut keep).unwrap();
+        painting
+    };
+    let own = |contrast| frame(&mut Statistics::own(), contrast);
+    let mut statistics = Statistics::over_frames(0.75);
+    for _ in 0..3 {
+        assert!(largest_difference(&frame(&mut statistics, 1.0), &own(1.0)) < 0.01);
+    }
+    // The lower contrast shows at first, where the frame's own statistics would hide it, and fades.
+    let off: Vec<_> = (0..12).map(|_| largest_difference(&frame(&mut statistics, 0.6), &own(0.6))).collect();
+    assert!(off[0] > 5.0 && off[11] < 0.2 * off[0] && off[4] < off[0], "{off:?}");
+    statistics.reset();
+    assert!(frame(&mut statistics, 0.6) == own(0.6));
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// A bundled style of this name, else the file.
-fn open(model: &str) -> Result<StyleModel> {
+pub(super) fn open(model: &str) -> Result<StyleModel> {
     match BundledStyle::named(model) {
         Some(style) => style.model(),
         None => StyleModel::open(Path::new(model)),
@@ -102,7 +102,7 @@ fn open(model: &str) -> Result<StyleModel> {
 }
 
 /// The configuration a style was trained with; the default for one that another program trained.
-fn training_config(model: &StyleModel) -> Result<TrainConfig> {
+pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
     match &model.card.training {
         None => Ok(TrainConfig::default()),
         Some(training) => serde_json::from_value(training.clone())

@@ -1,0 +1,110 @@
+//! What the numbers of a video's pixels mean.
+
+use std::str::FromStr;
+
+/// Lines from which a video that does not say its matrix is taken for high definition, as players do.
+const HD_LINES: u32 = 720;
+
+/// The matrix between RGB and YCbCr (ITU-T H.273, table 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matrix {
+    /// ITU-R BT.601: standard definition.
+    Bt601,
+    /// ITU-R BT.709: high definition.
+    Bt709,
+    /// ITU-R BT.2020 with non-constant luminance: wide gamut.
+    Bt2020,
+    /// SMPTE 240M: early high definition.
+    Smpte240m,
+    /// Title 47 CFR 73.682: old American television.
+    Fcc,
+}
+
+impl Matrix {
+    /// The weights of red and blue in luma; that of green is the rest to 1.
+    #[must_use]
+    pub fn weights(self) -> (f32, f32) {
+        match self {
+            Self::Bt601 => (0.299, 0.114),
+            Self::Bt709 => (0.2126, 0.0722),
+            Self::Bt2020 => (0.2627, 0.0593),
+            Self::Smpte240m => (0.212, 0.087),
+            Self::Fcc => (0.3, 0.11),
+        }
+    }
+
+    /// The name that encoders and containers know, `-colorspace` of ffmpeg.
+    #[must_use]
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::Bt601 => "smpte170m",
+            Self::Bt709 => "bt709",
+            Self::Bt2020 => "bt2020nc",
+            Self::Smpte240m => "smpte240m",
+            Self::Fcc => "fcc",
+        }
+    }
+
+    /// The name in ffmpeg's scale filter.
+    pub(super) fn scale_name(self) -> &'static str {
+        match self {
+            Self::Bt2020 => "bt2020",
+            other => other.tag(),
+        }
+    }
+
+    /// What players assume where nothing is said.
+    #[must_use]
+    pub fn guess(height: u32) -> Self {
+        if height >= HD_LINES { Self::Bt709 } else { Self::Bt601 }
+    }
+}
+
+impl FromStr for Matrix {
+    type Err = ();
+
+    /// Reads ffprobe's `color_space`; RGB and what we do not know is an error.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "smpte170m" | "bt470bg" => Ok(Self::Bt601),
+            "bt709" => Ok(Self::Bt709),
+            "bt2020nc" | "bt2020c" => Ok(Self::Bt2020),
+            "smpte240m" => Ok(Self::Smpte240m),
+            "fcc" => Ok(Self::Fcc),
+            _ => Err(()),
+        }
+    }
+}
+
+/// How a video's levels stand for colours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Color {
+    /// The matrix, guessed from the size where the file says nothing.
+    pub matrix: Matrix,
+    /// Whether black and white are the ends of the range, and not 16 and 235.
+    pub full_range: bool,
+    /// The primaries by ffmpeg's name, where the file says them.
+    pub primaries: Option<String>,
+    /// The transfer function by ffmpeg's name, where the file says it.
+    pub transfer: Option<String>,
+}
+
+impl Color {
+    /// What a video of this height has that says nothing of its colours.
+    #[must_use]
+    pub fn guess(height: u32) -> Self {
+        Self { matrix: Matrix::guess(height), full_range: false, primaries: None, transfer: None }
+    }
+
+    /// High definition with nothing left open: what high dynamic range is turned into.
+    pub(super) fn standard() -> Self {
+        let tag = || Some("bt709".to_owned());
+        Self { matrix: Matrix::Bt709, full_range: false, primaries: tag(), transfer: tag() }
+    }
+
+    /// Whether the levels are those of high dynamic range: PQ or HLG.
+    #[must_use]
+    pub fn is_hdr(&self) -> bool {
+        matches!(self.transfer.as_deref(), Some("smpte2084" | "arib-std-b67"))
+    }
+}

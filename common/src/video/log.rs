@@ -1,0 +1,62 @@
+//! The log that ffmpeg writes beside the pixels: `showinfo`'s lines carry the timestamps that a raw pipe cannot.
+
+use super::Ratio;
+
+/// What a line of the log tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// The time base of the timestamps to come.
+    TimeBase(Ratio),
+    /// The timestamp of the next frame; `None` if it has none.
+    Frame(Option<i64>),
+    /// Something is wrong.
+    Problem(String),
+}
+
+impl Line {
+    /// Reads a line of `-loglevel repeat+level+info`; `None` if it tells nothing of interest.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        if let Some(problem) = problem(line) {
+            return Some(Self::Problem(problem));
+        }
+        let text = line.strip_prefix("[Parsed_showinfo").and_then(|rest| rest.split_once("[info] "))?.1;
+        if let Some(rest) = text.strip_prefix("config in time_base: ") {
+            return rest.split(',').next()?.parse().ok().map(Self::TimeBase);
+        }
+        let pts = text.strip_prefix("n:")?.split_once(" pts:")?.1.split_whitespace().next()?;
+        Some(Self::Frame(pts.parse().ok()))
+    }
+}
+
+/// The message of `[h264 @ 0x5581] [error] text`.
+fn problem(line: &str) -> Option<String> {
+    let text = ["[error] ", "[fatal] ", "[panic] "].iter().find_map(|level| {
+        let (before, text) = line.split_once(level)?;
+        // Elsewhere than behind the names of the parts that speak, the word is part of a message.
+        (before.is_empty() || before.ends_with("] ")).then_some(text)
+    })?;
+    Some(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_time_bases_and_problems_are_found() {
+        let time_base = "[Parsed_showinfo_2 @ 0x55] [info] config in time_base: 1/30000, frame_rate: 30000/1001";
+        assert_eq!(Line::parse(time_base), Some(Line::TimeBase(Ratio::new(1, 30000).unwrap())));
+        let frame =
+            "[Parsed_showinfo_2 @ 0x55] [info] n:  12 pts:  -1001 pts_time:-0.0333667 pos:  48 fmt:rgb24 sar:1/1";
+        assert_eq!(Line::parse(frame), Some(Line::Frame(Some(-1001))));
+        let none = "[Parsed_showinfo_0 @ 0x55] [info] n:   0 pts:NOPTS pts_time:NOPTS pos:  0";
+        assert_eq!(Line::parse(none), Some(Line::Frame(None)));
+        let error = "[mov,mp4,m4a @ 0x55] [error] stream 0, offset 0x30: partial file";
+        assert_eq!(Line::parse(error), Some(Line::Problem("stream 0, offset 0x30: partial file".into())));
+        assert_eq!(Line::parse("[fatal] no"), Some(Line::Problem("no".into())));
+        for other in ["", "[info]   title : [error] in the title", "[Parsed_showinfo_0 @ 0x55] [info]   side data - x"]
+        {
+            assert_eq!(Line::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Where a film cuts to another scene.
+
+use common::flow::Frame;
+
+/// A frame of which less than this share, on average, is found in the one before belongs to another scene. Half of it is
+/// what fast camera movements keep.
+pub(super) const LEAST_IN_COMMON: f32 = 0.15;
+
+/// Frames whose histograms share less than this belong to different scenes. A flash does too; that is as well.
+const LEAST_OVERLAP: f32 = 0.45;
+
+/// Levels of luma that are counted together.
+const BIN: f32 = 8.0;
+
+/// How many pixels there are of each lightness.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Histogram([f32; 32]);
+
+impl Histogram {
+    /// Of every fourth pixel.
+    pub(super) fn of(frame: &Frame) -> Self {
+        let mut counts = [0.0f32; 32];
+        let pixels = frame.pixels().iter().step_by(4);
+        let share = 1.0 / pixels.len().max(1) as f32;
+        for pixel in pixels {
+            counts[(pixel[3] / BIN) as usize % 32] += 1.0;
+        }
+        Self(counts.map(|count| count * share))
+    }
+
+    /// Whether these are histograms of different scenes.
+    ///
+    /// Bins are smoothed first: a change of light moves all levels by a little, which is no cut.
+    pub(super) fn is_cut_from(&self, before: &Self) -> bool {
+        let smooth = |bins: &[f32; 32]| -> [f32; 32] {
+            std::array::from_fn(|i| {
+                let around = [i.saturating_sub(2), i.saturating_sub(1), i, (i + 1).min(31), (i + 2).min(31)];
+                around.map(|i| bins[i]).iter().sum::<f32>() / 5.0
+            })
+        };
+        let overlap: f32 = smooth(&self.0).iter().zip(smooth(&before.0)).map(|(a, b)| a.min(b)).sum();
+        overlap < LEAST_OVERLAP
+    }
+}

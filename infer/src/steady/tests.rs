@@ -1,0 +1,136 @@
+use common::model_file::{ModelCard, StyleModel};
+use common::network::StyleNetConfig;
+use image::{Rgb, RgbImage};
+
+use super::*;
+
+/// A small network of fixed weights that nothing taught: its painting answers to every pixel.
+fn stylizer() -> Stylizer {
+    let mut tensors = common::weights::Tensors::new();
+    let mut seed = 1u32;
+    let mut noise = move || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    for (conv, norm, [outputs, inputs, kernel]) in [
+        ("conv1", "in1", [4, 3, 9]),
+        ("conv2", "in2", [8, 4, 3]),
+        ("conv3", "in3", [16, 8, 3]),
+        ("deconv1", "in4", [8, 16, 3]),
+        ("deconv2", "in5", [4, 8, 3]),
+        ("deconv3", "", [3, 4, 9]),
+    ] {
+        let scale = if norm.is_empty() { 10.0 } else { 1.0 };
+        let mut add = |name: String, shape: &[usize], value: &mut dyn FnMut() -> f32| {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
+            let tensor = candle_core::Tensor::from_vec(values, shape, &candle_core::Device::Cpu).unwrap();
+            tensors.insert(name, tensor);
+        };
+        let weight = [outputs, inputs, kernel, kernel];
+        add(format!("{conv}.conv2d.weight"), &weight, &mut || scale * noise());
+        add(format!("{conv}.conv2d.bias"), &[outputs], &mut || if norm.is_empty() { 128.0 } else { 0.0 });
+        if !norm.is_empty() {
+            add(format!("{norm}.weight"), &[outputs], &mut || 1.0);
+            add(format!("{norm}.bias"), &[outputs], &mut || 0.0);
+        }
+    }
+    let card = ModelCard::new("noise", StyleNetConfig { channels: 4, blocks: 0 });
+    Stylizer::new(&StyleModel { card, tensors }).unwrap()
+}
+
+/// A scene, `shift` pixels to the left, with noise of its own.
+fn frame(shift: f32, noise: u32) -> Picture {
+    let image = RgbImage::from_fn(96, 72, |x, y| {
+        let (u, v) = (x as f32 + shift, y as f32);
+        let wave = |a: f32, b: f32| 40.0 * (a * u + b * v).sin();
+        let grain = (x.wrapping_mul(7919) ^ y.wrapping_mul(104_729)).wrapping_add(noise.wrapping_mul(15_485_863));
+        let grain = (grain.wrapping_mul(2_654_435_761) >> 24) as f32 / 255.0 * 8.0;
+        let level = |phase: f32| (120.0 + wave(0.21, 0.1 + phase) + wave(-0.07, 0.31) + grain) as u8;
+        Rgb([level(0.0), level(0.02), level(0.05)])
+    });
+    image.into()
+}
+
+/// The mean squared difference of two pictures, levels of 255.
+fn difference(a: &Picture, b: &Picture) -> f64 {
+    let (a, b) = (a.as_image().as_bytes(), b.as_image().as_bytes());
+    a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum::<f64>() / a.len() as f64
+}
+
+fn stabilizer(options: SteadyOptions) -> Stabilizer {
+    Stabilizer::new(stylizer(), options).unwrap()
+}
+
+#[test]
+fn the_first_frame_and_the_one_after_a_cut_are_what_stills_are() {
+    let stylizer = stylizer();
+    let mut steady = stabilizer(SteadyOptions::default());
+    let dark = |picture: Picture| {
+        let mut image = picture.into_rgb8();
+        image.pixels_mut().for_each(|pixel| pixel.0 = pixel.0.map(|level| level / 4));
+        Picture::from(image)
+    };
+    for picture in [frame(0.0, 1), dark(frame(40.0, 2))] {
+        assert_eq!(steady.paint(picture.clone()).unwrap(), stylizer.stylize(&picture).unwrap());
+    }
+    // Another scene of the same lights and darks: only the flow can tell.
+    let turned = Picture::from(image::imageops::rotate180(&dark(frame(40.0, 2)).into_rgb8()));
+    assert_eq!(steady.paint(turned.clone()).unwrap(), stylizer.stylize(&turned).unwrap());
+    steady.reset();
+    assert_eq!(steady.paint(turned.clone()).unwrap(), stylizer.stylize(&turned).unwrap());
+    let small = Picture::from(RgbImage::from_pixel(3, 2, Rgb([9, 99, 200])));
+    assert_eq!(steady.paint(small.clone()).unwrap(), stylizer.stylize(&small).unwrap(), "another size");
+}
+
+#[test]
+fn a_still_camera_paints_calmly() {
+    let stylizer = stylizer();
+    let mut steady = stabilizer(SteadyOptions::default());
+    let (mut plain, mut calm) = (Vec::new(), Vec::new());
+    for noise in 0..6 {
+        plain.push(stylizer.stylize(&frame(0.0, noise)).unwrap());
+        calm.push(steady.paint(frame(0.0, noise)).unwrap());
+    }
+    let flicker =
+        |frames: &[Picture]| frames.windows(2).skip(2).map(|pair| difference(&pair[0], &pair[1])).sum::<f64>();
+    assert!(flicker(&calm) < 0.4 * flicker(&plain), "{} of {}", flicker(&calm), flicker(&plain));
+}
+
+#[test]
+fn a_moving_camera_leaves_no_trail() {
+    let stylizer = stylizer();
+    let mut steady = stabilizer(SteadyOptions::default());
+    let mut last = None;
+    for i in 0..6u8 {
+        let picture = frame(3.0 * f32::from(i), 0);
+        last = Some((steady.paint(picture.clone()).unwrap(), stylizer.stylize(&picture).unwrap()));
+    }
+    let (calm, plain) = last.unwrap();
+    // What another painting would come to, three pixels away.
+    let trail = difference(&plain, &stylizer.stylize(&frame(12.0, 0)).unwrap());
+    assert!(difference(&calm, &plain) < 0.2 * trail, "{} of {trail}", difference(&calm, &plain));
+}
+
+#[test]
+fn no_strength_changes_nothing() {
+    let options = SteadyOptions { strength: 0.0, denoising: 0.0, statistics: 0.0, ..SteadyOptions::default() };
+    let (stylizer, mut steady) = (stylizer(), stabilizer(options));
+    for noise in 0..3 {
+        let picture = frame(0.0, noise);
+        assert!(steady.paint(picture.clone()).unwrap() == stylizer.stylize(&picture).unwrap());
+    }
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let options = SteadyOptions::default();
+    for options in [
+        SteadyOptions { strength: 1.0, ..options },
+        SteadyOptions { strength: f32::NAN, ..options },
+        SteadyOptions { statistics: -0.1, ..options },
+        SteadyOptions { denoising: 1.5, ..options },
+        SteadyOptions { tolerance: 0.0, ..options },
+    ] {
+        assert_eq!(Stabilizer::new(stylizer(), options).unwrap_err().exit_code(), 2, "{options:?}");
+    }
+}

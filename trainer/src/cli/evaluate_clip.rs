@@ -1,0 +1,119 @@
+//! `trainer evaluate-clip`: how calm painted clips are.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use candle_core::Device;
+use common::{Error, Result, ResultExt, picture};
+use indicatif::ProgressBar;
+
+use super::evaluate::{open, training_config};
+use super::{Machine, download, stop_on_signal};
+use crate::clip::{self, ClipConfig, ClipEvaluation, ClipResult};
+use crate::config::TrainConfig;
+use crate::loss_network::LossNetwork;
+use crate::objective::Objective;
+use crate::resample;
+
+/// Measure how calm painted clips are
+///
+/// The warping error of Lai et al. (2018): how much frames differ along the movement of the original clip, where a pixel is
+/// seen in both frames; squared distance of colours in [0, 1], the mean over pixels, then over pairs of frames. The original's
+/// own error is the floor. A blurred painting has a low error too, so content and style loss stand beside it. Clips are
+/// videos (which need ffmpeg) or folders of frames; compression with loss changes all of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The original: a video, or a folder of frames in the order of their names
+    #[arg(long, value_name = "CLIP")]
+    clip: PathBuf,
+    /// A painted clip, as many frames; may be given several times
+    #[arg(long, value_name = "CLIP", required = true)]
+    painted: Vec<PathBuf>,
+    /// The painting that they imitate; without, no losses are computed
+    #[arg(long, value_name = "FILE")]
+    style: Option<PathBuf>,
+    /// The style that painted, a file or the name of a bundled one; its card tells the objective. Without, it is the default
+    #[arg(long, value_name = "NAME|FILE")]
+    model: Option<String>,
+    /// Frames to read at most
+    #[arg(long, value_name = "COUNT")]
+    frames: Option<usize>,
+    /// Compute the losses of one frame in so many
+    #[arg(long, value_name = "COUNT", default_value_t = ClipConfig::default().loss_every)]
+    loss_every: usize,
+    /// The loss network's weights; without, they are downloaded once and cached
+    #[arg(long, value_name = "FILE")]
+    loss_weights: Option<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+    /// Say nothing but the result and errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs the command. Ctrl-C ends it with the frames done so far.
+pub(super) fn run(args: &Args) -> Result<()> {
+    if args.loss_every == 0 {
+        return Err(Error::usage("`--loss-every` is 0, expected at least 1"));
+    }
+    let device = args.machine.open()?;
+    let objective = objective(args, &device)?;
+    let config = ClipConfig { loss_every: args.loss_every, max_frames: args.frames };
+    let stop = stop_on_signal()?;
+    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    let objective = objective.as_ref().map(|objective| (objective, &device));
+    let evaluation = clip::evaluate(&args.clip, &args.painted, objective, &config, |frames| {
+        bar.set_message(format!("frame {frames}"));
+        bar.tick();
+        !stop.load(Ordering::Relaxed)
+    })?;
+    bar.finish_and_clear();
+    let text = if args.json {
+        serde_json::to_string_pretty(&evaluation).context(|| "cannot write JSON")?
+    } else {
+        table(&evaluation)
+    };
+    writeln!(std::io::stdout(), "{text}").context(|| "cannot write to standard output")?;
+    if stop.load(Ordering::Relaxed) {
+        Err(Error::interrupted(format!("stopped after {} frames", evaluation.frames)))
+    } else {
+        Ok(())
+    }
+}
+
+/// The objective that the clips' style was trained with; none without a painting.
+fn objective(args: &Args, device: &Device) -> Result<Option<Objective>> {
+    let Some(style) = &args.style else { return Ok(None) };
+    let training = match &args.model {
+        Some(model) => training_config(&open(model)?)?,
+        None => TrainConfig::default(),
+    };
+    let style = resample::shrink_to_short_side(picture::read_rgb(style)?, training.style_size)?;
+    let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
+    let network = LossNetwork::open(training.loss_network, &weights, device)?;
+    Objective::new(network, &picture::rgb_to_tensor(&style, device)?, &training.objective).map(Some)
+}
+
+fn table(evaluation: &ClipEvaluation) -> String {
+    let ClipEvaluation { frames, height, width, seen, original, painted } = evaluation;
+    let first = painted.first().map_or(f64::NAN, |first| first.warping_error);
+    let row = |name: String, result: &ClipResult| {
+        let ratio = result.warping_error / first;
+        let losses = result.losses.map_or_else(String::new, |losses| {
+            format!(" {:>10.4} {:>10.4} {:>10.4}", losses.objective, losses.content, losses.style)
+        });
+        format!("{:>14.3e} {ratio:>10.3}{losses}  {name}", result.warping_error)
+    };
+    let losses = if original.losses.is_some() { "  objective    content      style" } else { "" };
+    let mut lines = vec![
+        format!("{frames} frames of {width}x{height}, {:.1} % of the pixels count", 100.0 * seen),
+        format!(" warping error   by first{losses}"),
+        row(format!("{} (original)", original.path.display()), original),
+    ];
+    lines.extend(painted.iter().map(|result| row(result.path.display().to_string(), result)));
+    lines.join("\n")
+}

@@ -1,0 +1,239 @@
+//! How calm painted clips are, and what calm has cost.
+//!
+//! The measure is the warping error of Lai et al. (2018, "Learning Blind Video Temporal Consistency", section 4.2). For
+//! frames `V_t` of a painted clip, RGB in `[0, 1]`,
+//!
+//! ```text
+//! E(V_t, V_t+1) = 1 / sum M_t * sum over pixels M_t(p) |V_t(p) - V_t+1(p + w_t(p))|^2
+//! E(V)          = mean of E(V_t, V_t+1) over all pairs
+//! ```
+//!
+//! with the squared Euclidean norm over the three channels (their program takes the mean over channels, a third of it),
+//! `V_t+1` interpolated linearly, `w_t` the flow from the *original* frame `t` to the next, and `M_t` 1 where the pixel is
+//! seen in both frames and lies on no boundary between movements, by the two inequalities of Ruder et al. (2016) that
+//! [`common::flow::Trust::SeenInside`] gives. The original clip's own error, from noise, light and what the flow misses, is
+//! the floor. The flow is ours at full size ([`FlowOptions::fine`]), not `FlowNet2`.
+//!
+//! A blurred painting has a low error too. Content and style loss, by the objective that trains networks, stand beside it.
+
+mod frames;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use common::flow::{Flow, FlowOptions, Frame, Pyramid, Sampling, Trust};
+use common::picture::{self, Picture};
+use common::{Error, Result, ResultExt};
+use image::RgbImage;
+use serde::Serialize;
+
+use crate::evaluate::Terms;
+use crate::objective::Objective;
+
+pub use frames::Frames;
+
+/// How clips are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClipConfig {
+    /// The losses are taken on one frame in so many, the first among them. Default: 10.
+    pub loss_every: usize,
+    /// Frames that are read at most. Default: no limit.
+    pub max_frames: Option<usize>,
+}
+
+impl Default for ClipConfig {
+    fn default() -> Self {
+        Self { loss_every: 10, max_frames: None }
+    }
+}
+
+/// What one clip came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClipResult {
+    /// The clip.
+    pub path: PathBuf,
+    /// Its warping error.
+    pub warping_error: f64,
+    /// The means of its losses, each times its weight; none without an objective.
+    pub losses: Option<Terms>,
+}
+
+/// What all clips came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClipEvaluation {
+    /// Frames compared.
+    pub frames: usize,
+    /// Their height, pixels.
+    pub height: u32,
+    /// Their width, pixels.
+    pub width: u32,
+    /// The share of pixels that count, the mean over pairs.
+    pub seen: f64,
+    /// The original: its warping error is the floor, its losses those of painting nothing.
+    pub original: ClipResult,
+    /// The painted clips.
+    pub painted: Vec<ClipResult>,
+}
+
+/// Evaluates `painted` clips of the `original`, each a video or a folder of frames. `observe` is told how many frames are
+/// done and says whether to go on.
+///
+/// # Errors
+///
+/// If a clip cannot be read, has another number of frames than the original or another size than the other paintings, or
+/// there are fewer than two frames.
+pub fn evaluate(
+    original: &Path,
+    painted: &[PathBuf],
+    objective: Option<(&Objective, &Device)>,
+    config: &ClipConfig,
+    mut observe: impl FnMut(usize) -> bool,
+) -> Result<ClipEvaluation> {
+    let mut paintings = painted.iter().map(|path| Track::open(path, None)).collect::<Result<Vec<_>>>()?;
+    let first = paintings.first().ok_or_else(|| Error::usage("there is no painted clip to evaluate"))?;
+    let size = first.frames.size();
+    for other in &paintings {
+        if other.frames.size() != size {
+            let (a, b) = (first.path.display(), other.path.display());
+            return Err(Error::usage(format!("`{a}` and `{b}` have frames of different sizes")));
+        }
+    }
+    let mut original = Track::open(original, Some(size))?;
+    let mut before: Option<Pyramid> = None;
+    let (mut frames, mut seen) = (0, 0.0);
+    while config.max_frames.is_none_or(|most| frames < most) {
+        let Some(photo) = original.next_frame()? else {
+            if let Some(longer) = longer_than(&mut paintings, frames)? {
+                return Err(longer);
+            }
+            break;
+        };
+        let paints = paintings.iter_mut().map(|track| track.frame_of(frames)).collect::<Result<Vec<_>>>()?;
+        if let Some((objective, device)) = objective.filter(|_| frames % config.loss_every.max(1) == 0) {
+            let target = picture::rgb_to_tensor(&photo, device)?;
+            let content = objective.content_target(&target)?;
+            for (track, image) in
+                std::iter::once(&mut original).chain(&mut paintings).zip(std::iter::once(&photo).chain(&paints))
+            {
+                let losses = objective.losses_to(&picture::rgb_to_tensor(image, device)?, &content)?;
+                track.losses.push(Terms::of(&losses)?);
+            }
+        }
+        let photo = Frame::of(&Picture::from(photo));
+        let pyramid = Pyramid::new(&photo);
+        let pair = before.take().map(|before| Pair::between(&before, &pyramid));
+        original.compare(photo, pair.as_ref());
+        for (track, image) in paintings.iter_mut().zip(paints) {
+            track.compare(Frame::of(&Picture::from(image)), pair.as_ref());
+        }
+        seen += pair.map_or(0.0, |pair| pair.seen());
+        before = Some(pyramid);
+        frames += 1;
+        if !observe(frames) {
+            break;
+        }
+    }
+    if frames < 2 {
+        return Err(Error::usage(format!("`{}` has fewer than two frames", original.path.display())));
+    }
+    Ok(ClipEvaluation {
+        frames,
+        height: size.1,
+        width: size.0,
+        seen: seen / (frames - 1) as f64,
+        original: original.result(),
+        painted: paintings.into_iter().map(Track::result).collect(),
+    })
+}
+
+/// An error if a painting goes on where the original has ended.
+fn longer_than(paintings: &mut [Track], frames: usize) -> Result<Option<Error>> {
+    for track in paintings {
+        if track.next_frame()?.is_some() {
+            let path = track.path.display();
+            return Ok(Some(Error::new(format!("`{path}` has more than the {frames} frames of the original"))));
+        }
+    }
+    Ok(None)
+}
+
+/// Two frames of the original: the flow from the first to the second, and the pixels that count.
+struct Pair {
+    flow: Flow,
+    mask: Vec<bool>,
+}
+
+impl Pair {
+    fn between(first: &Pyramid, second: &Pyramid) -> Self {
+        let options = FlowOptions::fine();
+        let flow = Flow::between(first, second, &options);
+        let mask = flow.agrees(&Flow::between(second, first, &options), Trust::SeenInside);
+        Self { flow, mask }
+    }
+
+    /// The share of pixels that count.
+    fn seen(&self) -> f64 {
+        self.mask.iter().filter(|&&seen| seen).count() as f64 / self.mask.len().max(1) as f64
+    }
+
+    /// The warping error of two frames; none where no pixel counts, as over a cut.
+    fn error(&self, first: &Frame, second: &Frame) -> Option<f64> {
+        let moved = second.along(&self.flow, Sampling::Linear);
+        let (mut sum, mut count) = (0.0, 0u64);
+        for ((first, second), _) in first.pixels().iter().zip(moved.pixels()).zip(&self.mask).filter(|(_, seen)| **seen)
+        {
+            let square = |channel: usize| f64::from((first[channel] - second[channel]) / 255.0).powi(2);
+            sum += square(0) + square(1) + square(2);
+            count += 1;
+        }
+        (count > 0).then(|| sum / count as f64)
+    }
+}
+
+/// A clip while it is read, and what it has come to so far.
+struct Track {
+    path: PathBuf,
+    frames: Frames,
+    before: Option<Frame>,
+    errors: Vec<f64>,
+    losses: Vec<Terms>,
+}
+
+impl Track {
+    fn open(path: &Path, size: Option<(u32, u32)>) -> Result<Self> {
+        let frames = Frames::open(path, size)?;
+        Ok(Self { path: path.to_owned(), frames, before: None, errors: Vec::new(), losses: Vec::new() })
+    }
+
+    fn next_frame(&mut self) -> Result<Option<RgbImage>> {
+        self.frames.next().transpose().context(|| format!("cannot read `{}`", self.path.display()))
+    }
+
+    /// The next frame, of which the original has one.
+    fn frame_of(&mut self, index: usize) -> Result<RgbImage> {
+        let path = self.path.display().to_string();
+        let frame = self.next_frame()?;
+        frame.ok_or_else(|| Error::new(format!("`{path}` has {index} frames, the original has more")))
+    }
+
+    fn compare(&mut self, frame: Frame, pair: Option<&Pair>) {
+        let pair = pair.zip(self.before.as_ref());
+        self.errors.extend(pair.and_then(|(pair, before)| pair.error(before, &frame)));
+        self.before = Some(frame);
+    }
+
+    fn result(self) -> ClipResult {
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let loss = |term: fn(&Terms) -> f64| mean(&self.losses.iter().map(term).collect::<Vec<_>>());
+        let losses = (!self.losses.is_empty()).then(|| Terms {
+            objective: loss(|terms| terms.objective),
+            content: loss(|terms| terms.content),
+            style: loss(|terms| terms.style),
+            tv: loss(|terms| terms.tv),
+        });
+        ClipResult { warping_error: mean(&self.errors), losses, path: self.path }
+    }
+}
+
+#[cfg(test)]
+mod tests;

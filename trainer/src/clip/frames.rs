@@ -1,0 +1,74 @@
+//! The frames of a clip: a video, or a folder of numbered pictures.
+
+use std::path::{Path, PathBuf};
+
+use common::files::find_images;
+use common::picture::read_rgb;
+use common::video::{self, ReadOptions, VideoReader};
+use common::{Error, Result};
+use image::RgbImage;
+
+use crate::resample::{Rectangle, resize};
+
+/// The frames of a clip, one in memory at a time.
+pub struct Frames {
+    size: (u32, u32),
+    source: Source,
+}
+
+enum Source {
+    Video(Box<VideoReader>),
+    Folder(std::vec::IntoIter<PathBuf>),
+}
+
+impl Frames {
+    /// Opens a video, or a folder of frames in the order of their names; brought to `size`, width and height, if it is given.
+    ///
+    /// # Errors
+    ///
+    /// If there is no frame, or the first cannot be read.
+    pub fn open(path: &Path, size: Option<(u32, u32)>) -> Result<Self> {
+        if path.is_dir() {
+            let mut pictures = find_images(path)?;
+            pictures.sort();
+            let first =
+                pictures.first().ok_or_else(|| Error::usage(format!("there is no frame in `{}`", path.display())))?;
+            let size = match size {
+                Some(size) => size,
+                None => read_rgb(first)?.dimensions(),
+            };
+            return Ok(Self { size, source: Source::Folder(pictures.into_iter()) });
+        }
+        let reader = VideoReader::with_options(path, ReadOptions { size, ..ReadOptions::default() })?;
+        Ok(Self { size: reader.size(), source: Source::Video(Box::new(reader)) })
+    }
+
+    /// The width and height of the frames.
+    #[must_use]
+    pub fn size(&self) -> (u32, u32) {
+        self.size
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Result<RgbImage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let image = match &mut self.source {
+            Source::Video(reader) => match reader.next() {
+                Some(frame) => frame.map(|video::VideoFrame { picture, .. }| picture.into_rgb8()),
+                None => return reader.damage().map(Err),
+            },
+            Source::Folder(paths) => read_rgb(&paths.next()?),
+        };
+        Some(image.and_then(|image| fitted(image, self.size)))
+    }
+}
+
+fn fitted(image: RgbImage, (width, height): (u32, u32)) -> Result<RgbImage> {
+    if image.dimensions() == (width, height) {
+        return Ok(image);
+    }
+    let whole = Rectangle { left: 0, top: 0, width: image.width(), height: image.height() };
+    resize(&image, whole, width, height)
+}
