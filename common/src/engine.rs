@@ -204,6 +204,13 @@ impl Engine {
         painted
     }
 
+    /// Gives back the memory that is kept for the next picture, which then takes a little longer.
+    pub fn release(&self) {
+        if let Ok(mut kept) = self.pool.lock() {
+            *kept = Pool::default();
+        }
+    }
+
     fn paint_planned(&self, picture: &mut dyn Rows, plan: &Plan, pool: &mut Pool, sink: &mut Sink) -> Result<()> {
         let (height, width) = picture.size();
         let sizes = plan.sizes();
