@@ -146,7 +146,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         open_browser(&page);
     }
     let (stop, stopped) = oneshot::channel();
-    interrupt::defer(move || drop(stop.send(())));
+    interrupt::defer(move || {
+        // A server that has ended already needs no telling.
+        let _ = stop.send(());
+    });
     server.run(async {
         // Whoever drops the sender wants the same.
         let _ = stopped.await;

@@ -17,7 +17,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// A body, and its share of the memory for bodies.
 pub(super) struct Held {
     pub(super) bytes: Vec<u8>,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads the whole body.
@@ -39,7 +39,7 @@ pub(super) async fn read(studio: &Studio, headers: &HeaderMap, body: Body) -> Re
 }
 
 async fn collect(studio: &Studio, mut body: Body) -> Result<Held, Problem> {
-    let mut held = Held { bytes: Vec::new(), _share: None };
+    let mut held = Held { bytes: Vec::new(), share: None };
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return Err(Problem::new(
@@ -62,11 +62,11 @@ async fn collect(studio: &Studio, mut body: Body) -> Result<Held, Problem> {
 impl Held {
     fn take(&mut self, studio: &Studio, chunk: &Bytes) -> Result<(), Problem> {
         self.bytes.extend_from_slice(chunk);
-        let held = self._share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let held = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let wanted = self.bytes.len().div_ceil(BODY_UNIT) - held;
         let share = Arc::clone(&studio.bodies).try_acquire_many_owned(wanted as u32);
         let share = share.map_err(|_| Problem::busy("its memory for pictures is full", studio.retry_after()))?;
-        match &mut self._share {
+        match &mut self.share {
             Some(own) => own.merge(share),
             none => *none = Some(share),
         }

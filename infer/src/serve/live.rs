@@ -168,7 +168,7 @@ async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) 
         let next = match painted {
             Ok(painted) => {
                 slot.count_painted();
-                Outgoing::Painting(tokio::task::spawn_blocking(move || encode(&painted)), id)
+                Outgoing::Painting(tokio::task::spawn_blocking(move || encode(painted)), id)
             }
             Err(problem) => Outgoing::Message(complaint(Some(id), &problem)),
         };

@@ -264,7 +264,9 @@ mod tests {
             .collect();
         jobs.iter_mut().for_each(begin);
         drop(release);
-        jobs.into_iter().for_each(|job| wait(job).unwrap());
+        for job in jobs {
+            wait(job).unwrap();
+        }
         assert_eq!(*order.lock().unwrap(), "fpfp");
         drop(painting);
     }

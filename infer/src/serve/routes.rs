@@ -102,7 +102,7 @@ async fn wrong_method(request: Request) -> Problem {
 
 /// What `GET /v1/styles` answers.
 #[derive(Serialize)]
-struct Styles<'a> {
+struct Catalogue<'a> {
     default: &'a str,
     styles: Vec<Card<'a>>,
     limits: PublicLimits,
@@ -124,7 +124,7 @@ async fn styles(State(studio): State<Arc<Studio>>) -> Response {
         frame_pixels: super::live::FRAME_PIXELS.min(studio.limits.pixels),
     };
     let styles = studio.gallery.styles().iter().map(|style| style.card()).collect();
-    let answer = Styles { default: &first.name, styles, limits };
+    let answer = Catalogue { default: &first.name, styles, limits };
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, serde_json::to_string(&answer).unwrap_or_default()).into_response()
 }

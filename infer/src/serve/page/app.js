@@ -96,6 +96,7 @@ async function load(blob, name) {
     if (abort.signal.aborted) return;
     picture.width = $("before").naturalWidth;
     picture.height = $("before").naturalHeight;
+    setAspect(picture.width, picture.height);
     $("download").disabled = false;
     await paint();
   } catch (error) {
@@ -241,6 +242,8 @@ function stopCamera() {
 
 function setMode(mode) {
   body.dataset.mode = mode;
+  if (mode === "picture" && picture.width) setAspect(picture.width, picture.height);
+  else setAspect($("video").videoWidth, $("video").videoHeight);
   $("mode-picture").setAttribute("aria-pressed", String(mode === "picture"));
   $("mode-camera").setAttribute("aria-pressed", String(mode === "camera"));
   say("");
@@ -259,6 +262,12 @@ function setSplit() {
   const value = Number($("split").value);
   $("compare").style.setProperty("--split", `${value}%`);
   $("split").setAttribute("aria-valuetext", `${value} % photo, ${100 - value} % painting`);
+}
+
+/** The stage takes the picture's shape, within reason. */
+function setAspect(width, height) {
+  const aspect = Math.min(3, Math.max(0.5, width / height)) || 1.5;
+  $("compare").style.setProperty("--aspect", aspect.toFixed(4));
 }
 
 function setStrength() {
@@ -316,6 +325,7 @@ function take(files) {
 }
 
 function listen() {
+  $("video").addEventListener("resize", () => setAspect($("video").videoWidth, $("video").videoHeight));
   $("split").addEventListener("input", setSplit);
   $("strength").addEventListener("input", setStrength);
   $("keep-colors").addEventListener("change", setColors);

@@ -15,7 +15,7 @@ fn a_picture_is_dropped_painted_and_compared() {
     let Some(mut page) = page(&served, "") else { return };
     // The sample is painted without being asked for.
     page.wait_for("document.body.dataset.painted === 'tiny'");
-    assert_eq!(page.number("document.getElementById('after').naturalWidth"), 640.0);
+    assert_eq!(page.number("document.getElementById('after').naturalWidth"), 640);
     page.screenshot("sample.png");
 
     served.studio.save("dropped.png", photo(300, 200));
@@ -24,21 +24,21 @@ fn a_picture_is_dropped_painted_and_compared() {
     page.wait_for(
         "document.getElementById('status').textContent.startsWith('dropped.png: 300 × 200 pixels, painted in')",
     );
-    assert_eq!(page.number("document.getElementById('before').naturalWidth"), 300.0);
+    assert_eq!(page.number("document.getElementById('before').naturalWidth"), 300);
     assert_eq!(page.evaluate("document.getElementById('alert').hidden"), true);
 
     // The mouse moves the seam, and so do the keys; both are told to screen readers.
     let (x, y) = page.middle_of("#compare");
     page.drag((x, y), (x - 200.0, y));
     let split = page.number("Number(document.getElementById('split').value)");
-    assert!(split < 45.0, "{split}");
+    assert!(split < 45, "{split}");
     assert_eq!(page.text("document.activeElement.id"), "split");
     page.press("ArrowRight");
-    assert_eq!(page.number("Number(document.getElementById('split').value)"), split + 1.0);
+    assert_eq!(page.number("Number(document.getElementById('split').value)"), split + 1);
     let spoken = page.text("document.getElementById('split').getAttribute('aria-valuetext')");
-    assert_eq!(spoken, format!("{} % photo, {} % painting", split + 1.0, 99.0 - split));
+    assert_eq!(spoken, format!("{} % photo, {} % painting", split + 1, 99 - split));
     let clip = page.text("getComputedStyle(document.querySelector('.after.picture-only')).clipPath");
-    assert!(clip.contains(&format!("{}%", split + 1.0)), "{clip}");
+    assert!(clip.contains(&format!("{}%", split + 1)), "{clip}");
     page.screenshot("dropped.png");
     assert_eq!(page.console, Vec::<String>::new());
 }
@@ -75,7 +75,7 @@ fn strength_and_colours_change_what_is_seen_and_downloaded() {
     }
     assert!(!asked.contains("max_size"), "{asked}");
     let width = "createImageBitmap(await (await fetch(window.saved[1])).blob()).then(({ width }) => width)";
-    assert_eq!(page.number(&format!("(async () => {width})()")), 640.0);
+    assert_eq!(page.number(&format!("(async () => {width})()")), 640);
     assert_eq!(page.console, Vec::<String>::new());
 }
 
@@ -96,7 +96,7 @@ fn what_is_no_picture_is_said_in_words() {
     let path = served.studio.path("photo.tiff");
     page.drop_files(&[path.to_str().unwrap()]);
     page.wait_for("document.getElementById('status').textContent.startsWith('photo.tiff: 80 × 60')");
-    assert_eq!(page.number("document.getElementById('before').naturalWidth"), 80.0);
+    assert_eq!(page.number("document.getElementById('before').naturalWidth"), 80);
     assert_eq!(page.evaluate("document.getElementById('alert').hidden"), true);
 }
 

@@ -1,5 +1,13 @@
 //! The camera in a browser, a false one: painted, adapted, never queued.
 
+use std::thread;
+use std::time::Duration;
+
+use common::engine::Precision;
+use common::network::Preset;
+use infer::bench::Subject;
+use infer::serve::{ServeConfig, Server};
+
 use super::cdp::Page;
 use super::client::Served;
 
@@ -11,14 +19,14 @@ fn a_camera_is_painted_and_its_frames_never_queue() {
     page.wait_for("Number(document.body.dataset.frames) >= 20");
     page.screenshot("camera.png");
     // One is painted while one waits.
-    assert!(page.number("Number(document.body.dataset.inFlight)") <= 2.0);
+    assert!(page.number("Number(document.body.dataset.inFlight)") <= 2);
     // The painting is no copy of the camera's picture, and not black.
     let colours = page.number(
         "(() => { const canvas = document.getElementById('live'); \
          const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height); \
          return new Set(new Uint32Array(data.buffer)).size; })()",
     );
-    assert!(colours > 50.0, "{colours} colours");
+    assert!(colours > 50, "{colours} colours");
     for meter in ["rate", "latency", "size"] {
         let text = page.text(&format!("document.getElementById('meter-{meter}').textContent"));
         assert!(text.chars().next().is_some_and(|first| first.is_ascii_digit()), "{meter}: {text}");
@@ -42,7 +50,7 @@ fn the_clean_view_starts_by_itself_and_shows_the_painting_alone() {
     let url = format!("http://{}/?camera&clean&width=320&up=jpeg", served.address);
     let Some(mut page) = Page::open(&url, "fps=30") else { return };
     page.wait_for("Number(document.body.dataset.frames) >= 3");
-    assert_eq!(page.number("document.getElementById('live').width"), 320.0);
+    assert_eq!(page.number("document.getElementById('live').width"), 320);
     for hidden in [".bar", ".panel", ".seam", ".split", "#status"] {
         assert_eq!(page.text(&format!("getComputedStyle(document.querySelector('{hidden}')).display")), "none");
     }
@@ -70,6 +78,38 @@ fn the_pace_finds_a_size_that_holds_the_rate_and_stays_there() {
             assert!(widths.iter().all(|width| (slowest..=fastest).contains(width)), "{cost} from {start}: {widths:?}");
             let changes = widths.windows(2).filter(|pair| (pair[0] - pair[1]).abs() > 0.5).count();
             assert!(changes <= 6, "{cost} from {start}: {changes} changes in 40 s");
+        }
+    }
+}
+
+/// A server of this process that paints with a preset's random weights, until the process ends.
+fn serve_preset(preset: Preset) -> std::net::SocketAddr {
+    let stylizer = Subject::preset(preset).unwrap().stylizer(Precision::F32).unwrap();
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = Server::bind(ServeConfig { listen, ..ServeConfig::new(vec![stylizer]) }).unwrap();
+    let address = server.address();
+    thread::spawn(move || server.run(std::future::pending()));
+    address
+}
+
+#[test]
+#[ignore = "measures, for ten seconds each: needs Chromium and a machine with nothing else to do"]
+#[expect(clippy::print_stderr, reason = "what it measures is for whoever asked")]
+fn how_fast_the_camera_is_painted_in_the_browser() {
+    for preset in [Preset::M, Preset::S, Preset::Xs] {
+        let address = serve_preset(preset);
+        for up in ["raw", "jpeg"] {
+            let url = format!("http://{address}/?camera&clean&width=640&rate=60&up={up}");
+            let Some(mut page) = Page::open(&url, "fps=60") else { return };
+            page.wait_for("Number(document.body.dataset.frames) >= 30");
+            thread::sleep(Duration::from_secs(8));
+            let stats = page.evaluate("window.impasto");
+            assert!(stats["mostInFlight"].as_f64().unwrap() <= 2.0, "{stats}");
+            let [rate, latency, painting] = ["rate", "latency", "painting"].map(|name| stats[name].as_f64().unwrap());
+            let size = format!("{}x{}", stats["width"], stats["height"]);
+            eprintln!(
+                "{preset} at {size}, frames {up}: {rate:.1} frames/s, latency {latency:.0} ms, painting {painting:.0} ms"
+            );
         }
     }
 }

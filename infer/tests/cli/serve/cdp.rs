@@ -136,9 +136,10 @@ impl Page {
         value.as_str().unwrap_or_else(|| panic!("{expression} is {value}")).to_owned()
     }
 
-    pub(crate) fn number(&mut self, expression: &str) -> f64 {
+    /// The value of an expression that is a whole number.
+    pub(crate) fn number(&mut self, expression: &str) -> i64 {
         let value = self.evaluate(expression);
-        value.as_f64().unwrap_or_else(|| panic!("{expression} is {value}"))
+        value.as_i64().unwrap_or_else(|| panic!("{expression} is {value}"))
     }
 
     /// Waits until an expression is true.

@@ -132,7 +132,7 @@ impl Answer {
 /// Reads one answer; `None` if the connection ends before it is whole.
 pub(crate) fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
-    let mut buffer = [0; 1 << 16];
+    let mut buffer = vec![0; 1 << 16];
     loop {
         if let Some(answer) = parse(&bytes) {
             return Some(answer);

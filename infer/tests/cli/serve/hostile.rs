@@ -91,7 +91,7 @@ fn bad_request(dice: &mut Dice) -> Vec<u8> {
         // Heads without end.
         10 => {
             let name = "x".repeat(dice.below(2000) + 1);
-            let lines: String = (0..dice.below(200)).map(|i| format!("{name}{i}: {i}\r\n")).collect();
+            let lines = format!("{name}: 1\r\n").repeat(dice.below(200));
             format!("GET / HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n").into_bytes()
         }
         // Noise.
