@@ -222,6 +222,13 @@ impl Engine {
         painted
     }
 
+    /// Gives back the memory that is kept for the next picture, which then takes a little longer.
+    pub fn release(&self) {
+        if let Ok(mut kept) = self.pool.lock() {
+            *kept = Pool::default();
+        }
+    }
+
     fn paint_planned(
         &self,
         picture: &mut dyn Rows,

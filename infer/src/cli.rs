@@ -8,6 +8,7 @@ mod info;
 mod interrupt;
 mod output;
 mod plan;
+mod serve;
 mod stylize;
 mod talk;
 
@@ -33,6 +34,7 @@ enum Command {
     Styles(info::StylesArgs),
     Info(info::InfoArgs),
     Bench(bench::Args),
+    Serve(serve::Args),
 }
 
 /// The definition of the command line, against which the documents are tested.
@@ -66,5 +68,6 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Styles(args) => info::styles(&args),
         Command::Info(args) => info::info(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Serve(args) => serve::run(&args),
     }
 }

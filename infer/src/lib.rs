@@ -13,6 +13,7 @@
 pub mod bench;
 mod blend;
 pub mod cli;
+pub mod serve;
 mod steady;
 mod stylizer;
 

@@ -166,6 +166,11 @@ impl Stylizer {
         Ok(shared.into_inner())
     }
 
+    /// Gives back the memory that is kept for the next picture, as after one that was much larger than those to come.
+    pub fn release(&self) {
+        self.engine.release();
+    }
+
     /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format `format`
     /// can be written so, and as a whole it would take a quarter of the memory that the options allow, or more.
     ///

@@ -7,13 +7,25 @@ use clap::Command;
 
 use crate::workspace;
 
-const DOCUMENTS: [&str; 6] =
-    ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "assets/README.md", "datasets.md"];
+const DOCUMENTS: [&str; 7] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "assets/README.md",
+    "datasets.md",
+    "infer/API.md",
+];
 
 /// Flags of other programs that the documents mention.
-const FOREIGN_FLAGS: [&str; 14] = [
+const FOREIGN_FLAGS: [&str; 17] = [
     "--bench",
     "--bin",
+    // Of curl.
+    "--data-binary",
+    // Of OBS, for the browser in it.
+    "--enable-media-stream",
+    "--use-fake-ui-for-media-stream",
     "--features",
     "--ignored",
     "--locked",

@@ -13,8 +13,12 @@ use crate::{Error, Result, ResultExt};
 /// The largest picture that is decoded: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
 const MAX_PIXELS: u64 = 1 << 28;
 
-/// Bytes that a decoder may ask for: enough for [`MAX_PIXELS`] of 16-bit RGBA, twice for decoders that buffer.
-const MAX_BYTES: u64 = 16 * MAX_PIXELS;
+/// Bytes that a decoder may ask for: enough for 16-bit RGBA, twice for decoders that buffer.
+const BYTES_PER_PIXEL: u64 = 16;
+const MAX_BYTES: u64 = BYTES_PER_PIXEL * MAX_PIXELS;
+
+/// Bytes that a decoder may ask for besides, however few the pixels: for tables and metadata.
+const SMALL_BYTES: u64 = 16 << 20;
 
 impl Picture {
     /// Reads a picture file and turns the picture upright. Of an animation, the first frame.
@@ -34,14 +38,25 @@ impl Picture {
     ///
     /// As [`Self::open`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::decode_within(bytes, MAX_PIXELS)
+    }
+
+    /// The same, for bytes that nobody vouches for: no more than `pixels` pixels, nor the memory for more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], or if the picture has more pixels.
+    pub fn decode_within(bytes: &[u8], pixels: u64) -> Result<Self> {
         let format = PictureFormat::of_bytes(bytes)?;
         if format == PictureFormat::Jpeg {
             jpeg::check_complete(bytes)?;
         }
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
-        reader.limits(limits());
+        let mut limits = limits();
+        limits.max_alloc = Some(MAX_BYTES.min(BYTES_PER_PIXEL * pixels + SMALL_BYTES));
+        reader.limits(limits);
         let mut decoder = reader.into_decoder().map_err(prose)?;
-        check_size(decoder.dimensions())?;
+        check_size_within(decoder.dimensions(), pixels.min(MAX_PIXELS))?;
         // A damaged profile or EXIF block is no reason to refuse the pixels.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let icc = decoder.icc_profile().unwrap_or_default().filter(|profile| describes_rgb(profile));
@@ -72,18 +87,39 @@ pub fn read_picture_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Height and width of the picture that the bytes of a file claim to be, read from its head alone.
+///
+/// A few bytes can claim any size: this is the place to refuse it before anything is decoded.
+///
+/// # Errors
+///
+/// If the bytes are no picture that we know, or its head is damaged or cut short.
+pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
+    let format = PictureFormat::of_bytes(bytes)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
+    let mut limits = limits();
+    limits.max_alloc = Some(SMALL_BYTES);
+    reader.limits(limits);
+    let (width, height) = reader.into_dimensions().map_err(prose)?;
+    Ok((height, width))
+}
+
 pub(super) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     limits
 }
 
-pub(super) fn check_size((width, height): (u32, u32)) -> Result<()> {
+pub(super) fn check_size(size: (u32, u32)) -> Result<()> {
+    check_size_within(size, MAX_PIXELS)
+}
+
+fn check_size_within((width, height): (u32, u32), pixels: u64) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::new(format!("the picture has no pixels: {width}x{height}")));
     }
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        let limit = MAX_PIXELS / 1_000_000;
+    if u64::from(width) * u64::from(height) > pixels {
+        let limit = pixels / 1_000_000;
         return Err(Error::new(format!("a picture of {width}x{height} pixels is over the limit of {limit} million")));
     }
     Ok(())
@@ -227,6 +263,18 @@ mod tests {
         bytes[22..26].copy_from_slice(&60_000u32.to_le_bytes());
         let error = Picture::decode(&bytes).unwrap_err().to_string();
         assert_eq!(error, "a picture of 60000x60000 pixels is over the limit of 268 million");
+    }
+
+    #[test]
+    fn the_claimed_size_is_that_of_the_head_alone() {
+        for format in PictureFormat::ALL {
+            let bytes = Picture::from(halves()).encode(format.into()).unwrap();
+            assert_eq!(claimed_size(&bytes).unwrap(), (16, 32), "{format}");
+            assert!(claimed_size(&bytes[..10]).is_err(), "{format}");
+            assert!(Picture::decode_within(&bytes, 32 * 16).is_ok(), "{format}");
+            let error = Picture::decode_within(&bytes, 32 * 16 - 1).unwrap_err().to_string();
+            assert!(error.contains("over the limit of 0 million"), "{format}: {error}");
+        }
     }
 
     #[test]

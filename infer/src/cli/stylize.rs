@@ -101,7 +101,7 @@ fn parse_strength(text: &str) -> Result<f32, String> {
 }
 
 /// Bytes as people write them: `512M`, `1.5G`, `1073741824`.
-fn parse_memory(text: &str) -> Result<u64, String> {
+pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 0,

@@ -19,6 +19,11 @@ pub(super) fn note(text: &str) {
     eprintln!("note: {text}");
 }
 
+/// Prints what a program that runs for long has done.
+pub(super) fn line(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
 pub(super) struct Talk {
     bar: ProgressBar,

@@ -9,4 +9,5 @@ mod golden;
 mod info;
 mod interrupt;
 mod options;
+mod serve;
 mod studio;

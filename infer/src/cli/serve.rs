@@ -1,0 +1,238 @@
+//! `infer serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::device::set_threads;
+use common::engine::Precision;
+use common::styles::BUNDLED;
+use common::{Result, ResultExt};
+use tokio::sync::oneshot;
+
+use super::interrupt;
+use super::output::print;
+use super::stylize::{find_model, parse_memory};
+use super::talk;
+use crate::Stylizer;
+use crate::serve::{Limits, ServeConfig, ServeEvent, Server};
+
+/// Serve a web page and an HTTP API that paint
+///
+/// The address is printed on standard output, requests on standard error. The page paints pictures and what a camera sees;
+/// `/openapi.json` describes the API. Nothing is stored, and no request reads a file. Ctrl-C finishes what is under way; a
+/// second one ends at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Address and port; port 0 takes a free one
+    ///
+    /// Whoever reaches the address can use the server: there is no password, and no encryption. Browsers give their camera
+    /// only to pages from this machine or over HTTPS.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = ServeConfig::new(Vec::new()).listen)]
+    listen: SocketAddr,
+
+    /// Style-model files or bundled styles to serve before the other bundled ones; the first is the default
+    #[arg(short, long, value_name = "NAME|FILE")]
+    style: Vec<PathBuf>,
+
+    /// Answer under this name too, besides `localhost` and addresses in digits
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+
+    /// Open the page in the browser
+    #[arg(long)]
+    open: bool,
+
+    /// Print errors and the address only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Largest picture file that is taken: bytes, or with K, M or G
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Limits")]
+    #[arg(default_value = "32M")]
+    max_body: u64,
+
+    /// Most pixels of a picture, in millions; checked before it is decoded
+    #[arg(long, value_name = "MILLIONS", default_value_t = Limits::default().pixels as f64 / 1e6)]
+    #[arg(value_parser = parse_millions, help_heading = "Limits")]
+    max_megapixels: f64,
+
+    /// Pictures painted at once, each on all cores
+    #[arg(long, value_name = "N", default_value_t = Limits::default().painters, help_heading = "Limits")]
+    painters: usize,
+
+    /// Pictures that wait to be painted; one more is answered with 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().queue, help_heading = "Limits")]
+    queue: usize,
+
+    /// Open connections; one more waits to be taken
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, help_heading = "Limits")]
+    connections: usize,
+
+    /// Cameras at once; one more is answered with 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().live, help_heading = "Limits")]
+    live: usize,
+
+    /// Time for the head of a request, and for a connection that asks nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().header_time))]
+    #[arg(value_parser = parse_seconds, help_heading = "Limits")]
+    header_time: f64,
+
+    /// Time for the body of a request
+    #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().body_time))]
+    #[arg(value_parser = parse_seconds, help_heading = "Limits")]
+    body_time: f64,
+
+    /// Time for waiting and painting
+    #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().paint_time))]
+    #[arg(value_parser = parse_seconds, help_heading = "Limits")]
+    paint_time: f64,
+
+    /// Time in which a client has to take some of its answer
+    #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().write_time))]
+    #[arg(value_parser = parse_seconds, help_heading = "Limits")]
+    write_time: f64,
+
+    /// Time for what is under way when the server is stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().grace))]
+    #[arg(value_parser = parse_seconds, help_heading = "Limits")]
+    grace: f64,
+
+    /// Numbers to multiply: f32, or bf16, faster on processors that have it, and up to some levels off
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::default(), help_heading = "Computing")]
+    precision: Precision,
+
+    /// Memory for painting, besides the pictures themselves: bytes, or with K, M or G; default: half of what is free
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
+    memory: Option<u64>,
+
+    /// Threads on the CPU; 0 is one per core
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
+    threads: usize,
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| (0.001..=1e6).contains(seconds));
+    seconds.ok_or_else(|| "expected a number of seconds above 0".into())
+}
+
+fn parse_millions(text: &str) -> Result<f64, String> {
+    let millions: Option<f64> = text.parse().ok().filter(|millions| (1e-6..=268.0).contains(millions));
+    millions.ok_or_else(|| "expected millions of pixels, up to 268".into())
+}
+
+/// Serves until it is interrupted.
+///
+/// # Errors
+///
+/// If a style cannot be loaded or the address cannot be had.
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    if args.threads > 0 {
+        set_threads(args.threads)?;
+    }
+    let server = Server::bind(config(args)?)?;
+    let page = format!("http://{}", server.address());
+    print(&format!("{page}\n"))?;
+    if !args.quiet {
+        talk::note("Ctrl-C ends the server");
+    }
+    if args.open {
+        open_browser(&page);
+    }
+    let (stop, stopped) = oneshot::channel();
+    interrupt::defer(move || {
+        // A server that has ended already needs no telling.
+        let _ = stop.send(());
+    });
+    server.run(async {
+        // Whoever drops the sender wants the same.
+        let _ = stopped.await;
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn config(args: &Args) -> Result<ServeConfig> {
+    let precision = args.precision;
+    precision.check().context(|| format!("cannot compute with `--precision {precision}`"))?;
+    let named = args.style.iter().map(|style| find_model(style));
+    let bundled = BUNDLED.iter().filter(|bundled| !args.style.iter().any(|style| style.as_os_str() == bundled.name));
+    let models = named.chain(bundled.map(common::styles::BundledStyle::model));
+    let styles = models.map(|model| Stylizer::with_precision(&model?, precision)).collect::<Result<_>>()?;
+    let limits = Limits {
+        body: args.max_body as usize,
+        pixels: (args.max_megapixels * 1e6) as u64,
+        painters: args.painters,
+        queue: args.queue,
+        connections: args.connections,
+        live: args.live,
+        header_time: Duration::from_secs_f64(args.header_time),
+        body_time: Duration::from_secs_f64(args.body_time),
+        paint_time: Duration::from_secs_f64(args.paint_time),
+        write_time: Duration::from_secs_f64(args.write_time),
+        grace: Duration::from_secs_f64(args.grace),
+    };
+    let quiet = args.quiet;
+    Ok(ServeConfig {
+        listen: args.listen,
+        hosts: args.allow_host.clone(),
+        memory: args.memory,
+        limits,
+        observer: Arc::new(move |event| tell(event, quiet)),
+        ..ServeConfig::new(styles)
+    })
+}
+
+fn tell(event: &ServeEvent, quiet: bool) {
+    match event {
+        ServeEvent::Failed(what) => talk::note(what),
+        _ if quiet => {}
+        ServeEvent::Answered { method, path, status, time } => {
+            // What a client makes up must not write to the terminal but as text.
+            let (method, path) = (method.escape_debug(), path.escape_debug());
+            talk::line(&format!("{method} {path} {status} in {:.0} ms", time.as_secs_f64() * 1e3));
+        }
+        ServeEvent::LiveEnded { painted, dropped } => {
+            talk::line(&format!("camera gone: {painted} frames painted, {dropped} dropped"));
+        }
+    }
+}
+
+/// Opens the page in whatever the system opens pages with.
+fn open_browser(page: &str) {
+    let program = if cfg!(target_os = "macos") {
+        "open"
+    } else if cfg!(windows) {
+        "explorer"
+    } else {
+        "xdg-open"
+    };
+    let mut command = Command::new(program);
+    command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Err(error) = command.spawn() {
+        talk::note(&format!("cannot open the browser with `{program}`: {error}; the page is {page}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_that_make_no_sense_are_refused() {
+        assert_eq!((parse_seconds("0.5"), parse_millions("2")), (Ok(0.5), Ok(2.0)));
+        for text in ["0", "-1", "nan", "inf", "", "1s"] {
+            assert!(parse_seconds(text).is_err() && parse_millions(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_default_body_is_the_librarys() {
+        assert_eq!(parse_memory("32M"), Ok(Limits::default().body as u64));
+    }
+}

@@ -1,0 +1,149 @@
+//! The styles that the server paints in, with a picture of each.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use common::network::Preset;
+use common::picture::{EncodeOptions, Picture, PictureFormat};
+use common::{Error, Result};
+use serde::Serialize;
+use tokio::sync::OnceCell;
+
+use super::options::no_such_style;
+use super::painters::{Lane, Refused};
+use super::problem::Problem;
+use super::studio::Studio;
+use crate::{StylizeOptions, Stylizer};
+
+/// The photo that every style shows itself with.
+pub(super) const SAMPLE: &[u8] = include_bytes!("../../../assets/photo.jpg");
+
+/// The longer side of a thumbnail, pixels: enough for strokes to show on a dense screen.
+const THUMBNAIL_SIDE: u32 = 320;
+const THUMBNAIL_QUALITY: u8 = 85;
+
+/// A style under its name.
+pub(super) struct Style {
+    pub(super) name: String,
+    pub(super) stylizer: Stylizer,
+    thumbnail: OnceCell<Bytes>,
+}
+
+/// What a client learns of a style. The command and the configuration of its training stay here: they name paths.
+#[derive(Debug, Serialize)]
+pub(super) struct Card<'a> {
+    name: &'a str,
+    source: Option<&'a str>,
+    licence: Option<&'a str>,
+    preset: Option<Preset>,
+    channels: usize,
+    blocks: usize,
+    steps: usize,
+    thumbnail: String,
+}
+
+impl Style {
+    pub(super) fn card(&self) -> Card<'_> {
+        let card = self.stylizer.card();
+        Card {
+            name: &self.name,
+            source: card.source.as_deref(),
+            licence: card.licence.as_deref(),
+            preset: card.network.preset(),
+            channels: card.network.channels,
+            blocks: card.network.blocks,
+            steps: card.steps,
+            thumbnail: format!("/v1/styles/{}/thumbnail", percent_encoded(&self.name)),
+        }
+    }
+
+    /// The sample photo in this style, as JPEG; painted once.
+    pub(super) async fn thumbnail(&self, studio: &Studio) -> Result<Bytes, Refused> {
+        let paint = || async {
+            let stylizer = self.stylizer.clone();
+            let painted = studio.painters.run(Lane::Picture, move |_| paint_sample(&stylizer)).await?;
+            painted.map(Bytes::from).map_err(|_| Refused::Panicked)
+        };
+        self.thumbnail.get_or_try_init(paint).await.cloned()
+    }
+}
+
+fn paint_sample(stylizer: &Stylizer) -> Result<Vec<u8>> {
+    let painting = stylizer.stylize_owned(Picture::decode(SAMPLE)?.fit_within(THUMBNAIL_SIDE))?;
+    painting.encode(EncodeOptions { format: PictureFormat::Jpeg, quality: THUMBNAIL_QUALITY })
+}
+
+/// All styles; there is at least one.
+pub(super) struct Gallery {
+    first: Arc<Style>,
+    styles: Vec<Arc<Style>>,
+}
+
+impl Gallery {
+    pub(super) fn new(stylizers: Vec<Stylizer>, memory: u64) -> Result<Self> {
+        let mut styles: Vec<Arc<Style>> = Vec::new();
+        for stylizer in stylizers {
+            let name = stylizer.card().name.clone();
+            if styles.iter().any(|style| style.name == name) {
+                return Err(Error::usage(format!("two styles are named `{name}`"))
+                    .with_hint("a style's name is that on its card, else that of its file: serve one of them"));
+            }
+            let options = StylizeOptions { memory: Some(memory), ..StylizeOptions::default() };
+            let stylizer = stylizer.with_options(options)?;
+            styles.push(Arc::new(Style { name, stylizer, thumbnail: OnceCell::new() }));
+        }
+        let first = styles.first().cloned().ok_or_else(|| Error::usage("there is no style to serve"))?;
+        Ok(Self { first, styles })
+    }
+
+    pub(super) fn first(&self) -> Arc<Style> {
+        Arc::clone(&self.first)
+    }
+
+    pub(super) fn styles(&self) -> &[Arc<Style>] {
+        &self.styles
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Style>, Problem> {
+        self.styles.iter().find(|style| style.name == name).cloned().ok_or_else(|| {
+            let names: Vec<_> = self.styles.iter().map(|style| format!("`{}`", style.name)).collect();
+            no_such_style(name, &names.join(", "))
+        })
+    }
+}
+
+impl Studio {
+    /// Paints all thumbnails before anybody asks; whoever asks first has the one in question painted at once.
+    pub(super) async fn warm(self: Arc<Self>) {
+        for style in self.gallery.styles() {
+            // A busy queue is no failure: it is painted when it is asked for.
+            let _ = style.thumbnail(&self).await;
+        }
+    }
+}
+
+/// A segment of a path with all but unreserved characters encoded (RFC 3986, 2.1).
+fn percent_encoded(segment: &str) -> String {
+    let mut text = String::new();
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_becomes_one_segment_of_a_path() {
+        assert_eq!(percent_encoded("starry_night-2.x"), "starry_night-2.x");
+        assert_eq!(percent_encoded("a/b ü?"), "a%2Fb%20%C3%BC%3F");
+    }
+}

@@ -1,0 +1,208 @@
+//! Frames: their bytes, and the place where the newest one waits.
+//!
+//! Numbers are little-endian. Up: the frame's number (u32), width and height (u16 each), then RGBA, 8 bits each; or 0 for
+//! both sizes, then a picture file. Down: the frame's number, frames dropped so far, microseconds waited and painted (u32
+//! each), then a JPEG.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use common::Error;
+use common::picture::{Picture, PictureFormat};
+use image::RgbImage;
+use jpeg_encoder::{ColorType, Encoder};
+use tokio::sync::Notify;
+
+use super::super::options::Options;
+use super::super::problem::Problem;
+use super::super::stylize::{check, damaged};
+use crate::Stylizer;
+
+/// Pixels of a frame at most: 1920x1088, what cameras call full HD.
+pub(in crate::serve) const FRAME_PIXELS: u64 = 1920 * 1088;
+
+/// Bytes before the pixels on the way up.
+const HEAD: usize = 8;
+/// Bytes of a message at most: the largest frame, as it is.
+pub(super) const MESSAGE_BYTES: usize = HEAD + 4 * FRAME_PIXELS as usize;
+
+/// A frame as it came.
+pub(super) struct Waiting {
+    pub(super) bytes: Bytes,
+    pub(super) arrived: Instant,
+}
+
+/// What frames are painted with.
+#[derive(Clone)]
+pub(super) struct Brush {
+    pub(super) stylizer: Arc<Stylizer>,
+    pub(super) quality: u8,
+}
+
+impl Brush {
+    fn new(options: &Options) -> Result<Self, Problem> {
+        if options.format.is_some_and(|format| format != PictureFormat::Jpeg) {
+            return Err(Problem::option("a camera's paintings are JPEG files, and nothing else"));
+        }
+        Ok(Self { stylizer: Arc::new(options.stylizer()?), quality: options.quality })
+    }
+}
+
+struct Held {
+    frame: Option<Waiting>,
+    brush: Brush,
+    painted: u64,
+    dropped: u64,
+}
+
+/// Room for one frame.
+pub(super) struct Slot {
+    held: Mutex<Held>,
+    filled: Notify,
+}
+
+impl Slot {
+    pub(super) fn new(options: &Options) -> Result<Self, Problem> {
+        let held = Held { frame: None, brush: Brush::new(options)?, painted: 0, dropped: 0 };
+        Ok(Self { held: Mutex::new(held), filled: Notify::new() })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Nothing between lock and unlock panics half-way.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lays a frame into the slot; one that is there is dropped.
+    pub(super) fn put(&self, frame: Waiting) {
+        let mut held = self.held();
+        held.dropped += u64::from(held.frame.replace(frame).is_some());
+        drop(held);
+        self.filled.notify_one();
+    }
+
+    /// Takes the frame once there is one; with what to paint it, and the number of frames dropped so far.
+    pub(super) async fn take(&self) -> (Waiting, Brush, u32) {
+        loop {
+            {
+                let mut held = self.held();
+                if let Some(frame) = held.frame.take() {
+                    return (frame, held.brush.clone(), held.dropped as u32);
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Paints the next frame otherwise.
+    pub(super) fn change(&self, options: &Options) -> Result<(), Problem> {
+        self.held().brush = Brush::new(options)?;
+        Ok(())
+    }
+
+    pub(super) fn count_painted(&self) {
+        self.held().painted += 1;
+    }
+
+    /// Frames painted and dropped.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let held = self.held();
+        (held.painted, held.dropped)
+    }
+}
+
+/// A frame that is painted.
+pub(super) struct Painted {
+    pub(super) id: u32,
+    pub(super) dropped: u32,
+    pub(super) painting: Picture,
+    pub(super) quality: u8,
+    pub(super) wait: Duration,
+    pub(super) paint: Duration,
+}
+
+/// The number that the client gave a frame; 0 if it is cut off.
+pub(super) fn id_of(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |id| u32::from_le_bytes(*id))
+}
+
+/// The pixels of a frame.
+pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
+    let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or_else(|| bad_frame("it has no head of 8 bytes"))?;
+    let &[_, _, _, _, w0, w1, h0, h1] = head;
+    let [width, height] = [[w0, w1], [h0, h1]].map(u16::from_le_bytes).map(u32::from);
+    if (width, height) == (0, 0) {
+        check(rest, FRAME_PIXELS)?;
+        return Picture::decode_within(rest, FRAME_PIXELS).map_err(|error| damaged(&error));
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 || pixels > FRAME_PIXELS || rest.len() as u64 != 4 * pixels {
+        let detail = format!("{} bytes are not the RGBA of {width}x{height} pixels, or too many", rest.len());
+        return Err(bad_frame(&detail));
+    }
+    let rgb = rest.as_chunks::<4>().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect();
+    // The length is what the sizes ask for: there is always an image.
+    RgbImage::from_raw(width, height, rgb).map(Picture::from).ok_or_else(|| bad_frame("its sizes are wrong"))
+}
+
+fn bad_frame(detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_frame", "the frame cannot be read", detail)
+        .with_hint("`/openapi.json` tells what a frame is made of")
+}
+
+/// The answer to a frame. Its JPEG is made with vector instructions: the encoder for files takes as long as a small network.
+pub(super) fn encode(painted: Painted) -> Result<Bytes, Problem> {
+    let Painted { id, dropped, painting, quality, wait, paint } = painted;
+    let microseconds = |time: Duration| time.as_micros().min(u128::from(u32::MAX)) as u32;
+    let head = [id, dropped, microseconds(wait), microseconds(paint)];
+    let mut bytes: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
+    let image = painting.into_rgb8();
+    // A frame's sides are below 2^16: its sizes came as such, or its pixels are few.
+    let (width, height) = (image.width() as u16, image.height() as u16);
+    Encoder::new(&mut bytes, quality)
+        .encode(image.as_raw(), width, height, ColorType::Rgb)
+        .map_err(|error| damaged(&Error::new("the painting cannot be encoded").with_source(error)))?;
+    Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(width: u16, height: u16, pixels: &[u8]) -> Vec<u8> {
+        [&7u32.to_le_bytes()[..], &width.to_le_bytes(), &height.to_le_bytes(), pixels].concat()
+    }
+
+    #[test]
+    fn raw_frames_are_rgba_from_the_top_left() {
+        let frame = raw(2, 1, &[1, 2, 3, 255, 4, 5, 6, 0]);
+        assert_eq!(id_of(&frame), 7);
+        let picture = decode(&frame).unwrap();
+        assert_eq!((picture.width(), picture.height()), (2, 1));
+        assert_eq!(picture.into_rgb8().into_raw(), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn frames_that_lie_about_themselves_are_refused() {
+        let code = |bytes: &[u8]| decode(bytes).unwrap_err().code;
+        assert_eq!(code(b""), "bad_frame");
+        assert_eq!(code(&raw(2, 1, &[0; 7])), "bad_frame");
+        assert_eq!(code(&raw(2, 0, &[])), "bad_frame");
+        assert_eq!(code(&raw(u16::MAX, u16::MAX, &[0; 64])), "bad_frame");
+        assert_eq!(code(&raw(0, 0, b"no picture at all")), "not_a_picture");
+        assert_eq!(code(&raw(0, 0, b"\xFF\xD8\xFF\xE0 cut")), "damaged_picture");
+    }
+
+    #[test]
+    fn an_encoded_frame_and_its_answer_are_whole_pictures() {
+        let picture = Picture::from(RgbImage::from_pixel(24, 16, image::Rgb([200, 100, 50])));
+        let jpeg = picture.encode(PictureFormat::Jpeg.into()).unwrap();
+        let painting = decode(&raw(0, 0, &jpeg)).unwrap();
+        let (wait, paint) = (Duration::from_micros(3), Duration::from_millis(4));
+        let answer = encode(Painted { id: 7, dropped: 2, painting, quality: 90, wait, paint }).unwrap();
+        let numbers: Vec<_> = answer[..16].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        assert_eq!(numbers, [7, 2, 3, 4000]);
+        assert_eq!(Picture::decode(&answer[16..]).unwrap().into_rgb8().dimensions(), (24, 16));
+    }
+}

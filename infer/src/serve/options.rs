@@ -1,0 +1,101 @@
+//! The options of a request, one by one from its query or from a camera's message.
+
+use std::sync::Arc;
+
+use axum::extract::Query;
+use axum::http::{StatusCode, Uri};
+use common::picture::{DEFAULT_QUALITY, PictureFormat};
+
+use super::gallery::{Gallery, Style};
+use super::problem::Problem;
+use crate::StylizeOptions;
+
+/// The options there are.
+const NAMES: [&str; 6] = ["style", "strength", "keep_colors", "max_size", "format", "quality"];
+
+/// How a picture is to be painted.
+#[derive(Clone)]
+pub(super) struct Options {
+    pub(super) style: Arc<Style>,
+    pub(super) painting: StylizeOptions,
+    /// `None` is the picture's own.
+    pub(super) format: Option<PictureFormat>,
+    pub(super) quality: u8,
+}
+
+impl Options {
+    /// The first style, and the library's defaults.
+    pub(super) fn new(gallery: &Gallery, memory: u64) -> Self {
+        let painting = StylizeOptions { memory: Some(memory), ..StylizeOptions::default() };
+        Self { style: gallery.first(), painting, format: None, quality: DEFAULT_QUALITY }
+    }
+
+    /// Reads the query of `uri`.
+    pub(super) fn read(mut self, gallery: &Gallery, uri: &Uri) -> Result<Self, Problem> {
+        let query = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|error| Problem::option(format!("the query cannot be read: {error}")))?;
+        for (i, (name, value)) in query.iter().enumerate() {
+            if query[..i].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Problem::option(format!("`{name}` is given twice")));
+            }
+            self.set(gallery, name, value)?;
+        }
+        Ok(self)
+    }
+
+    /// Sets one option.
+    pub(super) fn set(&mut self, gallery: &Gallery, name: &str, value: &str) -> Result<(), Problem> {
+        let bad = |expected: &str| Problem::option(format!("`{name}` is `{}`, expected {expected}", shortened(value)));
+        match name {
+            "style" => self.style = gallery.find(value)?,
+            "strength" => {
+                let strength = value.parse().ok().filter(|strength| (0.0..=1.0).contains(strength));
+                self.painting.strength = strength.ok_or_else(|| bad("a number from 0 to 1"))?;
+            }
+            "keep_colors" => {
+                self.painting.keep_colors = match value {
+                    "true" | "1" => true,
+                    "false" | "0" => false,
+                    _ => return Err(bad("`true` or `false`")),
+                }
+            }
+            "max_size" => {
+                let pixels = value.parse().ok().filter(|pixels| *pixels > 0);
+                self.painting.max_size = Some(pixels.ok_or_else(|| bad("a number of pixels above 0"))?);
+            }
+            "format" => self.format = Some(value.parse().map_err(|_| bad("jpg, png, webp, tiff, bmp or gif"))?),
+            "quality" => {
+                let quality = value.parse().ok().filter(|quality| (1..=100).contains(quality));
+                self.quality = quality.ok_or_else(|| bad("a number from 1 to 100"))?;
+            }
+            _ => {
+                let name = shortened(name);
+                return Err(Problem::option(format!("there is no option `{name}`"))
+                    .with_hint(format!("the options are {}", NAMES.join(", "))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The style with these options.
+    pub(super) fn stylizer(&self) -> Result<crate::Stylizer, Problem> {
+        let stylizer = self.style.stylizer.clone().with_options(self.painting);
+        stylizer.map_err(|error| Problem::option(error.to_string()))
+    }
+}
+
+/// A value for a message: whole if it is short.
+pub(super) fn shortened(value: &str) -> String {
+    let mut short: String = value.chars().take(60).collect();
+    if short.len() < value.len() {
+        short.push_str("..");
+    }
+    short
+}
+
+/// A style that is not there.
+pub(super) fn no_such_style(name: &str, known: &str) -> Problem {
+    let detail = format!("there is no style `{}`", shortened(name));
+    Problem::new(StatusCode::NOT_FOUND, "no_such_style", "the style is not known", detail)
+        .with_hint(format!("the styles are {known}"))
+}

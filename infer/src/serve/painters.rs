@@ -1,0 +1,282 @@
+//! The threads that paint.
+//!
+//! Painting takes all of a processor for a while, so the threads that move bytes never do it. Pictures and a camera's
+//! frames wait in lanes of their own and take turns: a camera does not wait behind a queue of pictures, nor they for ever
+//! behind it. Who stops waiting, because the client has gone or the time is up, is not painted for.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use common::{Result, ResultExt};
+use tokio::sync::oneshot;
+
+/// Whose turn it can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    Picture,
+    Frame,
+}
+
+/// Why nothing was painted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// As many wait as may.
+    Busy,
+    /// The painter panicked; it goes on with the next.
+    Panicked,
+    /// There are no painters any more.
+    Closed,
+}
+
+/// Whether anybody still waits for the result.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Interest(Arc<AtomicBool>);
+
+impl Interest {
+    pub(super) fn is_lost(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Held by who waits.
+struct Waiting(Interest);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Job {
+    run: Box<dyn FnOnce() + Send>,
+    interest: Interest,
+}
+
+#[derive(Default)]
+struct Lanes {
+    pictures: VecDeque<Job>,
+    frames: VecDeque<Job>,
+    /// Whether the last turn was a frame's.
+    frame_was_last: bool,
+    closed: bool,
+}
+
+impl Lanes {
+    fn next(&mut self) -> Option<Job> {
+        let [first, second] = if self.frame_was_last {
+            [&mut self.pictures, &mut self.frames]
+        } else {
+            [&mut self.frames, &mut self.pictures]
+        };
+        let from_first = !first.is_empty();
+        let job = first.pop_front().or_else(|| second.pop_front())?;
+        self.frame_was_last = from_first != self.frame_was_last;
+        Some(job)
+    }
+
+    fn forget_abandoned(&mut self) {
+        self.pictures.retain(|job| !job.interest.is_lost());
+        self.frames.retain(|job| !job.interest.is_lost());
+    }
+}
+
+struct Shared {
+    lanes: Mutex<Lanes>,
+    work: Condvar,
+}
+
+impl Shared {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        // Nothing between lock and unlock panics half-way.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn paint(&self) {
+        let mut lanes = self.lanes();
+        loop {
+            if let Some(job) = lanes.next() {
+                drop(lanes);
+                if !job.interest.is_lost() {
+                    (job.run)();
+                }
+                lanes = self.lanes();
+            } else if lanes.closed {
+                return;
+            } else {
+                lanes = self.work.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// Threads that paint what waits.
+pub(super) struct Painters {
+    shared: Arc<Shared>,
+    queue: usize,
+}
+
+impl Painters {
+    /// Starts `painters` threads for which `queue` pictures may wait.
+    pub(super) fn start(painters: usize, queue: usize) -> Result<Self> {
+        let shared = Arc::new(Shared { lanes: Mutex::default(), work: Condvar::new() });
+        for i in 0..painters {
+            let shared = Arc::clone(&shared);
+            let thread = thread::Builder::new().name(format!("painter {i}"));
+            thread.spawn(move || shared.paint()).context(|| "cannot start a painter's thread")?;
+        }
+        Ok(Self { shared, queue })
+    }
+
+    /// Pictures that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.lanes().pictures.len()
+    }
+
+    /// Has `work` done by a painter when its turn comes. Dropping the future takes it out of the queue.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce(&Interest) -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let interest = Interest::default();
+        let _waiting = Waiting(interest.clone());
+        let (reply, answer) = oneshot::channel();
+        let watched = interest.clone();
+        let run = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| work(&watched)));
+            // Who has gone meanwhile does not want it.
+            drop(reply.send(result));
+        };
+        self.push(lane, Job { run: Box::new(run), interest })?;
+        match answer.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) => Err(Refused::Panicked),
+            Err(_) => Err(Refused::Closed),
+        }
+    }
+
+    fn push(&self, lane: Lane, job: Job) -> Result<(), Refused> {
+        let mut lanes = self.shared.lanes();
+        if lanes.closed {
+            return Err(Refused::Closed);
+        }
+        lanes.forget_abandoned();
+        match lane {
+            // A camera has one frame here at most, and cameras are counted elsewhere.
+            Lane::Frame => lanes.frames.push_back(job),
+            Lane::Picture if lanes.pictures.len() >= self.queue => return Err(Refused::Busy),
+            Lane::Picture => lanes.pictures.push_back(job),
+        }
+        drop(lanes);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Takes no more work; the threads end after what they have.
+    pub(super) fn close(&self) {
+        self.shared.lanes().closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+impl Drop for Painters {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    /// A painter that is busy until the sender is dropped.
+    fn busy(painters: &Painters) -> (mpsc::Sender<()>, impl Future) {
+        let (release, held) = mpsc::channel::<()>();
+        let (begun, began) = mpsc::channel();
+        let mut painting = Box::pin(painters.run(Lane::Picture, move |_| {
+            begun.send(()).unwrap();
+            held.recv().unwrap_err();
+        }));
+        assert!(painting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        began.recv().unwrap();
+        (release, painting)
+    }
+
+    fn begin<T: Send + 'static>(future: &mut std::pin::Pin<Box<impl Future<Output = T>>>) {
+        assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+
+    #[test]
+    fn one_more_than_the_queue_holds_is_refused_at_once() {
+        let painters = Painters::start(1, 2).unwrap();
+        let (release, painting) = busy(&painters);
+        let mut first = Box::pin(painters.run(Lane::Picture, |_| 1));
+        let mut second = Box::pin(painters.run(Lane::Picture, |_| 2));
+        begin(&mut first);
+        begin(&mut second);
+        assert_eq!(wait(painters.run(Lane::Picture, |_| 3)), Err(Refused::Busy));
+        drop(release);
+        assert_eq!((wait(first), wait(second)), (Ok(1), Ok(2)));
+        drop(painting);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_leaves_the_queue_unpainted() {
+        let painters = Painters::start(1, 1).unwrap();
+        let (release, painting) = busy(&painters);
+        let painted = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&painted);
+        let mut gone = Box::pin(painters.run(Lane::Picture, move |_| seen.store(true, Ordering::Relaxed)));
+        begin(&mut gone);
+        drop(gone);
+        // Its place is free again.
+        let mut next = Box::pin(painters.run(Lane::Picture, |_| ()));
+        begin(&mut next);
+        drop(release);
+        assert_eq!(wait(next), Ok(()));
+        assert!(!painted.load(Ordering::Relaxed));
+        drop(painting);
+    }
+
+    #[test]
+    fn frames_and_pictures_take_turns() {
+        let painters = Painters::start(1, 8).unwrap();
+        let (release, painting) = busy(&painters);
+        let order = Arc::new(Mutex::new(String::new()));
+        let lanes = [(Lane::Picture, 'p'), (Lane::Picture, 'p'), (Lane::Frame, 'f'), (Lane::Frame, 'f')];
+        let mut jobs: Vec<_> = lanes
+            .into_iter()
+            .map(|(lane, name)| {
+                let order = Arc::clone(&order);
+                Box::pin(painters.run(lane, move |_| order.lock().unwrap().push(name)))
+            })
+            .collect();
+        jobs.iter_mut().for_each(begin);
+        drop(release);
+        for job in jobs {
+            wait(job).unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), "fpfp");
+        drop(painting);
+    }
+
+    #[test]
+    fn a_painter_survives_a_panic() {
+        let painters = Painters::start(1, 1).unwrap();
+        assert_eq!(wait(painters.run(Lane::Picture, |_| panic!("a test's panic"))), Err::<(), _>(Refused::Panicked));
+        assert_eq!(wait(painters.run(Lane::Picture, |_| 7)), Ok(7));
+        painters.close();
+        assert_eq!(wait(painters.run(Lane::Picture, |_| 7)), Err(Refused::Closed));
+    }
+}

@@ -1,0 +1,122 @@
+//! `/v1/live`: the newest frame is painted, the others are not kept.
+
+use std::time::{Duration, Instant};
+
+use tungstenite::Message;
+
+use super::client::{Served, jpeg, next, painted_frame, raw_frame};
+use crate::studio::{STYLE, photo};
+
+#[test]
+fn a_frame_comes_back_painted_with_its_number() {
+    let served = Served::new();
+    let mut socket = served.live("strength=0.5&quality=100");
+    served.studio.save("in.png", photo(64, 48));
+    served.studio.stylize("in.png -o half.png --strength 0.5");
+    served.studio.stylize("in.png -o full.png --keep-colors");
+    for (number, setting, expected) in
+        [(3, None, "half.png"), (4, Some("{\"strength\": 1, \"keep_colors\": true, \"style\": \"tiny\"}"), "full.png")]
+    {
+        if let Some(setting) = setting {
+            socket.send(Message::text(setting)).unwrap();
+        }
+        socket.send(Message::binary(raw_frame(number, 64, 48))).unwrap();
+        let (head, image) = painted_frame(&next(&mut socket).into_data());
+        assert_eq!((head[0], head[1]), (number, 0));
+        assert!(head[3] > 0, "painting took no time");
+        let expected = served.studio.open(expected).into_rgb8();
+        assert_eq!(image.dimensions(), expected.dimensions());
+        let difference: u64 = image.iter().zip(expected.iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let mean = difference as f64 / f64::from(64 * 48 * 3);
+        // What JPEG of the best quality loses of hard edges.
+        assert!(mean < 6.0, "{expected:?}: {mean}");
+    }
+    let encoded = [&9u32.to_le_bytes()[..], &[0; 4], &jpeg(40, 30)].concat();
+    socket.send(Message::binary(encoded)).unwrap();
+    let (head, image) = painted_frame(&next(&mut socket).into_data());
+    assert_eq!((head[0], image.dimensions()), (9, (40, 30)));
+    assert_eq!(STYLE, "style.safetensors");
+}
+
+#[test]
+fn frames_never_queue() {
+    let served = Served::new();
+    let mut socket = served.live("");
+    let last = 60;
+    for number in 1..=last {
+        socket.send(Message::binary(raw_frame(number, 640, 480))).unwrap();
+    }
+    let mut painted = Vec::new();
+    let dropped = loop {
+        let (head, _) = painted_frame(&next(&mut socket).into_data());
+        painted.push(head[0]);
+        if head[0] == last {
+            break head[1];
+        }
+    };
+    // In order, the newest always among them, and every other accounted for.
+    assert!(painted.is_sorted_by(|a, b| a < b), "{painted:?}");
+    assert_eq!(painted.len() as u32 + dropped, last);
+    assert!(dropped > 0, "all {last} frames were painted, though they came at once: {painted:?}");
+    // Nothing is left: the next answer is the next frame's.
+    socket.send(Message::binary(raw_frame(1000, 32, 32))).unwrap();
+    assert_eq!(painted_frame(&next(&mut socket).into_data()).0[0], 1000);
+    drop(socket);
+    let frames = |fate: &str| {
+        let metrics = served.get("/metrics").text();
+        let line = format!("impasto_frames_total{{fate=\"{fate}\"}} ");
+        metrics.lines().find_map(|own| own.strip_prefix(&line)).unwrap().parse::<u32>().unwrap()
+    };
+    let started = Instant::now();
+    while frames("painted") == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "the camera is never counted");
+    }
+    assert_eq!((frames("painted"), frames("dropped")), (painted.len() as u32 + 1, dropped));
+}
+
+#[test]
+fn a_frame_does_not_wait_behind_a_queue_of_pictures() {
+    let served = Served::with("--queue 8");
+    let large = jpeg(1600, 1200);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..6).map(|_| scope.spawn(|| served.stylize("", &large).status)).collect();
+        while !served.get("/metrics").text().contains("impasto_queue_length 5") {
+            assert!(!clients.iter().all(std::thread::ScopedJoinHandle::is_finished), "the queue never filled");
+        }
+        let mut socket = served.live("");
+        socket.send(Message::binary(raw_frame(1, 64, 48))).unwrap();
+        next(&mut socket);
+        let waiting = clients.iter().filter(|client| !client.is_finished()).count();
+        assert!(waiting >= 2, "the frame was painted after the pictures: {waiting} are left");
+        for client in clients {
+            assert_eq!(client.join().unwrap(), 200);
+        }
+    });
+}
+
+#[test]
+fn silent_cameras_and_those_that_break_the_rules_are_closed() {
+    let served = Served::with("--header-time 0.2");
+    let mut socket = served.live("");
+    let closed = loop {
+        // Without an answer to its pings: this side only looks at the bytes that came.
+        match socket.read() {
+            Ok(Message::Close(close)) => break close.unwrap(),
+            Ok(_) => std::thread::sleep(Duration::from_millis(700)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(u16::from(closed.code), 1008);
+    let mut socket = served.live("");
+    // Ours is a client that may send this; the server's limit is that of a frame.
+    let _ = socket.send(Message::binary(vec![0; 9 << 20]));
+    loop {
+        match socket.read() {
+            Ok(Message::Close(close)) => break assert_eq!(u16::from(close.unwrap().code), 1008),
+            Ok(_) => {}
+            // The rest of the message can make the connection end before the farewell is read.
+            Err(_) => break,
+        }
+    }
+    served.assert_well();
+}

@@ -1,0 +1,80 @@
+//! Ctrl-C: what is under way is finished, nothing new is begun, and the port is free again.
+#![cfg(unix)]
+
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tungstenite::Message;
+
+use super::client::{Served, jpeg, next, raw_frame};
+
+fn signal(served: &Served, name: &str) {
+    let kill = Command::new("kill").args([name, &served.process().to_string()]).status();
+    assert!(kill.unwrap().success());
+}
+
+#[test]
+fn an_interrupt_finishes_what_is_under_way_and_takes_nothing_new() {
+    for name in ["-INT", "-TERM"] {
+        let mut served = Served::new();
+        let mut camera = served.live("");
+        camera.send(Message::binary(raw_frame(1, 32, 32))).unwrap();
+        assert!(next(&mut camera).is_binary());
+        let painted = thread::scope(|scope| {
+            let client = scope.spawn(|| served.stylize("", &jpeg(2400, 1800)));
+            let begun = || !served.get("/metrics").text().contains("impasto_queue_length 0") || client.is_finished();
+            let started = Instant::now();
+            while !begun() && started.elapsed() < Duration::from_millis(300) {}
+            thread::sleep(Duration::from_millis(30));
+            signal(&served, name);
+            client.join().unwrap()
+        });
+        assert_eq!(painted.status, 200, "{}", painted.text());
+        assert_eq!(painted.image().width(), 2400);
+        let Message::Close(Some(close)) = next(&mut camera) else { panic!("the camera was not told") };
+        assert_eq!(u16::from(close.code), 1001);
+        assert_eq!(served.child().wait().unwrap().code(), Some(0));
+        assert!(TcpStream::connect(&served.address).is_err());
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let mut served = Served::new();
+    let _idle = served.live("");
+    let mut half = served.connect();
+    std::io::Write::write_all(&mut half, b"POST /v1/stylize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        .unwrap();
+    thread::sleep(Duration::from_millis(100));
+    signal(&served, "-INT");
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(served.child().try_wait().unwrap(), None, "it did not wait for the request under way");
+    signal(&served, "-INT");
+    assert_eq!(served.child().wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn work_that_outlasts_the_grace_is_cut_off() {
+    let mut served = Served::with("--grace 0.2");
+    let mut half = served.connect();
+    std::io::Write::write_all(&mut half, b"POST /v1/stylize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        .unwrap();
+    thread::sleep(Duration::from_millis(100));
+    signal(&served, "-TERM");
+    assert_eq!(served.child().wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let served = Served::new();
+    let run = served.studio.run(&format!("serve --listen {}", served.address));
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains(&format!("cannot listen on `{}`", served.address)), "{}", run.stderr);
+    assert!(run.stderr.contains("hint: "), "{}", run.stderr);
+    let run = served.studio.run("serve --style style.safetensors --style style.safetensors --listen 127.0.0.1:0");
+    assert_eq!((run.code, run.stderr.contains("two styles are named `tiny`")), (Some(2), true), "{}", run.stderr);
+    let run = served.studio.run("serve --queue 0 --listen 127.0.0.1:0");
+    assert_eq!((run.code, run.stderr.contains("`--queue 0`")), (Some(2), true), "{}", run.stderr);
+}
