@@ -6,6 +6,7 @@
 //! a filter behind the network rather than a term of an optimisation), and the statistics that the network normalises by
 //! follow slowly. Nothing of this looks ahead: a frame is painted when it arrives.
 
+mod contrast;
 mod cut;
 mod mix;
 
@@ -21,7 +22,7 @@ use cut::Histogram;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SteadyOptions {
     /// The share of the painting before in a pixel that is surely the same, from 0, every frame by itself, to below 1. Too
-    /// much of it, and strokes that do not match fade into one another.
+    /// much of it, and strokes that do not match are painted over one another.
     pub strength: f32,
     /// The share of the frame before in a pixel that is surely the same, from 0 to below 1, before it is painted: the film's
     /// noise, which networks turn into strokes, never reaches the network.
@@ -37,7 +38,7 @@ pub struct SteadyOptions {
 
 impl Default for SteadyOptions {
     fn default() -> Self {
-        Self { strength: 0.6, denoising: 0.75, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
+        Self { strength: 0.3, denoising: 0.8, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
     }
 }
 
@@ -108,7 +109,7 @@ impl Stabilizer {
         let mut picture = self.stylizer.stylize_frame(picture, &mut self.statistics)?;
         let mut painting = Frame::of(&picture);
         if let (Some(guide), Some(before)) = (guide, &self.before) {
-            mix::mix(&mut painting, &before.painting, &guide, self.options.strength);
+            mix::mix_paintings(&mut painting, &before.painting, &guide, self.options.strength);
             painting.write_to(&mut picture);
         }
         self.before = Some(Before { frame, pyramid, histogram, painting });

@@ -156,3 +156,30 @@ fn a_frame_moves_along_a_flow() {
         assert_eq!(frame.along(&Flow::still((4, 6)), sampling), frame, "{sampling:?}: nothing moves, nothing changes");
     }
 }
+
+#[test]
+fn a_guide_follows_a_pan_and_leaves_a_still_camera_alone() {
+    let still = Pyramid::new(&frame(SIZE, texture));
+    for (shift, expected) in [(0.05, 0.0), (3.0, 3.0)] {
+        // What was at `x + shift` is at `x` now.
+        let panned = Pyramid::new(&frame(SIZE, |y, x| texture(y, x + shift)));
+        let guide = Guide::between(&panned, &still, &FlowOptions::fast(), 12.0);
+        let off = (BORDER..SIZE.0 - BORDER).flat_map(|y| (BORDER..SIZE.1 - BORDER).map(move |x| y * SIZE.1 + x));
+        let off = off.map(|at| (guide.flow.x()[at] - expected).abs().max(guide.flow.y()[at].abs())).fold(0.0, f32::max);
+        assert!(off < 0.3, "{shift}: {off} pixels");
+        assert!(guide.mean() > 0.9, "{shift}: {}", guide.mean());
+    }
+}
+
+#[test]
+fn a_guide_does_not_trust_what_has_changed() {
+    let before = Pyramid::new(&frame(SIZE, texture));
+    let changed = Pyramid::new(&frame(SIZE, |y, x| {
+        let inside = (40.0..90.0).contains(&y) && (60.0..130.0).contains(&x);
+        texture(y, x) + if inside { 40.0 } else { 0.0 }
+    }));
+    let guide = Guide::between(&changed, &before, &FlowOptions::fast(), 12.0);
+    let at = |y: usize, x: usize| guide.confidence[y * SIZE.1 + x];
+    assert!(at(65, 95) < 0.05 && at(120, 170) > 0.95, "{} and {}", at(65, 95), at(120, 170));
+    assert!(guide.confidence.iter().all(|confidence| (0.0..=1.0).contains(confidence)));
+}

@@ -3,6 +3,8 @@
 use common::flow::{Frame, Guide, Sampling};
 use rayon::prelude::*;
 
+use super::contrast::Blocks;
+
 /// Rows that a thread takes at a time.
 const ROWS: usize = 16;
 
@@ -22,4 +24,11 @@ pub(super) fn mix(frame: &mut Frame, before: &Frame, guide: &Guide, strength: f3
             }
         }
     });
+}
+
+/// The same for paintings, which keep their contrast: strokes that do not match do not fade into one another.
+pub(super) fn mix_paintings(painting: &mut Frame, before: &Frame, guide: &Guide, strength: f32) {
+    let own = Blocks::of(painting);
+    mix(painting, before, guide, strength);
+    Blocks::of(painting).restore(painting, &own);
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests: a panic with its place is the report")]
 
+mod clips;
 mod command_line;
 mod fixture;
 mod kill;
