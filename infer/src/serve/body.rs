@@ -42,12 +42,7 @@ async fn collect(studio: &Studio, mut body: Body) -> Result<Held, Problem> {
     let mut held = Held { bytes: Vec::new(), share: None };
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "cut_short",
-                "the request is cut short",
-                "its body ended early",
-            ));
+            return Err(cut_short());
         };
         let Ok(chunk) = frame.into_data() else { continue };
         if held.bytes.len() + chunk.len() > studio.limits.body {
@@ -78,6 +73,11 @@ async fn drain(mut body: Body) {
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
     // What has not come by then will not be waited for.
     let _ = timeout(DRAIN, all).await;
+}
+
+fn cut_short() -> Problem {
+    let detail = "its body ended early, or its chunks make no sense";
+    Problem::new(StatusCode::BAD_REQUEST, "cut_short", "the request is cut short", detail).with_hint("send it again")
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -62,7 +62,9 @@ impl Metrics {
             let _ = writeln!(text, "impasto_frames_total{{fate=\"{fate}\"}} {}", count.load(Ordering::Relaxed));
         }
         let limits = &studio.limits;
+        let pictures = studio.pictures_in_hand();
         let gauges = [
+            ("impasto_pictures", "Pictures in hand, from the queue to the last byte of the answer.", pictures),
             ("impasto_queue_length", "Pictures that wait to be painted.", studio.painters.waiting()),
             ("impasto_connections", "Open connections.", limits.connections - studio.connections.available_permits()),
             ("impasto_cameras", "Cameras.", limits.live - studio.cameras.available_permits()),

@@ -30,8 +30,9 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        let (status, detail) = (status.as_u16(), detail.into());
-        Self { code, status, title, detail, hint: None, retry_after: None, allow: None }
+        // Decoders break lines.
+        let detail = detail.into().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self { code, status: status.as_u16(), title, detail, hint: None, retry_after: None, allow: None }
     }
 
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -48,7 +49,7 @@ impl Problem {
     /// A picture that is none, or damaged.
     pub(super) fn picture(status: StatusCode, code: &'static str, error: &Error) -> Self {
         let problem = Self::new(status, code, "the picture cannot be read", error.to_string());
-        Self { hint: error.hint().map(str::to_owned), ..problem }
+        problem.with_hint(error.hint().unwrap_or("send it as an ordinary PNG or JPEG file"))
     }
 
     /// Too much to do.

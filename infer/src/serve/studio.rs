@@ -52,13 +52,17 @@ impl Studio {
             limits,
             memory,
             bodies: semaphore((BODIES * limits.body).div_ceil(BODY_UNIT)),
-            // What is painted waits for its client: as many again as wait to be painted.
-            pictures: semaphore(2 * (painters + limits.queue)),
+            pictures: semaphore(picture_places(&limits)),
             connections: semaphore(limits.connections),
             cameras: semaphore(limits.live),
             stop: watch::Sender::new(false),
             observer: config.observer,
         })
+    }
+
+    /// Pictures in hand.
+    pub(super) fn pictures_in_hand(&self) -> usize {
+        picture_places(&self.limits) - self.pictures.available_permits()
     }
 
     pub(super) fn tell(&self, event: &ServeEvent) {
@@ -90,6 +94,11 @@ impl Studio {
         let turn = self.metrics.mean_painting() * self.painters.waiting() as u32 / self.limits.painters as u32;
         turn.clamp(Duration::from_secs(1), Duration::from_secs(60))
     }
+}
+
+/// What is painted waits for its client: as many again as wait to be painted.
+fn picture_places(limits: &Limits) -> usize {
+    2 * (limits.painters + limits.queue)
 }
 
 fn semaphore(permits: usize) -> Arc<Semaphore> {

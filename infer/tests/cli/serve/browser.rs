@@ -1,7 +1,7 @@
 //! The page in a browser: a picture is dropped, compared, changed and taken away.
 
 use super::cdp::Page;
-use super::client::Served;
+use super::client::{Served, png};
 use crate::studio::photo;
 
 /// The page of a server, or nothing where there is no browser.
@@ -18,9 +18,7 @@ fn a_picture_is_dropped_painted_and_compared() {
     assert_eq!(page.number("document.getElementById('after').naturalWidth"), 640);
     page.screenshot("sample.png");
 
-    served.studio.save("dropped.png", photo(300, 200));
-    let path = served.studio.path("dropped.png");
-    page.drop_files(&[path.to_str().unwrap()]);
+    page.drop_file("dropped.png", "image/png", &png(300, 200));
     page.wait_for(
         "document.getElementById('status').textContent.startsWith('dropped.png: 300 × 200 pixels, painted in')",
     );
@@ -74,8 +72,9 @@ fn strength_and_colours_change_what_is_seen_and_downloaded() {
         assert!(asked.contains(part), "{asked}");
     }
     assert!(!asked.contains("max_size"), "{asked}");
-    let width = "createImageBitmap(await (await fetch(window.saved[1])).blob()).then(({ width }) => width)";
-    assert_eq!(page.number(&format!("(async () => {width})()")), 640);
+    let width =
+        "const image = new Image(); image.src = window.saved[1]; await image.decode(); return image.naturalWidth;";
+    assert_eq!(page.number(&format!("(async () => {{ {width} }})()")), 640);
     assert_eq!(page.console, Vec::<String>::new());
 }
 
@@ -84,9 +83,7 @@ fn what_is_no_picture_is_said_in_words() {
     let served = Served::new();
     let Some(mut page) = page(&served, "") else { return };
     page.wait_for("document.body.dataset.painted === 'tiny'");
-    served.studio.write("text.jpg", b"this is no picture");
-    let path = served.studio.path("text.jpg");
-    page.drop_files(&[path.to_str().unwrap()]);
+    page.drop_file("text.jpg", "image/jpeg", b"this is no picture");
     page.wait_for("!document.getElementById('alert').hidden");
     let alert = page.text("document.getElementById('alert').innerText");
     assert!(alert.contains("The file is not a picture."), "{alert}");
@@ -94,7 +91,7 @@ fn what_is_no_picture_is_said_in_words() {
     // What browsers do not show is shown by way of the server.
     served.studio.save("photo.tiff", photo(80, 60));
     let path = served.studio.path("photo.tiff");
-    page.drop_files(&[path.to_str().unwrap()]);
+    page.choose_file(path.to_str().unwrap());
     page.wait_for("document.getElementById('status').textContent.startsWith('photo.tiff: 80 × 60')");
     assert_eq!(page.number("document.getElementById('before').naturalWidth"), 80);
     assert_eq!(page.evaluate("document.getElementById('alert').hidden"), true);

@@ -201,13 +201,23 @@ impl Page {
         }
     }
 
-    /// Drops files on the page, as from a file manager.
-    pub(crate) fn drop_files(&mut self, files: &[&str]) {
-        let (x, y) = self.middle_of("#compare");
-        for kind in ["dragEnter", "dragOver", "drop"] {
-            let data = json!({ "items": [], "files": files, "dragOperationsMask": 1 });
-            self.call("Input.dispatchDragEvent", json!({ "type": kind, "x": x, "y": y, "data": data }));
-        }
+    /// Drops a file on the page. The event is made by the page: the protocol's own reaches no page without a window.
+    pub(crate) fn drop_file(&mut self, name: &str, media_type: &str, bytes: &[u8]) {
+        let script = format!(
+            "{{ const transfer = new DataTransfer(); \
+             transfer.items.add(new File([new Uint8Array({bytes:?})], '{name}', {{ type: '{media_type}' }})); \
+             for (const kind of ['dragenter', 'dragover', 'drop']) document.getElementById('compare').dispatchEvent( \
+             new DragEvent(kind, {{ dataTransfer: transfer, bubbles: true, cancelable: true }})); }}"
+        );
+        self.evaluate(&script);
+    }
+
+    /// Chooses a file as a user does with the button.
+    pub(crate) fn choose_file(&mut self, path: &str) {
+        let document = self.call("DOM.getDocument", json!({}))["root"]["nodeId"].clone();
+        let input =
+            self.call("DOM.querySelector", json!({ "nodeId": document, "selector": "#file" }))["nodeId"].clone();
+        self.call("DOM.setFileInputFiles", json!({ "files": [path], "nodeId": input }));
     }
 
     /// Writes what the page looks like into the folder that `IMPASTO_SCREENSHOTS` names, if it does.

@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tungstenite::Message;
 
@@ -22,12 +22,12 @@ fn an_interrupt_finishes_what_is_under_way_and_takes_nothing_new() {
         let mut camera = served.live("");
         camera.send(Message::binary(raw_frame(1, 32, 32))).unwrap();
         assert!(next(&mut camera).is_binary());
+        let large = jpeg(2400, 1800);
         let painted = thread::scope(|scope| {
-            let client = scope.spawn(|| served.stylize("", &jpeg(2400, 1800)));
-            let begun = || !served.get("/metrics").text().contains("impasto_queue_length 0") || client.is_finished();
-            let started = Instant::now();
-            while !begun() && started.elapsed() < Duration::from_millis(300) {}
-            thread::sleep(Duration::from_millis(30));
+            let client = scope.spawn(|| served.stylize("", &large));
+            while !served.get("/metrics").text().contains("impasto_pictures 1\n") {
+                assert!(!client.is_finished(), "it was painted too fast to be seen");
+            }
             signal(&served, name);
             client.join().unwrap()
         });
