@@ -22,3 +22,4 @@ pub(crate) mod sums;
 mod tally;
 mod tile;
 pub(crate) mod winograd;
+pub(crate) mod ycc;

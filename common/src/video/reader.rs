@@ -12,6 +12,7 @@ use std::thread;
 use image::RgbImage;
 
 use super::log::Line;
+use super::planar::{Subsampling, planar_to_rgb};
 use super::probe::{file_argument, probe};
 use super::program::cannot_run;
 use super::{Color, Ffmpeg, Ratio, VideoFrame, VideoInfo};
@@ -94,7 +95,7 @@ impl VideoReader {
         }
         command.arg("-i").arg(file_argument(path)).args(["-map", &format!("0:{}", info.stream)]);
         command.args(["-vf", &filters(&info, &color, tone_mapped, size, options)]);
-        command.args(ffmpeg.passthrough()).args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+        command.args(ffmpeg.passthrough()).args(["-f", "rawvideo", "pipe:1"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child_streams = child.as_mut().ok().and_then(|child| child.stdout.take().zip(child.stderr.take()));
         let child = child.map_err(|error| cannot_run("ffmpeg", error))?;
@@ -204,9 +205,18 @@ impl VideoReader {
         }
     }
 
+    /// Whether frames come as they are decoded, to be turned into RGB here.
+    fn is_planar(&self) -> bool {
+        is_planar(&self.info)
+    }
+
     fn read(&mut self) -> Result<Option<VideoFrame>> {
         let (width, height) = self.size;
-        let length = 3 * width as usize * height as usize;
+        let length = if self.is_planar() {
+            Subsampling::Both.bytes(width, height)
+        } else {
+            3 * width as usize * height as usize
+        };
         let mut pixels = Vec::with_capacity(length);
         self.pixels.by_ref().take(length as u64).read_to_end(&mut pixels).context(|| "cannot read from ffmpeg")?;
         if pixels.len() < length {
@@ -215,8 +225,11 @@ impl VideoReader {
         }
         let pts = self.next_pts();
         self.frames += 1;
-        let image =
-            RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few pixels"))?;
+        let image = if self.is_planar() {
+            planar_to_rgb(&pixels, self.size, Subsampling::Both, &self.color)
+        } else {
+            RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few pixels"))?
+        };
         Ok(Some(VideoFrame { picture: image.into(), pts }))
     }
 
@@ -271,6 +284,11 @@ impl Drop for VideoReader {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The layout of most clips is read as it is: swscale's exact ways to RGB take longer than all the rest of reading.
+fn is_planar(info: &VideoInfo) -> bool {
+    ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr()
 }
 
 /// Sends what the log tells until it ends or nobody listens.

@@ -1,4 +1,5 @@
 //! Clips made by ffmpeg, read back. Without ffmpeg every test here is skipped, and says so.
+#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
