@@ -19,7 +19,7 @@ mod y4m;
 use std::path::Path;
 
 pub use color::{Color, Matrix};
-pub use container::{VIDEO_EXTENSIONS, is_video, is_video_name};
+pub use container::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
 pub use planar::{Subsampling, planar_to_rgb, rgb_to_planar};
 pub use probe::{OtherStream, StreamKind, VideoInfo};
 pub use program::{Ffmpeg, quiet_child};

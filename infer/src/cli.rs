@@ -4,12 +4,15 @@
 
 mod batch;
 mod bench;
+mod clip;
+mod format;
 mod info;
 mod interrupt;
 mod output;
 mod plan;
 mod stylize;
 mod talk;
+mod video;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -14,5 +14,6 @@ pub mod bench;
 mod blend;
 pub mod cli;
 mod stylizer;
+pub mod video;
 
 pub use stylizer::{StylizeOptions, Stylizer};

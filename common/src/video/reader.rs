@@ -82,8 +82,8 @@ impl VideoReader {
             let path = path.display();
             return Err(Error::usage(format!("`{path}` ends after {seconds} s, before the part asked for")));
         }
-        let tone_mapped = info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"]);
-        let color = if tone_mapped { Color::standard() } else { info.color.clone() };
+        let tone_mapped = can_tone_map(ffmpeg, &info);
+        let color = Self::color_of(ffmpeg, &info);
         let size = options.size.unwrap_or((info.width, info.height));
         let mut command = ffmpeg.command();
         // Without `-copyts`, ffmpeg moves all timestamps so that the file starts at 0.
@@ -121,6 +121,12 @@ impl VideoReader {
         };
         reader.start().context(|| format!("cannot read `{}`", path.display()))?;
         Ok(reader)
+    }
+
+    /// What [`Self::color`] of a clip's reader is.
+    #[must_use]
+    pub fn color_of(ffmpeg: Ffmpeg, info: &VideoInfo) -> Color {
+        if can_tone_map(ffmpeg, info) { Color::standard() } else { info.color.clone() }
     }
 
     /// What is in the clip, before the options.
@@ -289,6 +295,10 @@ impl Drop for VideoReader {
 /// The layout of most clips is read as it is: swscale's exact ways to RGB take longer than all the rest of reading.
 fn is_planar(info: &VideoInfo) -> bool {
     ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr()
+}
+
+fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
+    info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"])
 }
 
 /// Sends what the log tells until it ends or nobody listens.
