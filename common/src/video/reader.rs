@@ -6,8 +6,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use image::RgbImage;
 
@@ -20,6 +21,9 @@ use crate::{Error, Result, ResultExt};
 
 /// Problems that are kept to be told; a damaged file can have thousands.
 const TOLD_PROBLEMS: usize = 3;
+
+/// A frame's timestamp is told before its pixels come; whoever waits longer waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Swscale's slow but exact ways: every one of its fast ones is a level or two off.
 const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic";
@@ -229,7 +233,7 @@ impl VideoReader {
             self.finish(!pixels.is_empty())?;
             return Ok(None);
         }
-        let pts = self.next_pts();
+        let pts = self.next_pts()?;
         self.frames += 1;
         let image = if self.is_planar() {
             planar_to_rgb(&pixels, self.size, Subsampling::Both, &self.color)
@@ -240,12 +244,13 @@ impl VideoReader {
     }
 
     /// The timestamp of the frame in hand; always above that of the last one.
-    fn next_pts(&mut self) -> i64 {
+    fn next_pts(&mut self) -> Result<i64> {
         let told = loop {
-            match self.log.recv() {
+            match self.log.recv_timeout(PATIENCE) {
                 Ok(Line::Frame(pts)) => break pts,
                 Ok(line) => self.note(line),
-                Err(_) => break None,
+                Err(RecvTimeoutError::Disconnected) => break None,
+                Err(RecvTimeoutError::Timeout) => return Err(Error::new("ffmpeg tells no timestamps")),
             }
         };
         let step = self.info.frame_rate.map_or(1, |rate| rate.inverse().rescale(1, self.time_base).max(1));
@@ -255,7 +260,7 @@ impl VideoReader {
             (None, last) => last.map_or(0, |last| last + step),
         };
         self.last = Some(pts);
-        pts
+        Ok(pts)
     }
 
     fn finish(&mut self, cut: bool) -> Result<()> {
@@ -332,10 +337,17 @@ fn filters(info: &VideoInfo, color: &Color, tone_mapped: bool, size: (u32, u32),
         ));
     }
     let (width, height) = size;
-    let range = if color.full_range { "pc" } else { "tv" };
-    let matrix = color.matrix.scale_name();
-    filters
-        .push(format!("scale={width}:{height}:in_color_matrix={matrix}:in_range={range}:flags={EXACT},format=rgb24"));
+    if is_planar(info) {
+        if size != (info.width, info.height) {
+            filters.push(format!("scale={width}:{height}:flags=bicubic+accurate_rnd"));
+        }
+        filters.push("format=yuv420p|yuvj420p".into());
+    } else {
+        let range = if color.full_range { "pc" } else { "tv" };
+        let matrix = color.matrix.scale_name();
+        let scale = format!("scale={width}:{height}:in_color_matrix={matrix}:in_range={range}");
+        filters.push(format!("{scale}:flags={EXACT},format=rgb24"));
+    }
     filters.push("showinfo=checksum=0".into());
     filters.join(",")
 }

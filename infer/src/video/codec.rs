@@ -114,7 +114,10 @@ mod tests {
     fn the_presets_of_networks_get_the_four_efforts() {
         use common::network::Preset;
         let effort = |preset: Preset| {
-            Effort::beside(crate::bench::paint_operations(&common::network::StyleNetConfig::from(preset), (720, 1280)) / (720.0 * 1280.0))
+            Effort::beside(
+                crate::bench::paint_operations(&common::network::StyleNetConfig::from(preset), (720, 1280))
+                    / (720.0 * 1280.0),
+            )
         };
         let efforts: Vec<_> = ["l", "m", "s", "xs"].iter().map(|name| effort(name.parse().unwrap())).collect();
         assert_eq!(efforts, [Effort::Full, Effort::Some, Effort::Little, Effort::Least]);
