@@ -44,6 +44,8 @@ pub struct VideoInfo {
     pub sample_aspect: Option<Ratio>,
     /// What the levels mean.
     pub color: Color,
+    /// The file format by ffmpeg's names, separated by commas.
+    pub container: String,
     /// When the file starts, all streams considered, in microseconds.
     pub file_start: i64,
     /// What the file says of the video: its language and title.
@@ -129,6 +131,8 @@ struct Probed {
 
 #[derive(Deserialize, Default)]
 struct Format {
+    #[serde(default)]
+    format_name: String,
     start_time: Option<String>,
 }
 
@@ -264,6 +268,7 @@ fn info(probed: &Probed) -> Result<VideoInfo> {
             .filter(|aspect: &Ratio| aspect.numerator != aspect.denominator),
         color: video.color(height),
         pixel_format: video.pix_fmt.clone(),
+        container: probed.format.format_name.clone(),
         file_start: probed.format.start().unwrap_or(0),
         tags: [("language", &video.tags.language), ("title", &video.tags.title)]
             .into_iter()

@@ -84,7 +84,7 @@ impl VideoReader {
             && start >= seconds
         {
             let path = path.display();
-            return Err(Error::usage(format!("`{path}` ends after {seconds} s, before the part asked for")));
+            return Err(Error::usage(format!("`{path}` ends after {seconds:.2} s, before the part asked for")));
         }
         let tone_mapped = can_tone_map(ffmpeg, &info);
         let color = Self::color_of(ffmpeg, &info);

@@ -193,11 +193,12 @@ fn folder_job(source: &Path, target: &Path, format: Option<Format>) -> Job {
     Job { source: Source::File(source.into()), target: Target::File(target), format: format.or(own) }
 }
 
-/// A job for what is named like a clip: it stays in its container, if it is one that we write, or goes into MP4.
+/// A job for what is named like a clip: it stays in its container, if it is one that we write, or goes into Matroska, which holds
+/// any sound.
 fn clip_job(source: &Path, target: &Path, format: Option<Format>) -> Job {
     let own = Container::of_path(target).map(Format::Clip);
     let format = format.filter(|format| !matches!(format, Format::Picture(picture) if !picture.is_animated()));
-    let format = format.or(own).unwrap_or(Format::Clip(Container::Mp4));
+    let format = format.or(own).unwrap_or(Format::Clip(Container::Mkv));
     let target =
         if Format::of_path(target) == Some(format) { target.into() } else { target.with_extension(format.extension()) };
     Job { source: Source::File(source.into()), target: Target::File(target), format: Some(format) }

@@ -37,6 +37,9 @@ impl Join<'_> {
         let path = self.folder.join(format!("joined.{}", self.container.extension()));
         let offset = self.microseconds(first.pts) - origin;
         let mut command = ffmpeg();
+        if self.keeps_clock() {
+            command.arg("-copyts");
+        }
         if offset != 0 {
             command.args(["-itsoffset", &seconds(offset)]);
         }
@@ -59,8 +62,18 @@ impl Join<'_> {
                 command.args(["-movie_timescale", &ticks]);
             }
         }
+        if self.keeps_clock() {
+            command.args(["-avoid_negative_ts", "disabled"]);
+        }
         self.write(command, &path)?;
         Ok(path)
+    }
+
+    /// Whether moments are copied as they are: Matroska to Matroska. Else ffmpeg makes the file start at 0, which in Matroska
+    /// would move a video that starts behind the sound's padding.
+    fn keeps_clock(&self) -> bool {
+        let to = matches!(self.container, Container::Mkv | Container::WebM);
+        to && self.start.is_none() && self.info.container.contains("matroska")
     }
 
     /// Tries whether the container takes the streams beside the video.
@@ -140,6 +153,9 @@ impl Join<'_> {
 
     /// The moment of the clip that is 0 in the file, in microseconds: ffmpeg moves what it copies so.
     fn origin(&self) -> i64 {
+        if self.keeps_clock() {
+            return 0;
+        }
         self.info.file_start + self.start.map_or(0, |start| (start * 1e6).round() as i64)
     }
 

@@ -9,4 +9,6 @@ mod golden;
 mod info;
 mod interrupt;
 mod options;
+mod streams;
 mod studio;
+mod video;
