@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use walkdir::WalkDir;
 
+use crate::video::is_video_name;
 use crate::{Result, ResultExt};
 
 /// File name endings (lower case) of the image formats we read.
@@ -97,10 +98,23 @@ fn temporary_beside(path: &Path) -> PathBuf {
 ///
 /// If a folder cannot be read.
 pub fn find_images(folder: &Path) -> Result<Vec<PathBuf>> {
+    find(folder, has_image_extension)
+}
+
+/// All files below `folder` whose names end like an image's or a clip's, sorted by path, symbolic links followed.
+///
+/// # Errors
+///
+/// If a folder cannot be read.
+pub fn find_pictures_and_clips(folder: &Path) -> Result<Vec<PathBuf>> {
+    find(folder, |path| has_image_extension(path) || is_video_name(path))
+}
+
+fn find(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name() {
         let entry = entry.context(|| format!("cannot read folder `{}`", folder.display()))?;
-        if entry.file_type().is_file() && has_image_extension(entry.path()) {
+        if entry.file_type().is_file() && is_wanted(entry.path()) {
             images.push(entry.into_path());
         }
     }

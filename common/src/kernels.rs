@@ -24,3 +24,4 @@ mod tally;
 mod tile;
 pub(crate) mod warp;
 pub(crate) mod winograd;
+pub(crate) mod ycc;

@@ -8,6 +8,7 @@ mod jpeg;
 mod rows;
 mod strips;
 mod tensor;
+mod webp_animation;
 
 use std::path::Path;
 
@@ -16,12 +17,13 @@ use image::{DynamicImage, RgbImage};
 
 use crate::Result;
 
-pub use animation::{Animation, Frame, GifWriter, Repeat};
+pub use animation::{Animation, AnimationWriter, Frame, GifWriter, Repeat};
 pub use decode::{claimed_size, read_picture_bytes};
 pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
 pub use format::PictureFormat;
 pub use strips::{PictureInfo, StripReader, StripWriter};
 pub use tensor::{rgb_to_tensor, tensor_to_rgb};
+pub use webp_animation::WebPWriter;
 
 /// A picture the right way up: RGB in 8 or 16 bits, perhaps an alpha channel, perhaps a colour profile.
 ///

@@ -3,23 +3,29 @@
 //! Containers and codecs are ffmpeg's business: `ffprobe` and `ffmpeg` run as child processes, and frames come through a
 //! pipe as raw pixels, one in memory at a time. Timestamps are the integers of the file in the stream's own time base, not
 //! a frame number divided by a rounded rate: a clip of variable frame rate is read as it is.
+//!
+//! Pipes of uncompressed frames, YUV4MPEG2 and plain RGB, are read and written here too, without ffmpeg.
 
 mod color;
 mod container;
 mod log;
+mod planar;
 mod probe;
 mod program;
 mod ratio;
 mod reader;
+mod y4m;
 
 use std::path::Path;
 
 pub use color::{Color, Matrix};
-pub use container::{VIDEO_EXTENSIONS, is_video, is_video_name};
+pub use container::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
+pub use planar::{Subsampling, planar_to_rgb, rgb_to_planar};
 pub use probe::{OtherStream, StreamKind, VideoInfo};
 pub use program::{Ffmpeg, quiet_child};
 pub use ratio::Ratio;
 pub use reader::{ReadOptions, VideoReader};
+pub use y4m::{RgbReader, StreamInfo, Y4M_MAGIC, Y4mReader, Y4mWriter};
 
 use crate::Result;
 use crate::picture::Picture;

@@ -4,6 +4,8 @@
 
 mod batch;
 mod bench;
+mod clip;
+mod format;
 mod info;
 mod interrupt;
 mod output;
@@ -11,6 +13,7 @@ mod plan;
 mod serve;
 mod stylize;
 mod talk;
+mod video;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod serve;
 mod steady;
 mod stylizer;
+pub mod video;
 
 pub use steady::{Stabilizer, SteadyOptions};
 pub use stylizer::{StylizeOptions, Stylizer};

@@ -120,6 +120,18 @@ impl Stylizer {
         &self.card
     }
 
+    /// The width and height of the painting of a picture.
+    #[must_use]
+    pub fn size_of_painting(&self, picture: &Picture) -> (u32, u32) {
+        match self.options.max_size {
+            Some(long_side) if picture.width().max(picture.height()) > long_side => {
+                let smaller = picture.clone().fit_within(long_side);
+                (smaller.width(), smaller.height())
+            }
+            _ => (picture.width(), picture.height()),
+        }
+    }
+
     /// Paints a picture of any size. The painting has the picture's size (after `max_size`), depth, alpha and profile.
     ///
     /// # Errors

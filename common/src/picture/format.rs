@@ -65,6 +65,12 @@ impl PictureFormat {
         }
     }
 
+    /// Whether files of this format may hold an animation.
+    #[must_use]
+    pub fn is_animated(self) -> bool {
+        matches!(self, Self::Gif | Self::WebP)
+    }
+
     /// The longest side in pixels that the format can describe.
     pub(super) fn max_side(self) -> u32 {
         match self {

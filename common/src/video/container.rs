@@ -59,8 +59,9 @@ pub fn is_video_name(path: &Path) -> bool {
     has_extension(path, &VIDEO_EXTENSIONS)
 }
 
-/// Whether these first bytes are those of a clip.
-pub(super) fn is_video_start(bytes: &[u8]) -> bool {
+/// Whether these are the first bytes of a clip; some hundred are enough.
+#[must_use]
+pub fn is_video_start(bytes: &[u8]) -> bool {
     MAGICS.iter().any(|magic| bytes.starts_with(magic))
         || is_quicktime(bytes)
         || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"AVI "))

@@ -44,6 +44,12 @@ pub struct VideoInfo {
     pub sample_aspect: Option<Ratio>,
     /// What the levels mean.
     pub color: Color,
+    /// The file format by ffmpeg's names, separated by commas.
+    pub container: String,
+    /// When the file starts, all streams considered, in microseconds.
+    pub file_start: i64,
+    /// What the file says of the video: its language and title.
+    pub tags: Vec<(&'static str, String)>,
     /// The other streams.
     pub others: Vec<OtherStream>,
 }
@@ -92,7 +98,7 @@ pub enum StreamKind {
 pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
     let action = || format!("cannot read `{}`", path.display());
     let mut command = quiet_child("ffprobe");
-    command.args(["-v", "error", "-of", "json", "-show_streams"]).arg("-i").arg(file_argument(path));
+    command.args(["-v", "error", "-of", "json", "-show_streams", "-show_format"]).arg("-i").arg(file_argument(path));
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
     let output = output.map_err(|error| cannot_run("ffprobe", error))?;
     if !output.status.success() {
@@ -105,7 +111,7 @@ pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
         return Err(error.with_hint("copy or download it again if it should be one")).context(action);
     }
     let probed: Probed = serde_json::from_slice(&output.stdout).context(action)?;
-    info(&probed.streams).context(action)
+    info(&probed).context(action)
 }
 
 /// A path that is never taken for an option or a protocol.
@@ -119,6 +125,23 @@ pub(super) fn file_argument(path: &Path) -> std::ffi::OsString {
 struct Probed {
     #[serde(default)]
     streams: Vec<Stream>,
+    #[serde(default)]
+    format: Format,
+}
+
+#[derive(Deserialize, Default)]
+struct Format {
+    #[serde(default)]
+    format_name: String,
+    start_time: Option<String>,
+}
+
+impl Format {
+    /// Microseconds, from text such as `1.400000`.
+    fn start(&self) -> Option<i64> {
+        let (seconds, decimals) = self.start_time.as_ref()?.split_once('.')?;
+        format!("{seconds}{decimals}").parse().ok().filter(|_| decimals.len() == 6)
+    }
 }
 
 #[derive(Deserialize)]
@@ -174,6 +197,8 @@ struct SideData {
 struct Tags {
     /// Where releases before 5 put the rotation, clockwise.
     rotate: Option<String>,
+    language: Option<String>,
+    title: Option<String>,
 }
 
 impl Stream {
@@ -210,7 +235,8 @@ impl Stream {
     }
 }
 
-fn info(streams: &[Stream]) -> Result<VideoInfo> {
+fn info(probed: &Probed) -> Result<VideoInfo> {
+    let streams = &probed.streams;
     let video = streams.iter().find(|stream| stream.codec_type == "video" && !stream.is_cover());
     let video = video.ok_or_else(|| Error::new("there is no video in it"))?;
     let rotation = video.rotation();
@@ -242,6 +268,12 @@ fn info(streams: &[Stream]) -> Result<VideoInfo> {
             .filter(|aspect: &Ratio| aspect.numerator != aspect.denominator),
         color: video.color(height),
         pixel_format: video.pix_fmt.clone(),
+        container: probed.format.format_name.clone(),
+        file_start: probed.format.start().unwrap_or(0),
+        tags: [("language", &video.tags.language), ("title", &video.tags.title)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .collect(),
         others: others
             .map(|stream| OtherStream { index: stream.index, kind: stream.kind(), codec: stream.codec_name.clone() })
             .collect(),
@@ -289,11 +321,14 @@ mod tests {
              "time_base": "1/600", "avg_frame_rate": "30/1", "start_pts": 0, "duration_ts": 1200, "nb_frames": "60",
              "sample_aspect_ratio": "4:3", "color_space": "bt2020nc", "color_transfer": "arib-std-b67",
              "color_range": "tv", "color_primaries": "bt2020", "field_order": "progressive",
-             "side_data_list": [{"side_data_type": "Display Matrix", "rotation": -90}]}]}"#;
-        let info = info(&serde_json::from_str::<Probed>(json).unwrap().streams).unwrap();
+             "tags": {"language": "nld"},
+             "side_data_list": [{"side_data_type": "Display Matrix", "rotation": -90}]}],
+             "format": {"start_time": "-0.012500"}}"#;
+        let info = info(&serde_json::from_str(json).unwrap()).unwrap();
         assert_eq!((info.stream, info.width, info.height, info.rotation), (2, 1080, 1920, 270));
         assert_eq!((info.bits, info.color.is_hdr(), info.color.matrix.tag()), (10, true, "bt2020nc"));
         assert_eq!(info.shown_aspect(), Ratio::new(3, 4));
+        assert_eq!((info.file_start, &info.tags[..]), (-12500, &[("language", "nld".to_owned())][..]));
         assert_eq!((info.seconds(), info.frames), (Some(2.0), Some(60)));
         assert_eq!(
             info.others.iter().map(|other| other.kind).collect::<Vec<_>>(),

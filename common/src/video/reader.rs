@@ -6,12 +6,14 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use image::RgbImage;
 
 use super::log::Line;
+use super::planar::{Subsampling, planar_to_rgb};
 use super::probe::{file_argument, probe};
 use super::program::cannot_run;
 use super::{Color, Ffmpeg, Ratio, VideoFrame, VideoInfo};
@@ -19,6 +21,9 @@ use crate::{Error, Result, ResultExt};
 
 /// Problems that are kept to be told; a damaged file can have thousands.
 const TOLD_PROBLEMS: usize = 3;
+
+/// A frame's timestamp is told before its pixels come; whoever waits longer waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Swscale's slow but exact ways: every one of its fast ones is a level or two off.
 const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic";
@@ -79,10 +84,10 @@ impl VideoReader {
             && start >= seconds
         {
             let path = path.display();
-            return Err(Error::usage(format!("`{path}` ends after {seconds} s, before the part asked for")));
+            return Err(Error::usage(format!("`{path}` ends after {seconds:.2} s, before the part asked for")));
         }
-        let tone_mapped = info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"]);
-        let color = if tone_mapped { Color::standard() } else { info.color.clone() };
+        let tone_mapped = can_tone_map(ffmpeg, &info);
+        let color = Self::color_of(ffmpeg, &info);
         let size = options.size.unwrap_or((info.width, info.height));
         let mut command = ffmpeg.command();
         // Without `-copyts`, ffmpeg moves all timestamps so that the file starts at 0.
@@ -94,7 +99,7 @@ impl VideoReader {
         }
         command.arg("-i").arg(file_argument(path)).args(["-map", &format!("0:{}", info.stream)]);
         command.args(["-vf", &filters(&info, &color, tone_mapped, size, options)]);
-        command.args(ffmpeg.passthrough()).args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+        command.args(ffmpeg.passthrough()).args(["-f", "rawvideo", "pipe:1"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child_streams = child.as_mut().ok().and_then(|child| child.stdout.take().zip(child.stderr.take()));
         let child = child.map_err(|error| cannot_run("ffmpeg", error))?;
@@ -120,6 +125,12 @@ impl VideoReader {
         };
         reader.start().context(|| format!("cannot read `{}`", path.display()))?;
         Ok(reader)
+    }
+
+    /// What [`Self::color`] of a clip's reader is.
+    #[must_use]
+    pub fn color_of(ffmpeg: Ffmpeg, info: &VideoInfo) -> Color {
+        if can_tone_map(ffmpeg, info) { Color::standard() } else { info.color.clone() }
     }
 
     /// What is in the clip, before the options.
@@ -204,29 +215,42 @@ impl VideoReader {
         }
     }
 
+    /// Whether frames come as they are decoded, to be turned into RGB here.
+    fn is_planar(&self) -> bool {
+        is_planar(&self.info)
+    }
+
     fn read(&mut self) -> Result<Option<VideoFrame>> {
         let (width, height) = self.size;
-        let length = 3 * width as usize * height as usize;
+        let length = if self.is_planar() {
+            Subsampling::Both.bytes(width, height)
+        } else {
+            3 * width as usize * height as usize
+        };
         let mut pixels = Vec::with_capacity(length);
         self.pixels.by_ref().take(length as u64).read_to_end(&mut pixels).context(|| "cannot read from ffmpeg")?;
         if pixels.len() < length {
             self.finish(!pixels.is_empty())?;
             return Ok(None);
         }
-        let pts = self.next_pts();
+        let pts = self.next_pts()?;
         self.frames += 1;
-        let image =
-            RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few pixels"))?;
+        let image = if self.is_planar() {
+            planar_to_rgb(&pixels, self.size, Subsampling::Both, &self.color)
+        } else {
+            RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few pixels"))?
+        };
         Ok(Some(VideoFrame { picture: image.into(), pts }))
     }
 
     /// The timestamp of the frame in hand; always above that of the last one.
-    fn next_pts(&mut self) -> i64 {
+    fn next_pts(&mut self) -> Result<i64> {
         let told = loop {
-            match self.log.recv() {
+            match self.log.recv_timeout(PATIENCE) {
                 Ok(Line::Frame(pts)) => break pts,
                 Ok(line) => self.note(line),
-                Err(_) => break None,
+                Err(RecvTimeoutError::Disconnected) => break None,
+                Err(RecvTimeoutError::Timeout) => return Err(Error::new("ffmpeg tells no timestamps")),
             }
         };
         let step = self.info.frame_rate.map_or(1, |rate| rate.inverse().rescale(1, self.time_base).max(1));
@@ -236,7 +260,7 @@ impl VideoReader {
             (None, last) => last.map_or(0, |last| last + step),
         };
         self.last = Some(pts);
-        pts
+        Ok(pts)
     }
 
     fn finish(&mut self, cut: bool) -> Result<()> {
@@ -273,6 +297,15 @@ impl Drop for VideoReader {
     }
 }
 
+/// The layout of most clips is read as it is: swscale's exact ways to RGB take longer than all the rest of reading.
+fn is_planar(info: &VideoInfo) -> bool {
+    ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr()
+}
+
+fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
+    info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"])
+}
+
 /// Sends what the log tells until it ends or nobody listens.
 fn follow(mut log: impl BufRead, sender: &Sender<Line>) {
     let mut line = Vec::new();
@@ -304,10 +337,17 @@ fn filters(info: &VideoInfo, color: &Color, tone_mapped: bool, size: (u32, u32),
         ));
     }
     let (width, height) = size;
-    let range = if color.full_range { "pc" } else { "tv" };
-    let matrix = color.matrix.scale_name();
-    filters
-        .push(format!("scale={width}:{height}:in_color_matrix={matrix}:in_range={range}:flags={EXACT},format=rgb24"));
+    if is_planar(info) {
+        if size != (info.width, info.height) {
+            filters.push(format!("scale={width}:{height}:flags=bicubic+accurate_rnd"));
+        }
+        filters.push("format=yuv420p|yuvj420p".into());
+    } else {
+        let range = if color.full_range { "pc" } else { "tv" };
+        let matrix = color.matrix.scale_name();
+        let scale = format!("scale={width}:{height}:in_color_matrix={matrix}:in_range={range}");
+        filters.push(format!("{scale}:flags={EXACT},format=rgb24"));
+    }
     filters.push("showinfo=checksum=0".into());
     filters.join(",")
 }

@@ -4,42 +4,53 @@
 //! its own. A decoded picture waits for its turn before another is begun, so memory holds a handful however many there
 //! are. Pictures are painted, and messages printed, in the order of the plan.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::panic;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use common::files::write_atomic;
-use common::picture::{Animation, EncodeOptions, Frame, GifWriter, Loss, Picture, PictureFormat, read_picture_bytes};
-use common::{Result, ResultExt};
+use common::picture::{
+    Animation, AnimationWriter, EncodeOptions, Frame, Loss, Picture, PictureFormat, read_picture_bytes,
+};
+use common::video::is_video;
+use common::{Error, Result, ResultExt};
 
+use super::clip::{self, ClipOptions, Input, StreamSource};
+use super::format::Format;
+use super::interrupt;
 use super::plan::{Job, Source, Target};
 use super::talk::Talk;
 use crate::Stylizer;
 
 /// How the pictures of a run are read and written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BatchOptions {
+pub(super) struct BatchOptions<'a> {
     /// JPEG quality of the paintings.
     pub(super) quality: u8,
     /// As in the stylizer's options: pictures are made smaller before they wait.
     pub(super) max_size: Option<u32>,
     /// Whether pictures are read and written while another is painted.
     pub(super) overlap: bool,
+    /// How clips are painted.
+    pub(super) clips: &'a ClipOptions,
 }
 
 /// Paints the pictures, tells what could not be kept or done, and returns how many failed.
+///
+/// A Ctrl-C while a clip is painted ends it: see [`interrupt::is_stopped`].
 pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: BatchOptions, talk: &Talk) -> usize {
-    let BatchOptions { quality, max_size, overlap } = options;
+    let BatchOptions { quality, overlap, .. } = options;
     let paint = |work: Work<'a, Loaded>| {
         talk.begin(work.job.source.name());
-        work.then(|job, loaded, notes| paint(stylizer, job, loaded, quality, notes))
+        work.then(|job, loaded, notes| paint(stylizer, job, loaded, options, talk, notes))
     };
-    let load = |job: &'a Job| Work::new(job, stylizer, max_size);
+    let load = |job: &'a Job| Work::new(job, stylizer, options);
     let end = |work: Work<Painted>| work.then(|job, painted, notes| store(job, painted, quality, notes)).end(talk);
     if !overlap || jobs.len() < 2 {
-        return jobs.iter().filter(|job| !end(paint(load(job)))).count();
+        let wanted = jobs.iter().take_while(|_| !interrupt::is_stopped());
+        return wanted.filter(|job| !end(paint(load(job)))).count();
     }
     thread::scope(|scope| {
         // Without room in the channels, who has finished a picture holds it until the next thread is free.
@@ -54,7 +65,7 @@ pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: Batch
         });
         let storing = scope.spawn(move || to_store.into_iter().filter_map(|work| (!end(work)).then_some(())).count());
         for work in to_paint {
-            if painted.send(paint(work)).is_err() {
+            if painted.send(paint(work)).is_err() || interrupt::is_stopped() {
                 break;
             }
         }
@@ -74,7 +85,11 @@ struct Work<'a, T> {
 enum Loaded {
     Still(Picture, PictureFormat),
     /// The file's bytes: the frames are decoded one at a time.
-    Animation(Vec<u8>),
+    Animation(Vec<u8>, PictureFormat),
+    /// Nothing: frames are read and written while they are painted.
+    Clip,
+    /// The same, with the beginning of standard input.
+    Stream(StreamSource),
     /// Nothing: a large file is read while it is painted, and written as it is.
     Strips(PathBuf, PathBuf, PictureFormat),
 }
@@ -89,9 +104,9 @@ enum Painted {
 }
 
 impl<'a> Work<'a, Loaded> {
-    fn new(job: &'a Job, stylizer: &Stylizer, max_size: Option<u32>) -> Self {
+    fn new(job: &'a Job, stylizer: &Stylizer, options: BatchOptions) -> Self {
         let work = Work { job, notes: Vec::new(), result: Ok(()) };
-        work.then(|job, (), notes| load(job, stylizer, max_size, notes))
+        work.then(|job, (), notes| load(job, stylizer, options, notes))
     }
 }
 
@@ -118,33 +133,54 @@ impl Work<'_, ()> {
     }
 }
 
-fn load(job: &Job, stylizer: &Stylizer, max_size: Option<u32>, notes: &mut Vec<String>) -> Result<Loaded> {
-    if let (Source::File(photo), Target::File(painting), Some(format)) = (&job.source, &job.target, job.format) {
-        // A file that cannot be looked at so is reported below, where it is read as a whole.
-        if stylizer.prefers_strips(photo, format).unwrap_or(false) {
-            return Ok(Loaded::Strips(photo.clone(), painting.clone(), format));
+fn load(job: &Job, stylizer: &Stylizer, options: BatchOptions, notes: &mut Vec<String>) -> Result<Loaded> {
+    let bytes = match &job.source {
+        Source::Stdin => match clip::open_stdin(options.clips.raw).context(|| cannot_paint(job))? {
+            Input::Frames(stream) => return Ok(Loaded::Stream(stream)),
+            Input::Picture(bytes) => bytes,
+        },
+        Source::File(path) => {
+            // A file that cannot be looked at is reported below, where it is read as a picture.
+            if is_video(path).unwrap_or(false) {
+                return Ok(Loaded::Clip);
+            }
+            if let (Target::File(painting), Some(Format::Picture(format))) = (&job.target, job.format)
+                && stylizer.prefers_strips(path, format).unwrap_or(false)
+            {
+                return Ok(Loaded::Strips(path.clone(), painting.clone(), format));
+            }
+            read_picture_bytes(path)?
         }
-    }
-    let bytes = job.source.read()?;
-    decode(bytes, job.format, max_size, notes).context(|| cannot_paint(job))
+    };
+    decode(bytes, job, options.max_size, notes).context(|| cannot_paint(job))
 }
 
-fn decode(
-    bytes: Vec<u8>,
-    format: Option<PictureFormat>,
-    max_size: Option<u32>,
-    notes: &mut Vec<String>,
-) -> Result<Loaded> {
-    let format = match format {
-        Some(format) => format,
-        None => PictureFormat::of_bytes(&bytes)?,
-    };
+fn decode(bytes: Vec<u8>, job: &Job, max_size: Option<u32>, notes: &mut Vec<String>) -> Result<Loaded> {
+    let own = PictureFormat::of_bytes(&bytes)?;
     let is_animation = Animation::decode(&bytes)?.is_some();
-    if is_animation && format == PictureFormat::Gif {
-        return Ok(Loaded::Animation(bytes));
+    let format = match job.format {
+        Some(Format::Picture(format)) => format,
+        None => own,
+        // ffmpeg reads GIF as a clip like any other.
+        Some(Format::Clip(_)) if is_animation && own == PictureFormat::Gif && job.source != Source::Stdin => {
+            return Ok(Loaded::Clip);
+        }
+        Some(_) if is_animation => {
+            return Err(Error::new(format!("an animated {own} cannot be painted into a clip here"))
+                .with_hint("paint it into .gif or .webp"));
+        }
+        Some(_) => {
+            return Err(Error::new("it is a picture, which cannot be painted into a clip")
+                .with_hint("end the name of the output like a picture's: .png"));
+        }
+    };
+    if is_animation && format.is_animated() {
+        return Ok(Loaded::Animation(bytes, format));
     }
     if is_animation {
-        notes.push("only the first frame is painted; an animation is kept with `--format gif`".into());
+        notes.push(
+            "only the first frame is painted; an animation is kept with `--format gif` or `--format webp`".into(),
+        );
     }
     let picture = Picture::decode(&bytes)?;
     let picture = match max_size {
@@ -154,14 +190,26 @@ fn decode(
     Ok(Loaded::Still(picture, format))
 }
 
-fn paint(stylizer: &Stylizer, job: &Job, loaded: Loaded, quality: u8, notes: &mut Vec<String>) -> Result<Painted> {
+fn paint(
+    stylizer: &Stylizer,
+    job: &Job,
+    loaded: Loaded,
+    options: BatchOptions,
+    talk: &Talk,
+    notes: &mut Vec<String>,
+) -> Result<Painted> {
     let painted = match loaded {
         Loaded::Still(picture, format) => {
             stylizer.stylize_owned(picture).map(|painting| Painted::Still(painting, format))
         }
-        Loaded::Animation(bytes) => paint_animation(stylizer, &bytes).map(Painted::Animation),
+        Loaded::Animation(bytes, format) => paint_animation(stylizer, &bytes, format).map(Painted::Animation),
+        Loaded::Clip => clip::paint_file(stylizer, job, options.clips, talk).map(|()| Painted::Stored),
+        Loaded::Stream(stream) => {
+            clip::paint_stream(stylizer, job, stream, options.clips, talk).map(|()| Painted::Stored)
+        }
         Loaded::Strips(photo, painting, format) => {
-            stylizer.stylize_file(&photo, &painting, EncodeOptions { format, quality }).map(|losses| {
+            let options = EncodeOptions { format, quality: options.quality };
+            stylizer.stylize_file(&photo, &painting, options).map(|losses| {
                 notes.extend(losses.into_iter().map(|loss| describe(loss, format)));
                 Painted::Stored
             })
@@ -170,14 +218,15 @@ fn paint(stylizer: &Stylizer, job: &Job, loaded: Loaded, quality: u8, notes: &mu
     painted.context(|| cannot_paint(job))
 }
 
-fn paint_animation(stylizer: &Stylizer, bytes: &[u8]) -> Result<Vec<u8>> {
+fn paint_animation(stylizer: &Stylizer, bytes: &[u8], format: PictureFormat) -> Result<Vec<u8>> {
     let mut painted = Vec::new();
     if let Some(animation) = Animation::decode(bytes)? {
-        let mut writer = GifWriter::new(&mut painted, animation.repeat())?;
+        let mut writer = AnimationWriter::new(format, &mut painted, animation.repeat())?;
         for frame in animation {
             let Frame { picture, delay } = frame?;
             writer.push(Frame { picture: stylizer.stylize_owned(picture)?, delay })?;
         }
+        writer.finish()?;
     }
     Ok(painted)
 }
@@ -212,17 +261,6 @@ impl Source {
         match self {
             Self::Stdin => "standard input".into(),
             Self::File(path) => format!("`{}`", path.display()),
-        }
-    }
-
-    fn read(&self) -> Result<Vec<u8>> {
-        match self {
-            Self::File(path) => read_picture_bytes(path),
-            Self::Stdin => {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes).context(|| "cannot read standard input")?;
-                Ok(bytes)
-            }
         }
     }
 }

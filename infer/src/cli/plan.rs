@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::files::find_images;
+use common::files::find_pictures_and_clips;
 use common::picture::PictureFormat;
+use common::video::is_video_name;
 use common::{Error, Result};
+
+use super::format::Format;
+use crate::video::Container;
 
 /// Where a picture comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub(super) struct Job {
     pub(super) source: Source,
     pub(super) target: Target,
     /// The format of the painting; the source's own if `None`.
-    pub(super) format: Option<PictureFormat>,
+    pub(super) format: Option<Format>,
 }
 
 /// The jobs of a run, and the inputs that cannot become one.
@@ -44,7 +48,7 @@ impl Plan {
     /// # Errors
     ///
     /// If the inputs do not fit the output, or a painting would replace an input or another painting.
-    pub(super) fn new(inputs: &[PathBuf], output: &Path, format: Option<PictureFormat>) -> Result<Self> {
+    pub(super) fn new(inputs: &[PathBuf], output: &Path, format: Option<Format>) -> Result<Self> {
         let mut plan = Self::default();
         if is_dash(output) || inputs.iter().any(|input| is_dash(input)) {
             plan.jobs.push(stream_job(inputs, output, format)?);
@@ -71,7 +75,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn add_input(&mut self, input: &Path, folder: &Path, format: Option<PictureFormat>) {
+    fn add_input(&mut self, input: &Path, folder: &Path, format: Option<Format>) {
         if !input.is_dir() {
             let name = input.file_name().unwrap_or(input.as_os_str());
             return self.jobs.push(folder_job(input, &folder.join(name), format));
@@ -128,7 +132,7 @@ fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn stream_job(inputs: &[PathBuf], output: &Path, format: Option<PictureFormat>) -> Result<Job> {
+fn stream_job(inputs: &[PathBuf], output: &Path, format: Option<Format>) -> Result<Job> {
     let [input] = inputs else {
         return Err(Error::usage("`-` stands for one picture, and there are several inputs"));
     };
@@ -160,16 +164,21 @@ fn into_folder(inputs: &[PathBuf], output: &Path) -> bool {
 }
 
 /// The format of a painting whose file is named: `--format` if given, else the ending of the name.
-fn format_for(output: &Path, format: Option<PictureFormat>) -> Result<PictureFormat> {
-    format.or_else(|| PictureFormat::of_path(output)).ok_or_else(|| {
+fn format_for(output: &Path, format: Option<Format>) -> Result<Format> {
+    format.or_else(|| Format::of_path(output)).ok_or_else(|| {
         Error::usage(format!("the name of `{}` says no picture format", output.display()))
-            .with_hint("end it with .jpg, .png, .webp, .tiff, .bmp or .gif, give `--format`, or make the folder first")
+            .with_hint("end it with .jpg, .png, .webp, .tiff, .bmp, .gif, .mp4, .mov, .mkv, .webm or .y4m, give `--format`, or make the folder first")
     })
 }
 
 /// A job whose target keeps the source's name, but for the ending if another format is asked for.
-fn folder_job(source: &Path, target: &Path, format: Option<PictureFormat>) -> Job {
-    let own = PictureFormat::of_path(target);
+fn folder_job(source: &Path, target: &Path, format: Option<Format>) -> Job {
+    if is_video_name(source) {
+        return clip_job(source, target, format);
+    }
+    let own = PictureFormat::of_path(target).map(Format::Picture);
+    // A format of clips leaves pictures alone.
+    let format = format.filter(|format| matches!(format, Format::Picture(_)));
     let target = match format {
         Some(format) if own.is_some() && own != Some(format) => target.with_extension(format.extension()),
         // An unknown ending may be part of the name: `Mr. Smith`.
@@ -184,9 +193,20 @@ fn folder_job(source: &Path, target: &Path, format: Option<PictureFormat>) -> Jo
     Job { source: Source::File(source.into()), target: Target::File(target), format: format.or(own) }
 }
 
-/// The pictures in a folder, without the paintings of an earlier run if they lie below it.
+/// A job for what is named like a clip: it stays in its container, if it is one that we write, or goes into Matroska, which holds
+/// any sound.
+fn clip_job(source: &Path, target: &Path, format: Option<Format>) -> Job {
+    let own = Container::of_path(target).map(Format::Clip);
+    let format = format.filter(|format| !matches!(format, Format::Picture(picture) if !picture.is_animated()));
+    let format = format.or(own).unwrap_or(Format::Clip(Container::Mkv));
+    let target =
+        if Format::of_path(target) == Some(format) { target.into() } else { target.with_extension(format.extension()) };
+    Job { source: Source::File(source.into()), target: Target::File(target), format: Some(format) }
+}
+
+/// The pictures and clips in a folder, without the paintings of an earlier run if they lie below it.
 fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
-    let mut pictures = find_images(input)?;
+    let mut pictures = find_pictures_and_clips(input)?;
     let canonical_input = canonical(input);
     if let Some(output) = canonical(output).filter(|output| Some(output) != canonical_input.as_ref()) {
         pictures.retain(|picture| !canonical(picture).is_some_and(|picture| picture.starts_with(&output)));

@@ -8,24 +8,32 @@ use std::time::Instant;
 use common::device::{DeviceChoice, set_threads};
 use common::engine::Precision;
 use common::model_file::StyleModel;
-use common::picture::{DEFAULT_QUALITY, PictureFormat};
+use common::picture::DEFAULT_QUALITY;
 use common::styles::BundledStyle;
 use common::{Error, Result, ResultExt};
 
 use super::batch::{self, BatchOptions};
+use super::clip::ClipOptions;
+use super::format::Format;
+use super::interrupt;
 use super::plan::{Plan, Source, Target};
 use super::talk::Talk;
+use super::video::{VideoArgs, fingerprint};
 use crate::stylizer::unknown_style;
 use crate::{StylizeOptions, Stylizer};
 
-/// Paint pictures in a style
+/// Paint pictures and clips in a style
 ///
 /// JPEG, PNG, WebP, TIFF, BMP and GIF are read; the content decides, not the name. The painting has the picture's size,
 /// depth (16 bits in PNG and TIFF), transparency and colour profile. Photos are turned upright; camera, place and date
 /// are not copied.
+///
+/// Clips of any kind are read and written by ffmpeg, which must be installed. Sound, subtitles and metadata are copied,
+/// every frame keeps its exact time. Uncompressed frames (`y4m`) on standard input and output, and animations, need no
+/// ffmpeg.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Pictures, folders of pictures (searched to any depth), or `-` for standard input
+    /// Pictures, clips, folders of both (searched to any depth), or `-` for standard input
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
 
@@ -58,9 +66,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Painting")]
     max_size: Option<u32>,
 
-    /// Format of the paintings: jpg, png, webp, tiff, bmp or gif; default: as --output ends, else the picture's own
+    /// Format of the paintings: jpg, png, webp, tiff, bmp or gif; of clips mp4, mov, mkv, webm, gif, webp or y4m; default:
+    /// as --output ends, else the picture's own
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
-    format: Option<PictureFormat>,
+    format: Option<Format>,
 
     /// JPEG quality; the other formats are written without loss
     #[arg(long, value_name = "1..100", default_value_t = DEFAULT_QUALITY, help_heading = "Output")]
@@ -93,6 +102,9 @@ pub(super) struct Args {
     /// Threads on the CPU; 0 is one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     threads: usize,
+
+    #[command(flatten)]
+    video: VideoArgs,
 }
 
 fn parse_strength(text: &str) -> Result<f32, String> {
@@ -128,16 +140,26 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     if args.threads > 0 {
         set_threads(args.threads)?;
     }
-    let stylizer = load(args.style.as_deref(), args.device, args.precision)?.with_options(StylizeOptions {
+    let model = load(args.style.as_deref(), args.device, args.precision)?;
+    let stylizer = Stylizer::with_precision(&model, args.precision)?.with_options(StylizeOptions {
         strength: args.strength,
         keep_colors: args.keep_colors,
         max_size: args.max_size,
         memory: args.memory,
     })?;
-    Ok(paint_all(&stylizer, &plan, skipped, &args))
+    // Everything else of a painting follows from the clip and its own options.
+    let painter = format!(
+        "{}, strength {}, keep colours {}, {}",
+        fingerprint(&model)?,
+        args.strength,
+        args.keep_colors,
+        args.precision
+    );
+    let clips = args.video.options(&model.card.network, args.max_size, painter);
+    Ok(paint_all(&stylizer, &plan, skipped, &args, &clips))
 }
 
-fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args) -> ExitCode {
+fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args, clips: &ClipOptions) -> ExitCode {
     let started = Instant::now();
     let talk = Talk::new(plan.jobs.len(), args.quiet);
     for failure in &plan.failures {
@@ -148,24 +170,28 @@ fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args) -> E
         max_size: args.max_size,
         // Who asks for one thread does not want another two for files.
         overlap: args.threads != 1,
+        clips,
     };
     let failed = plan.failures.len() + batch::paint_all(stylizer, &plan.jobs, options, &talk);
     let total = plan.jobs.len() + plan.failures.len();
+    if interrupt::is_stopped() {
+        talk.finish("stopped");
+        return ExitCode::from(interrupt::INTERRUPTED);
+    }
     let seconds = started.elapsed().as_secs_f64();
     let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };
     talk.finish(&format!("painted {} of {total} in {seconds:.1} s{there}", total - failed));
     ExitCode::from(u8::from(failed > 0))
 }
 
-fn load(style: Option<&Path>, device: DeviceChoice, precision: Precision) -> Result<Stylizer> {
+fn load(style: Option<&Path>, device: DeviceChoice, precision: Precision) -> Result<StyleModel> {
     // Painting on another device is still to come; until then, this says that there is none.
     device.open()?;
     precision.check().context(|| format!("cannot compute with `--precision {precision}`"))?;
-    let model = match style {
-        None => BundledStyle::default_style()?.model()?,
-        Some(style) => find_model(style)?,
-    };
-    Stylizer::with_precision(&model, precision)
+    match style {
+        None => BundledStyle::default_style()?.model(),
+        Some(style) => find_model(style),
+    }
 }
 
 /// The bundled style of this name, or the model in this file.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use common::Error;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Prints an error and what can be done about it.
 pub(super) fn error(error: &Error) {
@@ -26,18 +26,40 @@ pub(super) fn line(text: &str) {
 
 /// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
 pub(super) struct Talk {
+    bars: MultiProgress,
     bar: ProgressBar,
     quiet: bool,
 }
 
+/// How often a bar is drawn though nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
 impl Talk {
     /// Talk about `pictures` pictures.
     pub(super) fn new(pictures: usize, quiet: bool) -> Self {
-        let bar = if quiet || pictures < 2 { ProgressBar::hidden() } else { ProgressBar::new(pictures as u64) };
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {per_sec}  {eta} left  {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(500));
-        Self { bar, quiet }
+        let bars = MultiProgress::new();
+        let hidden = quiet || pictures < 2;
+        let bar = if hidden { ProgressBar::hidden() } else { bars.add(ProgressBar::new(pictures as u64)) };
+        bar.set_style(style("{bar:30} {pos}/{len}  {per_sec}  {eta} left  {wide_msg}"));
+        bar.enable_steady_tick(TICK);
+        Self { bars, bar, quiet }
+    }
+
+    /// A bar for the frames of a clip, the first `painted` of which are there; without an end if nobody knows it.
+    pub(super) fn clip(&self, frames: Option<u64>, painted: u64) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        let bar = self.bars.add(ProgressBar::new(frames.unwrap_or(0)));
+        bar.set_style(match frames {
+            Some(_) => style("{bar:30} {pos}/{len} frames  {msg}  {eta} left"),
+            None => style("{spinner} {pos} frames  {msg}"),
+        });
+        bar.set_position(painted);
+        // What another run painted took none of this run's time.
+        bar.reset_eta();
+        bar.enable_steady_tick(TICK);
+        bar
     }
 
     /// Names the picture in hand.
@@ -52,13 +74,13 @@ impl Talk {
 
     /// An error, quiet or not.
     pub(super) fn error(&self, text: &Error) {
-        self.bar.suspend(|| error(text));
+        self.bars.suspend(|| error(text));
     }
 
     /// Something the user should know.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| note(text));
+            self.bars.suspend(|| note(text));
         }
     }
 
@@ -69,4 +91,8 @@ impl Talk {
             eprintln!("{summary}");
         }
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

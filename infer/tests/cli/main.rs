@@ -10,4 +10,6 @@ mod info;
 mod interrupt;
 mod options;
 mod serve;
+mod streams;
 mod studio;
+mod video;

@@ -1,4 +1,5 @@
 //! Clips made by ffmpeg, read back. Without ffmpeg every test here is skipped, and says so.
+#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -135,7 +136,7 @@ fn parts_rates_and_sizes_are_those_asked_for() {
     assert_eq!((reader.size(), frames[3].picture.width(), frames[3].picture.height()), ((48, 20), 48, 20));
     let error = VideoReader::with_options(&path, ReadOptions { start: Some(9.0), ..Default::default() }).err().unwrap();
     assert!(
-        error.exit_code() == 2 && error.to_string().ends_with("ends after 2 s, before the part asked for"),
+        error.exit_code() == 2 && error.to_string().ends_with("ends after 2.00 s, before the part asked for"),
         "{error}"
     );
 }

@@ -1,0 +1,49 @@
+//! What a painting is written as.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use common::picture::PictureFormat;
+
+use crate::video::Container;
+
+/// The format of a painting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// A picture, or an animation where the format holds one.
+    Picture(PictureFormat),
+    /// A clip.
+    Clip(Container),
+    /// Uncompressed frames for a pipe.
+    Y4m,
+}
+
+impl Format {
+    /// The format that a file's name asks for by its ending.
+    pub(super) fn of_path(path: &Path) -> Option<Self> {
+        path.extension()?.to_str()?.parse().ok()
+    }
+
+    /// The usual ending of a file's name, without the dot.
+    pub(super) fn extension(self) -> &'static str {
+        match self {
+            Self::Picture(format) => format.extension(),
+            Self::Clip(container) => container.extension(),
+            Self::Y4m => "y4m",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("y4m") {
+            return Ok(Self::Y4m);
+        }
+        let clip = || text.parse().map(Self::Clip);
+        text.parse().map(Self::Picture).or_else(|_: String| clip()).map_err(|_| {
+            "expected `jpg`, `png`, `webp`, `tiff`, `bmp` or `gif`, or for clips `mp4`, `mov`, `mkv`, `webm` or `y4m`".into()
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! The options of `infer stylize` for clips.
+
+use candle_core::DType;
+use common::Result;
+use common::model_file::StyleModel;
+use common::network::StyleNetConfig;
+use common::video::{Ratio, ReadOptions};
+
+use super::clip::ClipOptions;
+use crate::bench::paint_operations;
+use crate::video::{Effort, RenderOptions, Scale};
+
+/// Side of the picture by which the work for a pixel is counted.
+const SIDE: usize = 256;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Video")]
+pub(super) struct VideoArgs {
+    /// Encoder: h264, h265, vp9, av1, prores, ffv1 or any name that ffmpeg knows; default: h264, or vp9 in `.webm`
+    #[arg(long, value_name = "NAME", value_parser = parse_codec)]
+    codec: Option<String>,
+
+    /// Constant quality of the encoder, 0 the best; default: 20 for h264, 24 for h265, 28 for vp9, 32 for av1
+    #[arg(long, value_name = "0..63", value_parser = clap::value_parser!(u8).range(0..=63))]
+    crf: Option<u8>,
+
+    /// More options of the encoder, such as `preset=slow,tune=animation`
+    ///
+    /// Without a preset among them, the encoder tries the harder the longer a frame takes to paint.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_option)]
+    codec_options: Vec<(String, String)>,
+
+    /// Another, constant frame rate, such as 25, 29.97 or 30000/1001; default: the clip's timestamps, constant or not
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    fps: Option<Ratio>,
+
+    /// Where in the clip to begin: seconds, or hours:minutes:seconds
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    start: Option<f64>,
+
+    /// How much of the clip to paint: seconds, or hours:minutes:seconds
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<f64>,
+
+    /// Make the frames this large before painting: `1280x720`, or one side only, `1280x` or `x720`
+    #[arg(long, value_name = "WxH")]
+    scale: Option<Scale>,
+
+    /// Go on with a clip whose painting was interrupted, with the same options; starts afresh where there is none
+    ///
+    /// What is painted waits in the folder OUTPUT.parts. Ctrl-C leaves a clip that plays, too.
+    #[arg(long)]
+    resume: bool,
+
+    /// Standard input holds RGB bytes without a header, frames of this size; standard output gets the same
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_size)]
+    raw: Option<(u32, u32)>,
+}
+
+impl VideoArgs {
+    /// What the arguments ask for, painted by a network of these sizes; `painter` tells two painters apart.
+    pub(super) fn options(&self, network: &StyleNetConfig, max_size: Option<u32>, painter: String) -> ClipOptions {
+        let operations = paint_operations(network, (SIDE, SIDE)) / (SIDE * SIDE) as f64;
+        let render = RenderOptions {
+            read: ReadOptions {
+                start: self.start.filter(|&start| start > 0.0),
+                duration: self.duration,
+                frame_rate: self.fps,
+                ..ReadOptions::default()
+            },
+            scale: Scale { longest: max_size, ..self.scale.unwrap_or_default() },
+            codec: self.codec.clone(),
+            crf: self.crf,
+            codec_options: self.codec_options.clone(),
+            effort: Effort::beside(operations),
+            resume: self.resume,
+            painter,
+        };
+        ClipOptions { render, raw: self.raw }
+    }
+}
+
+/// What tells one model from another: its name, and an FNV-1a hash of its weights in the order of their names.
+pub(super) fn fingerprint(model: &StyleModel) -> Result<String> {
+    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+    for tensor in model.tensors.values() {
+        for value in tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()? {
+            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
+    Ok(format!("{} {hash:016x}", model.card.name))
+}
+
+fn parse_codec(text: &str) -> Result<String, String> {
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    // A copied video would not be painted.
+    if text.is_empty() || text == "copy" || text.starts_with('-') || !is_name(text) {
+        return Err("expected the name of an encoder, such as `h264`".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_option(text: &str) -> Result<(String, String), String> {
+    let wrong = || "expected `KEY=VALUE`, such as `preset=slow`".to_owned();
+    let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_:".contains(&byte));
+    if is_key && !key.starts_with('-') { Ok((key.to_owned(), value.to_owned())) } else { Err(wrong()) }
+}
+
+fn parse_rate(text: &str) -> Result<Ratio, String> {
+    let rate: Ratio = text.parse()?;
+    if (0.01..=1000.0).contains(&rate.value()) { Ok(rate) } else { Err("expected a rate from 0.01 to 1000".into()) }
+}
+
+fn parse_time(text: &str) -> Result<f64, String> {
+    let wrong = || "expected a time such as `12.5` or `1:02:03.5`".to_owned();
+    let mut seconds = 0.0;
+    for part in text.split(':') {
+        let value: f64 = part.parse().map_err(|_| wrong())?;
+        if !value.is_finite() || value < 0.0 || part.starts_with(['+', '-']) {
+            return Err(wrong());
+        }
+        seconds = 60.0 * seconds + value;
+    }
+    if text.split(':').count() <= 3 && seconds < 1e9 { Ok(seconds) } else { Err(wrong()) }
+}
+
+fn parse_duration(text: &str) -> Result<f64, String> {
+    parse_time(text).and_then(|time| if time > 0.0 { Ok(time) } else { Err("expected a time above 0".into()) })
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let scale: Scale = text.parse()?;
+    scale.width.zip(scale.height).ok_or_else(|| "expected `WIDTHxHEIGHT` in pixels".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, seconds) in [("0", 0.0), ("12.5", 12.5), ("1:30", 90.0), ("1:02:03.5", 3723.5)] {
+            assert_eq!(parse_time(text), Ok(seconds), "{text}");
+        }
+        for text in ["", "x", "-1", "1:2:3:4", "1:-2", "inf", "nan", "1e99"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+        assert!(parse_duration("0").is_err());
+    }
+
+    #[test]
+    fn words_that_would_become_other_options_are_refused() {
+        assert_eq!(parse_codec("libvpx-vp9"), Ok("libvpx-vp9".into()));
+        for text in ["", "copy", "-f", "a b", "x;y"] {
+            assert!(parse_codec(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_option("x264-params=a=b"), Ok(("x264-params".into(), "a=b".into())));
+        for text in ["preset", "=slow", "-f=x", "a b=c"] {
+            assert!(parse_option(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The files that clips are painted into, and what fits into which.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use common::video::{OtherStream, StreamKind};
+
+/// A file format of painted clips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// MPEG-4: plays everywhere.
+    Mp4,
+    /// `QuickTime`.
+    Mov,
+    /// Matroska: holds any stream, counts time in milliseconds.
+    Mkv,
+    /// Matroska for browsers.
+    WebM,
+}
+
+impl Container {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Mp4, Self::Mov, Self::Mkv, Self::WebM];
+
+    /// The container that a file's name asks for by its ending.
+    #[must_use]
+    pub fn of_path(path: &Path) -> Option<Self> {
+        path.extension()?.to_str()?.parse().ok()
+    }
+
+    /// The usual ending of a file's name, without the dot.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::Mkv => "mkv",
+            Self::WebM => "webm",
+        }
+    }
+
+    /// ffmpeg's name.
+    pub(super) fn muxer(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::Mkv => "matroska",
+            Self::WebM => "webm",
+        }
+    }
+
+    pub(super) fn default_codec(self) -> &'static str {
+        if self == Self::WebM { "libvpx-vp9" } else { "libx264" }
+    }
+
+    /// What is done with a stream beside the video: ffmpeg's codec, `copy` mostly; `None` if there is no place for it.
+    pub(super) fn codec_for(self, stream: &OtherStream) -> Option<&'static str> {
+        let is_mov = matches!(self, Self::Mp4 | Self::Mov);
+        match stream.kind {
+            StreamKind::Audio => Some("copy"),
+            StreamKind::Cover => is_mov.then_some("copy"),
+            StreamKind::Attachment => (self == Self::Mkv).then_some("copy"),
+            StreamKind::Other => None,
+            StreamKind::Subtitle => match (self, stream.codec.as_str()) {
+                (Self::Mkv, "mov_text") => Some("srt"),
+                (Self::Mp4 | Self::Mov, "mov_text") | (Self::WebM, "webvtt") | (Self::Mkv, _) => Some("copy"),
+                // Pictures cannot become text.
+                (_, "dvd_subtitle" | "dvb_subtitle" | "hdmv_pgs_subtitle" | "xsub" | "dvb_teletext" | "") => None,
+                (Self::WebM, _) => Some("webvtt"),
+                (Self::Mp4 | Self::Mov, _) => Some("mov_text"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mp4 => "MP4",
+            Self::Mov => "MOV",
+            Self::Mkv => "Matroska",
+            Self::WebM => "WebM",
+        })
+    }
+}
+
+impl FromStr for Container {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "mp4" | "m4v" => Ok(Self::Mp4),
+            "mov" => Ok(Self::Mov),
+            "mkv" => Ok(Self::Mkv),
+            "webm" => Ok(Self::WebM),
+            _ => Err("expected `mp4`, `mov`, `mkv` or `webm`".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subtitles_are_kept_as_text_where_they_are_text() {
+        let subtitle = |codec: &str| OtherStream { index: 2, kind: StreamKind::Subtitle, codec: codec.into() };
+        for (container, codec, expected) in [
+            (Container::Mp4, "subrip", Some("mov_text")),
+            (Container::Mp4, "hdmv_pgs_subtitle", None),
+            (Container::Mkv, "hdmv_pgs_subtitle", Some("copy")),
+            (Container::Mkv, "mov_text", Some("srt")),
+            (Container::WebM, "ass", Some("webvtt")),
+        ] {
+            assert_eq!(container.codec_for(&subtitle(codec)), expected, "{container} {codec}");
+        }
+    }
+}

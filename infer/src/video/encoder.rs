@@ -1,0 +1,141 @@
+//! ffmpeg as an encoder: raw frames in through a pipe, a file out.
+
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use common::video::{Color, Ffmpeg, Ratio};
+use common::{Error, Result, ResultExt};
+
+use super::matroska::{MatroskaWriter, RawFormat, Track};
+
+/// How frames become a stream.
+#[derive(Debug, Clone)]
+pub(super) struct Encoding {
+    pub(super) ffmpeg: Ffmpeg,
+    pub(super) codec: String,
+    /// Options of the codec, with their values.
+    pub(super) options: Vec<(String, String)>,
+    pub(super) track: Track,
+    pub(super) color: Color,
+    pub(super) sample_aspect: Option<Ratio>,
+    /// ffmpeg's name of the file format.
+    pub(super) format: &'static str,
+}
+
+/// An encoder that takes frames.
+pub(super) struct Encoder {
+    path: PathBuf,
+    child: Child,
+    writer: MatroskaWriter<BufWriter<ChildStdin>>,
+    problems: JoinHandle<Vec<String>>,
+}
+
+impl Encoder {
+    /// Starts an encoder into the file `path`.
+    pub(super) fn start(encoding: &Encoding, path: &Path) -> Result<Self> {
+        let mut command = encoding.command(path);
+        let mut child = command.spawn().context(|| "cannot run `ffmpeg`")?;
+        let streams = child.stdin.take().zip(child.stderr.take());
+        let (stdin, stderr) = streams.ok_or_else(|| Error::new("ffmpeg has no streams"))?;
+        let problems = thread::spawn(move || problems(BufReader::new(stderr)));
+        let writer = MatroskaWriter::new(BufWriter::new(stdin), &encoding.track);
+        let writer = match writer {
+            Ok(writer) => writer,
+            Err(error) => return Err(cause(problems).unwrap_or_else(|| error.into())).context(|| CANNOT),
+        };
+        Ok(Self { path: path.to_owned(), child, writer, problems })
+    }
+
+    /// Encodes a frame.
+    pub(super) fn push(&mut self, pixels: &[u8], pts: i64, duration: i64) -> Result<()> {
+        // Why the pipe broke is known once the encoder is asked.
+        self.writer.write(pixels, pts, duration).context(|| CANNOT)
+    }
+
+    /// Waits until the file is complete and on disk.
+    pub(super) fn finish(self) -> Result<()> {
+        let Self { path, mut child, writer, problems } = self;
+        let flushed = writer.into_inner().flush();
+        let status = child.wait().context(|| "cannot wait for `ffmpeg`")?;
+        if status.success() && flushed.is_ok() {
+            return std::fs::File::open(&path).and_then(|file| file.sync_all()).context(|| CANNOT);
+        }
+        let cause = cause(problems).unwrap_or_else(|| format!("ffmpeg ended with {status}").into());
+        Err(Error::new(CANNOT).with_source(cause))
+    }
+
+    /// Why it takes no more frames.
+    pub(super) fn failure(self) -> Error {
+        self.finish().err().unwrap_or_else(|| Error::new(CANNOT))
+    }
+}
+
+const CANNOT: &str = "cannot encode the clip";
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn cause(problems: JoinHandle<Vec<String>>) -> Option<BoxError> {
+    let problems = problems.join().unwrap_or_default();
+    (!problems.is_empty()).then(|| problems.join("; ").into())
+}
+
+/// The first lines of an error log, without the addresses of the parts that speak.
+pub(super) fn problems(log: impl BufRead) -> Vec<String> {
+    let mut problems = Vec::new();
+    // Whoever stops reading a pipe stops its writer.
+    for line in log.lines().map_while(Result::ok) {
+        let text = line.rsplit_once("] ").map_or(line.as_str(), |(_, text)| text).trim().to_owned();
+        if problems.len() < 3 && !text.is_empty() && !problems.contains(&text) {
+            problems.push(text);
+        }
+    }
+    problems
+}
+
+impl Encoding {
+    fn command(&self, path: &Path) -> Command {
+        let mut command = common::video::quiet_child("ffmpeg");
+        command.args(["-hide_banner", "-nostats", "-loglevel", "error", "-f", "matroska", "-i", "pipe:0"]);
+        command.args(["-map", "0:v:0", "-vf", &self.filters(), "-c:v", &self.codec]);
+        for (name, value) in &self.options {
+            command.args([&format!("-{name}"), value]);
+        }
+        let color = &self.color;
+        if self.track.format == RawFormat::Yuv420 {
+            command.args(["-pix_fmt", "yuv420p", "-colorspace", color.matrix.tag()]);
+            command.args(["-color_range", range(color)]);
+        }
+        for (option, tag) in [("-color_primaries", &color.primaries), ("-color_trc", &color.transfer)] {
+            if let Some(tag) = tag {
+                command.args([option, tag]);
+            }
+        }
+        command.args(self.ffmpeg.passthrough()).args(["-enc_time_base", &self.track.time_base.to_string()]);
+        if self.format == "mp4" {
+            command.args(["-video_track_timescale", &self.track.time_base.denominator.to_string()]);
+        }
+        let mut file = std::ffi::OsString::from("file:");
+        file.push(path);
+        command.args(["-f", self.format, "-y"]).arg(file);
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn filters(&self) -> String {
+        let Ratio { numerator, denominator } = self.sample_aspect.unwrap_or(Ratio { numerator: 1, denominator: 1 });
+        let aspect = format!("setsar={numerator}/{denominator}");
+        match self.track.format {
+            RawFormat::Rgb => aspect,
+            RawFormat::Yuv420 => {
+                let (matrix, range) = (self.color.matrix.tag(), range(&self.color));
+                format!("setparams=range={range}:colorspace={matrix},{aspect}")
+            }
+        }
+    }
+}
+
+fn range(color: &Color) -> &'static str {
+    if color.full_range { "pc" } else { "tv" }
+}

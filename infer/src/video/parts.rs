@@ -1,0 +1,156 @@
+//! The parts of a clip that is being painted: closed pieces of video in a folder beside the output.
+//!
+//! A part has its name once it is complete, so whatever ends a run, the next one can go on behind the last. Its name says
+//! which frames are in it: `FIRST_COUNT_PTS`, the first timestamp in the clip's time base.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::files::write_atomic;
+use common::{Error, Result, ResultExt};
+
+/// The file in the folder that says of which run the parts are.
+const IDENTITY: &str = "render.json";
+
+/// What a run must share with an interrupted one to go on with it.
+pub(super) type Identity = BTreeMap<String, String>;
+
+/// A complete part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) pts: i64,
+    pub(super) path: PathBuf,
+}
+
+/// The folder of parts.
+#[derive(Debug, Clone)]
+pub(super) struct PartsFolder {
+    path: PathBuf,
+}
+
+impl PartsFolder {
+    /// The folder of the parts of `output`.
+    pub(super) fn beside(output: &Path) -> Self {
+        let mut name = output.as_os_str().to_owned();
+        name.push(".parts");
+        Self { path: name.into() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder for a new run, or opens that of an interrupted one.
+    ///
+    /// # Errors
+    ///
+    /// If there are parts of a run that is not to be resumed, or that was another one.
+    pub(super) fn open(&self, identity: &Identity, resume: bool) -> Result<Vec<Part>> {
+        let action = || format!("cannot use folder `{}`", self.path.display());
+        let before = fs::read(self.path.join(IDENTITY)).ok();
+        if let Some(before) = before.filter(|_| resume) {
+            let before: Identity = serde_json::from_slice(&before).context(action)?;
+            self.check(&before, identity)?;
+            return self.list();
+        }
+        if !self.list()?.is_empty() {
+            let path = self.path.display();
+            return Err(Error::usage(format!("an interrupted run left its parts in `{path}`"))
+                .with_hint("go on with `--resume`, or remove the folder"));
+        }
+        fs::create_dir_all(&self.path).context(action)?;
+        let text = serde_json::to_string_pretty(identity).context(action)?;
+        write_atomic(&self.path.join(IDENTITY), |writer| {
+            std::io::Write::write_all(writer, text.as_bytes()).context(action)
+        })?;
+        Ok(Vec::new())
+    }
+
+    fn check(&self, before: &Identity, now: &Identity) -> Result<()> {
+        let keys = before.keys().chain(now.keys());
+        let Some(key) = keys.into_iter().find(|key| before.get(*key) != now.get(*key)) else { return Ok(()) };
+        let value = |identity: &Identity| identity.get(key).map_or_else(|| "none".to_owned(), String::clone);
+        let (path, was, is) = (self.path.display(), value(before), value(now));
+        Err(Error::usage(format!("the run that left `{path}` had another {key}: {was}, not {is}"))
+            .with_hint("resume with the options of that run, or remove the folder"))
+    }
+
+    /// The complete parts without a gap from the first frame on; what lies behind a gap is removed.
+    fn list(&self) -> Result<Vec<Part>> {
+        let action = || format!("cannot read folder `{}`", self.path.display());
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&self.path).context(action)?;
+        let paths: Vec<_> =
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().context(action)?;
+        let mut found: Vec<_> = paths.iter().filter_map(|path| parse(path)).collect();
+        found.sort_by_key(|part| part.first);
+        let mut next = 0;
+        let mut parts = Vec::new();
+        for part in found {
+            if part.first == next {
+                next += part.count;
+                parts.push(part);
+            } else {
+                fs::remove_file(&part.path).context(action)?;
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Gives a part that is complete its name.
+    pub(super) fn complete(&self, unfinished: &Path, first: u64, count: u64, pts: i64) -> Result<Part> {
+        let extension = unfinished.extension().unwrap_or_default().to_string_lossy();
+        let path = self.path.join(format!("{first:08}_{count}_{pts}.{extension}"));
+        fs::rename(unfinished, &path).context(|| format!("cannot write `{}`", path.display()))?;
+        Ok(Part { first, count, pts, path })
+    }
+
+    /// Removes the folder and all in it.
+    pub(super) fn remove(&self) -> Result<()> {
+        fs::remove_dir_all(&self.path).context(|| format!("cannot remove folder `{}`", self.path.display()))
+    }
+}
+
+fn parse(path: &Path) -> Option<Part> {
+    let mut words = path.file_stem()?.to_str()?.split('_');
+    let part = Part {
+        first: words.next()?.parse().ok()?,
+        count: words.next()?.parse().ok()?,
+        pts: words.next()?.parse().ok()?,
+        path: path.to_owned(),
+    };
+    (words.next().is_none() && part.count > 0).then_some(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_found_up_to_the_first_gap() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = PartsFolder::beside(&home.path().join("out.mp4"));
+        let identity = Identity::from([("style".to_owned(), "a".to_owned())]);
+        assert_eq!(folder.open(&identity, true).unwrap(), []);
+        for (first, count, pts) in [(0, 10, -2), (10, 10, 1001), (30, 10, 9)] {
+            let unfinished = folder.path().join("unfinished.mp4");
+            fs::write(&unfinished, b"").unwrap();
+            folder.complete(&unfinished, first, count, pts).unwrap();
+        }
+        fs::write(folder.path().join("unfinished.mp4"), b"").unwrap();
+        let parts = folder.open(&identity, true).unwrap();
+        assert_eq!(parts.iter().map(|part| (part.first, part.pts)).collect::<Vec<_>>(), [(0, -2), (10, 1001)]);
+        let error = folder.open(&identity, false).unwrap_err();
+        assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--resume"));
+        let other = Identity::from([("style".to_owned(), "b".to_owned())]);
+        let error = folder.open(&other, true).unwrap_err().to_string();
+        assert!(error.ends_with("had another style: a, not b"), "{error}");
+        folder.remove().unwrap();
+        assert!(!folder.path().exists());
+    }
+}

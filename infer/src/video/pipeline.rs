@@ -1,0 +1,175 @@
+//! Decoding, painting and encoding at the same time.
+//!
+//! A thread reads frames ahead, the caller's paints, another takes the paintings away. The queues between them hold a few
+//! frames, so that a slow step makes the others wait instead of filling the memory.
+
+use std::panic;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use common::Result;
+use common::video::VideoFrame;
+
+use super::FramePainter;
+
+/// Frames that wait between two steps: one to hide that steps take turns at being slow, another for good measure.
+const QUEUE: usize = 2;
+
+/// Where paintings go.
+pub(super) trait Sink: Send {
+    /// Takes a painting.
+    fn push(&mut self, frame: VideoFrame) -> Result<()>;
+}
+
+/// Whoever watches a clip being painted.
+pub trait Observer {
+    /// The frames of the clip, if known, and how many of them an earlier run painted.
+    fn begin(&mut self, frames: Option<u64>, painted: u64);
+
+    /// So many frames of the clip are painted.
+    fn painted(&mut self, frames: u64);
+
+    /// Something that the user should know.
+    fn note(&mut self, text: &str);
+
+    /// Whether to stop after the frame in hand.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+/// How the painting of frames ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Painted {
+    pub(super) frames: u64,
+    pub(super) stopped: bool,
+}
+
+/// Paints all frames of `source` into `sink`.
+///
+/// The first error of any of the three ends it.
+pub(super) fn paint_frames(
+    source: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
+    painter: &mut dyn FramePainter,
+    sink: &mut impl Sink,
+    observer: &mut dyn Observer,
+    first: u64,
+) -> Result<Painted> {
+    painter.reset();
+    thread::scope(|scope| {
+        let (sender, frames) = sync_channel(QUEUE);
+        let (paintings, receiver) = sync_channel(QUEUE);
+        scope.spawn(move || {
+            for frame in source {
+                if sender.send(frame).is_err() {
+                    break;
+                }
+            }
+        });
+        let sinking = scope.spawn(|| receiver.into_iter().try_for_each(|frame| sink.push(frame)));
+        // Both queues close when this returns; the threads see it and end.
+        let painted = paint_each(frames, paintings, painter, observer, first);
+        let sunk = sinking.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
+        // Where both failed, what the sink failed at is the cause.
+        sunk.and(painted)
+    })
+}
+
+fn paint_each(
+    frames: Receiver<Result<VideoFrame>>,
+    paintings: SyncSender<VideoFrame>,
+    painter: &mut dyn FramePainter,
+    observer: &mut dyn Observer,
+    first: u64,
+) -> Result<Painted> {
+    let mut painted = Painted { frames: 0, stopped: false };
+    for frame in frames {
+        let VideoFrame { picture, pts } = frame?;
+        let picture = painter.paint(picture)?;
+        if paintings.send(VideoFrame { picture, pts }).is_err() {
+            // The sink failed, and says why.
+            break;
+        }
+        painted.frames += 1;
+        observer.painted(first + painted.frames);
+        painted.stopped = observer.is_stopped();
+        if painted.stopped {
+            break;
+        }
+    }
+    Ok(painted)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::Error;
+    use common::picture::Picture;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Watch {
+        painted: u64,
+        stop_after: Option<u64>,
+    }
+
+    impl Observer for Watch {
+        fn begin(&mut self, _: Option<u64>, _: u64) {}
+
+        fn painted(&mut self, frames: u64) {
+            self.painted = frames;
+        }
+
+        fn note(&mut self, _: &str) {}
+
+        fn is_stopped(&self) -> bool {
+            self.stop_after == Some(self.painted)
+        }
+    }
+
+    struct Shelf(Vec<i64>, usize);
+
+    impl Sink for Shelf {
+        fn push(&mut self, frame: VideoFrame) -> Result<()> {
+            if self.0.len() == self.1 {
+                return Err(Error::new("the disk is full"));
+            }
+            self.0.push(frame.pts);
+            Ok(())
+        }
+    }
+
+    fn frames(count: i64) -> impl Iterator<Item = Result<VideoFrame>> + Send {
+        (0..count).map(|pts| Ok(VideoFrame { picture: image::RgbImage::new(2, 2).into(), pts }))
+    }
+
+    fn paint(
+        source: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
+        room: usize,
+        watch: &mut Watch,
+    ) -> (Result<Painted>, Vec<i64>) {
+        let mut shelf = Shelf(Vec::new(), room);
+        let mut painter = |picture: Picture| Ok(picture);
+        (paint_frames(source, &mut painter, &mut shelf, watch, 10), shelf.0)
+    }
+
+    #[test]
+    fn frames_arrive_in_order_until_they_end_or_someone_stops() {
+        let mut watch = Watch::default();
+        let (painted, shelf) = paint(&mut frames(20), 99, &mut watch);
+        assert_eq!(painted.unwrap(), Painted { frames: 20, stopped: false });
+        assert_eq!((shelf, watch.painted), ((0..20).collect(), 30));
+        let mut watch = Watch { stop_after: Some(13), ..Watch::default() };
+        let (painted, shelf) = paint(&mut frames(20), 99, &mut watch);
+        assert_eq!((painted.unwrap(), shelf), (Painted { frames: 3, stopped: true }, vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn an_error_on_either_side_ends_it() {
+        let (painted, shelf) = paint(&mut frames(1_000_000), 4, &mut Watch::default());
+        assert_eq!((painted.unwrap_err().to_string(), shelf.len()), ("the disk is full".into(), 4));
+        let mut broken = frames(3).chain([Err(Error::new("cut short"))]);
+        let (painted, shelf) = paint(&mut broken, 99, &mut Watch::default());
+        assert_eq!((painted.unwrap_err().to_string(), shelf.len()), ("cut short".into(), 3));
+    }
+}

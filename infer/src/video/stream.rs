@@ -1,0 +1,96 @@
+//! Frames from one pipe to another, or into an animation: no ffmpeg, no sound, no parts.
+
+use std::io::Write;
+
+use common::picture::{AnimationWriter, Frame};
+use common::video::{Ratio, VideoFrame, Y4mWriter};
+use common::{Error, Result, ResultExt};
+
+use super::FramePainter;
+use super::pipeline::{Observer, Sink, paint_frames};
+
+/// The unit in which animations count, a thousandth of a second.
+const MILLISECOND: Ratio = Ratio { numerator: 1, denominator: 1000 };
+
+/// Where the paintings of a stream go.
+pub enum StreamWriter<W: Write> {
+    /// YUV4MPEG2.
+    Y4m(Y4mWriter<W>),
+    /// RGB bytes without any header.
+    Rgb(W),
+    /// An animation; see [`AnimationStream::new`].
+    Animation(AnimationStream<W>),
+}
+
+/// An animation whose frames come with timestamps.
+pub struct AnimationStream<W: Write> {
+    writer: AnimationWriter<W>,
+    time_base: Ratio,
+    /// The unit of delays in milliseconds: 10 in GIF.
+    unit: i64,
+    held: Option<VideoFrame>,
+    delay: i64,
+}
+
+impl<W: Write> AnimationStream<W> {
+    /// Frames count in `time_base`; the last one shows for `delay` milliseconds if it is the only one.
+    pub fn new(writer: AnimationWriter<W>, time_base: Ratio, delay: i64) -> Self {
+        let unit = if matches!(writer, AnimationWriter::Gif(_)) { 10 } else { 1 };
+        Self { writer, time_base, unit, held: None, delay: delay.max(unit) }
+    }
+
+    fn push(&mut self, frame: VideoFrame) -> Result<()> {
+        let pts = frame.pts;
+        if let Some(before) = self.held.replace(frame) {
+            // Moments are rounded, not delays: their errors would add up.
+            let moment = |pts| self.time_base.rescale(pts, Ratio { numerator: self.unit as u32, ..MILLISECOND });
+            self.delay = (moment(pts) - moment(before.pts)).max(1) * self.unit;
+            self.writer.push(Frame { picture: before.picture, delay: self.delay as u32 })?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if let Some(VideoFrame { picture, .. }) = self.held.take() {
+            self.writer.push(Frame { picture, delay: self.delay as u32 })?;
+        }
+        self.writer.finish()
+    }
+}
+
+impl<W: Write + Send> Sink for StreamWriter<W> {
+    fn push(&mut self, frame: VideoFrame) -> Result<()> {
+        match self {
+            Self::Y4m(writer) => writer.push(frame.picture),
+            Self::Rgb(writer) => {
+                let pixels = frame.picture.into_rgb8();
+                writer.write_all(&pixels).and_then(|()| writer.flush()).context(|| "cannot write the stream")
+            }
+            Self::Animation(stream) => stream.push(frame),
+        }
+    }
+}
+
+/// Paints all frames of `frames` into `writer` and returns how many they were.
+///
+/// # Errors
+///
+/// If a frame cannot be read, painted or written; what came before it is written. An interruption if the observer stops it.
+pub fn paint_stream<W: Write + Send>(
+    frames: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
+    mut writer: StreamWriter<W>,
+    painter: &mut dyn FramePainter,
+    observer: &mut dyn Observer,
+) -> Result<u64> {
+    let painted = paint_frames(frames, painter, &mut writer, observer, 0);
+    if let StreamWriter::Animation(stream) = writer {
+        // An error on the way says more than one about the end.
+        let finished = stream.finish();
+        painted.as_ref().map_or(Ok(()), |_| finished)?;
+    }
+    let painted = painted?;
+    if painted.stopped {
+        return Err(Error::interrupted(format!("stopped after {} frames", painted.frames)));
+    }
+    Ok(painted.frames)
+}
