@@ -23,6 +23,7 @@ use super::interrupt;
 use super::plan::{Job, Source, Target};
 use super::talk::Talk;
 use crate::Stylizer;
+use crate::video::FramePainter;
 
 /// How the pictures of a run are read and written.
 #[derive(Debug, Clone, Copy)]
@@ -202,7 +203,11 @@ fn paint(
         Loaded::Still(picture, format) => {
             stylizer.stylize_owned(picture).map(|painting| Painted::Still(painting, format))
         }
-        Loaded::Animation(bytes, format) => paint_animation(stylizer, &bytes, format).map(Painted::Animation),
+        Loaded::Animation(bytes, format) => options
+            .clips
+            .painter(stylizer)
+            .and_then(|mut painter| paint_animation(&mut *painter, &bytes, format))
+            .map(Painted::Animation),
         Loaded::Clip => clip::paint_file(stylizer, job, options.clips, talk).map(|()| Painted::Stored),
         Loaded::Stream(stream) => {
             clip::paint_stream(stylizer, job, stream, options.clips, talk).map(|()| Painted::Stored)
@@ -218,13 +223,13 @@ fn paint(
     painted.context(|| cannot_paint(job))
 }
 
-fn paint_animation(stylizer: &Stylizer, bytes: &[u8], format: PictureFormat) -> Result<Vec<u8>> {
+fn paint_animation(painter: &mut dyn FramePainter, bytes: &[u8], format: PictureFormat) -> Result<Vec<u8>> {
     let mut painted = Vec::new();
     if let Some(animation) = Animation::decode(bytes)? {
         let mut writer = AnimationWriter::new(format, &mut painted, animation.repeat())?;
         for frame in animation {
             let Frame { picture, delay } = frame?;
-            writer.push(Frame { picture: stylizer.stylize_owned(picture)?, delay })?;
+            writer.push(Frame { picture: painter.paint(picture)?, delay })?;
         }
         writer.finish()?;
     }

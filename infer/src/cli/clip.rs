@@ -18,8 +18,8 @@ use super::format::Format;
 use super::interrupt::{self, Watch};
 use super::plan::{Job, Source, Target};
 use super::talk::Talk;
-use crate::Stylizer;
-use crate::video::{self, AnimationStream, Container, Observer, RenderOptions, Scale, StreamWriter};
+use crate::video::{self, AnimationStream, Container, FramePainter, Observer, RenderOptions, Scale, StreamWriter};
+use crate::{Stabilizer, SteadyOptions, Stylizer};
 
 /// Bytes of a pipe that are read or written at a time.
 const BUFFER: usize = 1 << 20;
@@ -33,6 +33,18 @@ pub(super) struct ClipOptions {
     pub(super) render: RenderOptions,
     /// The size of the frames on standard input, if they are RGB bytes without a header.
     pub(super) raw: Option<(u32, u32)>,
+    /// How still frames are held; not at all if `None`.
+    pub(super) steady: Option<SteadyOptions>,
+}
+
+impl ClipOptions {
+    /// What paints the frames of one clip.
+    pub(super) fn painter<'a>(&self, stylizer: &'a Stylizer) -> Result<Box<dyn FramePainter + 'a>> {
+        Ok(match self.steady {
+            Some(steady) => Box::new(Stabilizer::new(stylizer.clone(), steady)?),
+            None => Box::new(|frame: Picture| stylizer.stylize_owned(frame)),
+        })
+    }
 }
 
 /// Standard input from its beginning.
@@ -77,12 +89,13 @@ pub(super) fn paint_file(stylizer: &Stylizer, job: &Job, options: &ClipOptions, 
     let mut progress = Progress::new(talk, job.source.name());
     match (&job.target, job.format) {
         (Target::File(output), Some(Format::Clip(container))) => {
-            render(stylizer, path, output, container, &options.render, &mut progress)
+            render(stylizer, path, output, container, options, &mut progress)
         }
         // A name that says nothing.
-        (Target::File(output), None) => render(stylizer, path, output, Container::Mp4, &options.render, &mut progress),
+        (Target::File(output), None) => render(stylizer, path, output, Container::Mp4, options, &mut progress),
         _ => {
-            let mut pour = Pour { stylizer, job, raw: false, progress: &mut progress };
+            let painter = options.painter(stylizer)?;
+            let mut pour = Pour { stylizer, painter, job, raw: false, progress: &mut progress };
             if starts_like_y4m(path)? && options.render.read == ReadOptions::default() {
                 let file = File::open(path).context(|| format!("cannot read {}", job.source.name()))?;
                 pour.y4m(BufReader::with_capacity(BUFFER, file), &options.render)
@@ -103,7 +116,8 @@ pub(super) fn paint_stream(
 ) -> Result<()> {
     let mut progress = Progress::new(talk, job.source.name());
     let raw = matches!(source, StreamSource::Rgb(..));
-    let mut pour = Pour { stylizer, job, raw, progress: &mut progress };
+    let painter = options.painter(stylizer)?;
+    let mut pour = Pour { stylizer, painter, job, raw, progress: &mut progress };
     match source {
         StreamSource::Y4m(stdin) => pour.y4m(stdin, &options.render),
         StreamSource::Rgb(stdin, size) => pour.rgb(stdin, size, &options.render),
@@ -115,11 +129,11 @@ fn render(
     source: &Path,
     output: &Path,
     container: Container,
-    options: &RenderOptions,
+    options: &ClipOptions,
     progress: &mut Progress,
 ) -> Result<()> {
-    let mut painter = |frame: Picture| stylizer.stylize_owned(frame);
-    let rendered = video::render(source, output, container, options, &mut painter, progress)?;
+    let mut painter = options.painter(stylizer)?;
+    let rendered = video::render(source, output, container, &options.render, &mut *painter, progress)?;
     match rendered.damage {
         Some(damage) => Err(damage.with_hint(format!("`{}` holds the others", output.display()))),
         None => Ok(()),
@@ -136,6 +150,7 @@ fn starts_like_y4m(path: &Path) -> Result<bool> {
 /// Frames that go into something else than a clip file: a pipe or an animation.
 struct Pour<'a, 'b> {
     stylizer: &'a Stylizer,
+    painter: Box<dyn FramePainter + 'a>,
     job: &'a Job,
     /// Whether a pipe gets bytes without a header if nothing else is asked for.
     raw: bool,
@@ -228,9 +243,7 @@ impl Pour<'_, '_> {
             }
             Some(format) => return Err(cannot(format)),
         };
-        let stylizer = self.stylizer;
-        let mut painter = |frame: Picture| stylizer.stylize_owned(frame);
-        video::paint_stream(frames, writer, &mut painter, self.progress).map(|_| ())
+        video::paint_stream(frames, writer, &mut *self.painter, self.progress).map(|_| ())
     }
 }
 

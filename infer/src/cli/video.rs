@@ -7,6 +7,7 @@ use common::network::StyleNetConfig;
 use common::video::{Ratio, ReadOptions};
 
 use super::clip::ClipOptions;
+use crate::SteadyOptions;
 use crate::bench::paint_operations;
 use crate::video::{Effort, RenderOptions, Scale};
 
@@ -16,6 +17,15 @@ const SIDE: usize = 256;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Video")]
 pub(super) struct VideoArgs {
+    /// Hold the painting still where the clip is still, or moves as a whole: less flicker
+    ///
+    /// Each frame is mixed with those before along the clip's motion, and its noise kept from the network. The strength is from
+    /// 0 to below 1: too much, and strokes that do not match fade into one another. Styles trained with `trainer train
+    /// --temporal-weight` need less of it.
+    #[arg(long, value_name = "STRENGTH", num_args = 0..=1, require_equals = true, value_parser = parse_share)]
+    #[expect(clippy::option_option, reason = "clap has it for a flag whose value may be left out")]
+    stabilize: Option<Option<f32>>,
+
     /// Encoder: h264, h265, vp9, av1, prores, ffv1 or any name that ffmpeg knows; default: h264, or vp9 in `.webm`
     #[arg(long, value_name = "NAME", value_parser = parse_codec)]
     codec: Option<String>,
@@ -61,6 +71,10 @@ impl VideoArgs {
     /// What the arguments ask for, painted by a network of these sizes; `painter` tells two painters apart.
     pub(super) fn options(&self, network: &StyleNetConfig, max_size: Option<u32>, painter: String) -> ClipOptions {
         let operations = paint_operations(network, (SIDE, SIDE)) / (SIDE * SIDE) as f64;
+        let painter = match self.steady() {
+            Some(steady) => format!("{painter}, {steady:?}"),
+            None => painter,
+        };
         let render = RenderOptions {
             read: ReadOptions {
                 start: self.start.filter(|&start| start > 0.0),
@@ -76,8 +90,20 @@ impl VideoArgs {
             resume: self.resume,
             painter,
         };
-        ClipOptions { render, raw: self.raw }
+        ClipOptions { render, raw: self.raw, steady: self.steady() }
     }
+
+    /// How still frames are held; not at all if `None`.
+    fn steady(&self) -> Option<SteadyOptions> {
+        let defaults = SteadyOptions::default();
+        self.stabilize.map(|strength| SteadyOptions { strength: strength.unwrap_or(defaults.strength), ..defaults })
+    }
+}
+
+/// From 0 to below 1.
+fn parse_share(text: &str) -> Result<f32, String> {
+    let share: f32 = text.parse().map_err(|_| "expected a number from 0 to below 1")?;
+    if (0.0..1.0).contains(&share) { Ok(share) } else { Err("expected a number from 0 to below 1".into()) }
 }
 
 /// What tells one model from another: its name, and an FNV-1a hash of its weights in the order of their names.

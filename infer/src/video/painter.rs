@@ -3,6 +3,8 @@
 use common::Result;
 use common::picture::Picture;
 
+use crate::Stabilizer;
+
 /// Paints the frames of a clip one after another, and may remember the ones before.
 ///
 /// Any closure from picture to painting is one that remembers nothing.
@@ -16,6 +18,16 @@ pub trait FramePainter: Send {
 
     /// The next frame does not follow the last one: a new clip, or an interrupted one that goes on.
     fn reset(&mut self) {}
+}
+
+impl FramePainter for Stabilizer {
+    fn paint(&mut self, frame: Picture) -> Result<Picture> {
+        Self::paint(self, frame)
+    }
+
+    fn reset(&mut self) {
+        Self::reset(self);
+    }
 }
 
 impl<F: FnMut(Picture) -> Result<Picture> + Send> FramePainter for F {
