@@ -38,7 +38,7 @@ pub struct SteadyOptions {
 
 impl Default for SteadyOptions {
     fn default() -> Self {
-        Self { strength: 0.3, denoising: 0.8, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
+        Self { strength: 0.2, denoising: 0.8, statistics: 0.8, tolerance: 12.0, flow: FlowOptions::fast() }
     }
 }
 
@@ -59,6 +59,17 @@ impl SteadyOptions {
 }
 
 /// Paints frames that arrive one after the other.
+///
+/// ```no_run
+/// use common::picture::Picture;
+/// use infer::{Stabilizer, SteadyOptions, Stylizer};
+///
+/// let mut stabilizer = Stabilizer::new(Stylizer::bundled("starry_night")?, SteadyOptions::default())?;
+/// for i in 0..250 {
+///     stabilizer.paint(Picture::open(format!("frames/{i:04}.png"))?)?.save(format!("painted/{i:04}.png"))?;
+/// }
+/// # Ok::<(), common::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stabilizer {
     stylizer: Stylizer,
