@@ -59,7 +59,7 @@ pub struct TrainConfig {
     pub warmup: usize,
     /// The largest norm of the gradient; a larger one is scaled down to it. 0 leaves all as they are. Default: 10.
     pub clip_norm: f64,
-    /// The seed of first weights, order, crops and flips. Default: 0.
+    /// The seed of first weights, order, crops, flips and temporal changes. Default: 0.
     pub seed: u64,
     /// Photos of the folder set aside to judge by, at most a tenth. Default: 20, as many as `trainer evaluate` takes.
     pub held_out: usize,

@@ -105,7 +105,7 @@ struct Course {
     /// Largest norm of the gradient; 0 is none
     #[arg(long, value_name = "NORM", default_value_t = TrainConfig::default().clip_norm)]
     clip_norm: f64,
-    /// Seed of first weights, order, crops and flips
+    /// Seed of first weights, order, crops, flips, and of the changes that the temporal loss makes
     #[arg(long, value_name = "NUMBER", default_value_t = TrainConfig::default().seed)]
     seed: u64,
 }
@@ -125,8 +125,9 @@ struct RunArgs {
     /// Throw an earlier training in the run folder away
     #[arg(long, conflicts_with = "resume")]
     restart: bool,
-    /// Show the training in a web page while it runs [default address: 127.0.0.1:8017, this machine only]
-    #[arg(long, value_name = "[HOST:]PORT", num_args = 0..=1, default_missing_value = live::DEFAULT_ADDRESS)]
+    /// Show the training in a web page while it runs: at `PORT` of this machine only, or at `HOST:PORT`. Without either, at
+    /// 127.0.0.1:8017
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = live::DEFAULT_ADDRESS)]
     serve: Option<Address>,
     /// Photos for the contact sheets, instead of some of --photos
     #[arg(long, value_name = "DIR")]

@@ -75,6 +75,7 @@ impl Board {
             course.step = step;
         }
         self.table = table;
+        self.latest = None;
         self.note = Some(format!(
             "Losses were not finite after step {failed}: back to step {step} with the learning rate times {rate_scale}."
         ));
@@ -91,6 +92,10 @@ impl Board {
             let figures = metrics.names().into_iter().zip(metrics.columns());
             figures.map(|(name, value)| json!([name, value])).collect::<Vec<_>>()
         });
+        let mut curves = self.table.curves();
+        // The learning rate is the first column and the last that one looks for.
+        let first = 1.min(curves.len());
+        curves.rotate_left(first);
         json!({
             "name": self.name,
             "revision": self.revision,
@@ -101,7 +106,7 @@ impl Board {
             "seconds_left": self.course.and_then(left),
             "note": self.note,
             "latest": latest,
-            "curves": self.table.curves().iter().map(Curve::svg).collect::<String>(),
+            "curves": curves.iter().map(Curve::svg).collect::<String>(),
             "sheets": sheets,
         })
     }

@@ -36,6 +36,7 @@ function show(state) {
   // The drawings are the server's own; their names come from its table.
   element("curves").innerHTML = state.curves;
   element("empty").hidden = state.curves !== "";
+  element("figures").hidden = state.latest === null;
   if (state.latest !== null) showLatest(state);
   showSheets(state.sheets);
 }
@@ -46,7 +47,7 @@ function showCourse(state) {
   element("progress").max = state.steps;
   element("progress").value = state.step;
   const words = [`Step ${state.step} of ${state.steps}, on ${state.photos} photos.`];
-  if (state.photos_per_second !== null) words.push(`${state.photos_per_second.toPrecision(2)} photos a second.`);
+  if (state.photos_per_second !== null) words.push(`${Number(state.photos_per_second.toPrecision(2))} photos a second.`);
   if (state.step === state.steps) words.push("Done.");
   else if (state.seconds_left !== null) words.push(`${duration(state.seconds_left)} left.`);
   element("course").textContent = words.join(" ");
@@ -59,7 +60,6 @@ function duration(seconds) {
 }
 
 function showLatest(state) {
-  element("figures").hidden = false;
   element("latest").replaceChildren(...state.latest.map(([name, value]) => {
     const row = document.createElement("tr");
     const [head, cell] = [document.createElement("th"), document.createElement("td")];

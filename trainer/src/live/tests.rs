@@ -122,11 +122,11 @@ fn a_resumed_training_shows_its_earlier_steps_and_a_roll_back_forgets_those_undo
     fs::write(run.join("metrics.csv"), "step,learning_rate,total\n1,0.001,10\n2,0.001,100\n").unwrap();
     live.started(2, 8, 12);
     let resumed = state(&live, 1);
-    assert!(resumed["curves"].as_str().unwrap().contains(">100</text>"), "{resumed}");
+    assert!(resumed["curves"].as_str().unwrap().contains(">105</text>"), "{resumed}");
     fs::write(run.join("metrics.csv"), "step,learning_rate,total\n1,0.001,10\n").unwrap();
     live.rolled_back(2, 1, 0.5);
     let back = state(&live, 2);
-    assert!(!back["curves"].as_str().unwrap().contains(">100</text>"), "{back}");
+    assert!(!back["curves"].as_str().unwrap().contains(">105</text>"), "{back}");
     assert_eq!(back["step"], 1);
     let note = "Losses were not finite after step 2: back to step 1 with the learning rate times 0.5.";
     assert_eq!(back["note"], note);

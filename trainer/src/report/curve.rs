@@ -95,8 +95,9 @@ impl Frame {
             )
         };
         let step = |step: f64, anchor: &str| {
-            let (x, step) = (self.x(step), step.round());
-            format!("<text x=\"{x:.1}\" y=\"{HEIGHT}\" text-anchor=\"{anchor}\">{step}</text>")
+            // The letters' feet, a little above the edge that cuts them.
+            let (x, y, step) = (self.x(step), HEIGHT - 3.0, step.round());
+            format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{step}</text>")
         };
         [value(0.0), value(0.5), value(1.0), step(self.steps.0, "start"), step(self.steps.1, "end")].concat()
     }
