@@ -11,7 +11,7 @@ const $ = (id) => document.getElementById(id);
 const body = document.body;
 const query = new URLSearchParams(location.search);
 const chosen = { style: "", strength: 1, keep_colors: false };
-const picture = { blob: null, name: "", width: 0, height: 0, urls: {}, painted: null };
+const picture = { blob: null, name: "", width: 0, height: 0, urls: {} };
 let limits = { body_bytes: Infinity, pixels: Infinity, frame_pixels: 1920 * 1088 };
 let painting = null;
 
@@ -71,52 +71,66 @@ async function stylize(blob, options, signal) {
 
 /* Pictures */
 
-function show(image, key, blob) {
-  const url = URL.createObjectURL(blob);
-  if (picture.urls[key]) URL.revokeObjectURL(picture.urls[key]);
+/** Shows a picture file in one of the page's images, and lets go of the one before. */
+async function show(image, key, blob) {
+  const url = await decodable(blob);
+  URL.revokeObjectURL(picture.urls[key]);
   picture.urls[key] = url;
   image.src = url;
-  return image.decode();
+  await image.decode();
 }
 
+/** An address of a picture file that the browser can show; throws if it cannot. */
+async function decodable(blob) {
+  const url = URL.createObjectURL(blob);
+  try {
+    await Object.assign(new Image(), { src: url }).decode();
+    return url;
+  } catch (error) {
+    URL.revokeObjectURL(url);
+    throw error;
+  }
+}
+
+/** Takes a picture; the one before stays until this one is known to be one. */
 async function load(blob, name) {
   forgive();
-  painting?.abort();
   if (blob.size > limits.body_bytes) {
-    const million = Math.floor(limits.body_bytes / 1e6);
-    return complain({ title: "The picture is too large.", detail: `It has ${(blob.size / 1e6).toFixed(1)} MB, and the server takes ${million}.`, hint: "" });
+    const [size, most] = [blob.size, limits.body_bytes].map((bytes) => (bytes / 1e6).toFixed(1));
+    return complain({ title: "The picture is too large.", detail: `It has ${size} MB, and the server takes ${most}.`, hint: "" });
   }
-  Object.assign(picture, { blob, name, width: 0, height: 0, painted: null });
-  $("download").disabled = true;
-  $("after").removeAttribute("src");
+  painting?.abort();
   const abort = (painting = new AbortController());
   try {
     busy("Reading");
-    await showPhoto(blob, abort.signal);
+    await show($("before"), "before", await viewable(blob, abort.signal));
     if (abort.signal.aborted) return;
-    picture.width = $("before").naturalWidth;
-    picture.height = $("before").naturalHeight;
-    setAspect(picture.width, picture.height);
+    const { naturalWidth: width, naturalHeight: height } = $("before");
+    Object.assign(picture, { blob, name, width, height });
+    setAspect(width, height);
+    $("after").removeAttribute("src");
     $("download").disabled = false;
+    say("");
     await paint();
   } catch (error) {
-    if (!abort.signal.aborted) {
-      busy("");
-      complain(readable(error));
-    }
+    if (abort.signal.aborted) return;
+    busy("");
+    complain(readable(error));
   }
 }
 
-async function showPhoto(blob, signal) {
+/** The picture, or what the server makes of one that browsers do not show. */
+async function viewable(blob, signal) {
   if (SHOWN.includes(blob.type)) {
     try {
-      return await show($("before"), "before", blob);
+      URL.revokeObjectURL(await decodable(blob));
+      return blob;
     } catch {
       // Not what its name says, or damaged: the server knows to say which.
     }
   }
   const response = await stylize(blob, { strength: 0, format: "png", max_size: 2 * PREVIEW }, signal);
-  await show($("before"), "before", await response.blob());
+  return response.blob();
 }
 
 function readable(error) {

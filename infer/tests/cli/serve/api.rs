@@ -80,6 +80,9 @@ fn health_and_metrics_are_plain_text() {
     assert_eq!(served.get("/healthz").text(), "ok\n");
     served.assert_well();
     served.stylize("quality=0", b"");
+    // Once the last thumbnail is painted, nothing waits.
+    let last = common::styles::BUNDLED.last().unwrap().name;
+    assert_eq!(served.get(&format!("/v1/styles/{last}/thumbnail")).status, 200);
     let metrics = served.get("/metrics").text();
     for line in [
         "impasto_requests_total{route=\"/healthz\",status=\"200\"} 1",

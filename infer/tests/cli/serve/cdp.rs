@@ -173,14 +173,13 @@ impl Page {
     pub(crate) fn drag(&mut self, from: (f64, f64), to: (f64, f64)) {
         let middle = (f64::midpoint(from.0, to.0), f64::midpoint(from.1, to.1));
         let steps = [
-            ("mouseMoved", from),
-            ("mousePressed", from),
-            ("mouseMoved", middle),
-            ("mouseMoved", to),
-            ("mouseReleased", to),
+            ("mouseMoved", from, "none", 0),
+            ("mousePressed", from, "left", 1),
+            ("mouseMoved", middle, "left", 1),
+            ("mouseMoved", to, "left", 1),
+            ("mouseReleased", to, "left", 0),
         ];
-        for (kind, (x, y)) in steps {
-            let (button, buttons) = if kind == "mouseMoved" { ("none", 1) } else { ("left", 1) };
+        for (kind, (x, y), button, buttons) in steps {
             let event = json!({ "type": kind, "x": x, "y": y, "button": button, "buttons": buttons, "clickCount": 1 });
             self.call("Input.dispatchMouseEvent", event);
         }

@@ -161,7 +161,7 @@ fn pictures_that_are_none_or_too_large_or_damaged_are_told_apart() {
     for body in [b"".as_slice(), b"no picture", b"qoif", &[0; 5000]] {
         assert_problem(&served.stylize("", body), 415, "not_a_picture");
     }
-    for (width, height) in [(60_000, 60_000), (101, 100), (u32::MAX >> 1, 1)] {
+    for (width, height) in [(60_000, 60_000), (101, 100), (30_000, 1)] {
         let answer = served.stylize("max_size=10", &bomb(width, height));
         assert_problem(&answer, 413, "too_many_pixels");
         assert!(answer.text().contains(&format!("{width}x{height}")), "{}", answer.text());
