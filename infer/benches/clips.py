@@ -3,14 +3,18 @@
 
     infer/benches/clips.py [ROUNDS] [PRESETS] [SECONDS]
 
-Makes a clip of 1280x720 with sound by ffmpeg (from IMPASTO_CLIP, looped, if set), and paints it with random weights of each
-preset in turn with `infer bench` at that size, both on 2 threads, one run each per round, so that whatever else the machine
-does slows both alike. Prints the median of the ratios of rounds and their range. The time end to end is that between the first
-and the last frame's end of a clip of SECONDS and of one second, so that starting up and joining count once, not twice.
+IMPASTO_STYLES names the style files, `{}` for the preset: `rand_{}.safetensors`. The clip, 1280x720 with sound, is made by ffmpeg
+from its test pattern, or from the file that IMPASTO_CLIP names, repeated. Each round paints SECONDS and one second of it and
+measures `infer bench` at that size, all on 2 threads, one after another, so that whatever else the machine does slows all alike.
+What painting SECONDS takes longer than painting one second is counted: starting and joining are not.
+
+Printed are medians over the rounds, and the range of the ratio. The second ratio is that of processor time, ffmpeg's included:
+on a busy machine it says more than the clock.
 """
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,8 +27,13 @@ SIZE = "1280x720"
 RATE = 25
 
 
-def run(*words, **options):
-    return subprocess.run(words, check=True, capture_output=True, text=True, **options)
+def run(*words):
+    """Runs a program; its output, and its seconds by the clock and of the processor."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    text = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return text, time.monotonic() - started, used
 
 
 def make(path, seconds):
@@ -38,47 +47,39 @@ def make(path, seconds):
 
 def paint(clip, style, folder):
     output = os.path.join(folder, "out.mp4")
-    started = time.monotonic()
-    run(INFER, "stylize", clip, "--style", style, "--output", output, "--threads", "2", "--quiet")
-    return time.monotonic() - started
+    _, clock, used = run(INFER, "stylize", clip, "--style", style, "--output", output, "--threads", "2", "--quiet")
+    return clock, used
+
+
+def bench(style, runs):
+    words = ["bench", "--style", style, "--sizes", SIZE, "--threads", "2", "--runs", str(runs), "--json"]
+    text, _, used = run(INFER, *words)
+    return json.loads(text)["measurements"][0]["frames_per_second"], used
+
+
+def measure(style, clip, short, folder, frames):
+    less, more = paint(short, style, folder), paint(clip, style, folder)
+    (_, few), (rate, many) = bench(style, 3), bench(style, 9)
+    return frames / (more[0] - less[0]), rate, (more[1] - less[1]) / frames, (many - few) / 6
 
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     presets = (sys.argv[2] if len(sys.argv) > 2 else "l,m,s,xs").split(",")
     seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 5
-    styles = os.environ["IMPASTO_STYLES"]
     with tempfile.TemporaryDirectory() as folder:
         clip, short = os.path.join(folder, "clip.mp4"), os.path.join(folder, "short.mp4")
         make(clip, 1 + seconds)
         make(short, 1)
         for preset in presets:
-            style = styles.format(preset)
-            ratios, rates = [], []
-            for _ in range(rounds):
-                base = paint(short, style, folder)
-                bench = json.loads(run(INFER, "bench", "--presets", preset, "--sizes", SIZE, "--threads", "2", "--json").stdout)
-                alone = find(bench, "frames_per_second")
-                end_to_end = seconds * RATE / (paint(clip, style, folder) - base)
-                ratios.append(end_to_end / alone)
-                rates.append((end_to_end, alone))
-            middle = statistics.median(ratios)
-            ends = statistics.median(rate[0] for rate in rates), statistics.median(rate[1] for rate in rates)
-            print(f"{preset:3} {ends[0]:7.2f} of {ends[1]:7.2f} frames/s: {middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
-
-
-def find(value, key):
-    """The first value of `key` anywhere in a JSON value."""
-    if isinstance(value, dict):
-        if key in value:
-            return value[key]
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            found = find(item, key)
-            if found is not None:
-                return found
-    return None
+            style = os.environ["IMPASTO_STYLES"].format(preset)
+            measured = [measure(style, clip, short, folder, seconds * RATE) for _ in range(rounds)]
+            ratios = [clip_rate / rate for clip_rate, rate, _, _ in measured]
+            used = [alone / whole for _, _, whole, alone in measured]
+            middle = [statistics.median(column) for column in zip(*measured)]
+            print(f"{preset:3} {middle[0]:7.2f} of {middle[1]:7.2f} frames/s: {statistics.median(ratios):.2f}"
+                  f" ({min(ratios):.2f} to {max(ratios):.2f}); {1000 * middle[2]:.0f} of {1000 * middle[3]:.0f} ms of the"
+                  f" processor a frame: {statistics.median(used):.2f}", flush=True)
 
 
 main()
