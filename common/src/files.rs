@@ -107,7 +107,12 @@ pub fn find_images(folder: &Path) -> Result<Vec<PathBuf>> {
 ///
 /// If a folder cannot be read.
 pub fn find_pictures_and_clips(folder: &Path) -> Result<Vec<PathBuf>> {
-    find(folder, |path| has_image_extension(path) || is_video_name(path))
+    find(folder, |path| (has_image_extension(path) || is_video_name(path)) && !is_part(path))
+}
+
+/// Whether a file is a part of a clip whose painting was interrupted.
+fn is_part(path: &Path) -> bool {
+    path.parent().is_some_and(|parent| has_extension(parent, &["parts"]))
 }
 
 fn find(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {

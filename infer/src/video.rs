@@ -175,6 +175,12 @@ fn encoding(
     }
 }
 
+/// Whether `output` is what an interrupted run left, to be gone on with by [`RenderOptions::resume`].
+#[must_use]
+pub fn is_interrupted(output: &Path) -> bool {
+    PartsFolder::beside(output).exists()
+}
+
 /// What makes two runs the same; see [`PartsFolder::open`].
 fn identity(source: &Path, encoding: &Encoding, options: &RenderOptions) -> Result<Identity> {
     let action = || format!("cannot read `{}`", source.display());

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::{Error, Result};
 
@@ -10,6 +11,9 @@ const INSTALL: &str = "install ffmpeg: `apt-get install ffmpeg`, `dnf install ff
 
 /// The oldest version that knows `-fps_mode`; the ones before call it `-vsync`.
 const FPS_MODE_SINCE: (u32, u32) = (5, 1);
+
+/// What was found: asking takes some hundredths of a second.
+static FOUND: OnceLock<Ffmpeg> = OnceLock::new();
 
 /// The installed ffmpeg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +29,16 @@ impl Ffmpeg {
     ///
     /// If either is not there, with the hint how to install it.
     pub fn find() -> Result<Self> {
+        if let Some(found) = FOUND.get() {
+            return Ok(*found);
+        }
         let output = |name: &str| {
             let output = quiet_child(name).arg("-version").output();
             output.map_err(|error| cannot_run(name, error))
         };
         output("ffprobe")?;
         let text = output("ffmpeg")?.stdout;
-        Ok(Self { version: release(&String::from_utf8_lossy(&text)) })
+        Ok(*FOUND.get_or_init(|| Self { version: release(&String::from_utf8_lossy(&text)) }))
     }
 
     /// `ffmpeg` that keeps the moment of every frame and drops none: the arguments of an output.

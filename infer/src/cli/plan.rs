@@ -10,7 +10,7 @@ use common::video::is_video_name;
 use common::{Error, Result};
 
 use super::format::Format;
-use crate::video::Container;
+use crate::video::{Container, is_interrupted};
 
 /// Where a picture comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,8 @@ impl Plan {
     /// Drops the jobs whose painting exists and returns how many there were.
     pub(super) fn skip_existing(&mut self) -> usize {
         let planned = self.jobs.len();
-        self.jobs.retain(|job| !matches!(&job.target, Target::File(path) if path.exists()));
+        let is_there = |path: &Path| path.exists() && !is_interrupted(path);
+        self.jobs.retain(|job| !matches!(&job.target, Target::File(path) if is_there(path)));
         planned - self.jobs.len()
     }
 

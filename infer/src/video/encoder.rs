@@ -104,8 +104,10 @@ impl Encoding {
         }
         let color = &self.color;
         if self.track.format == RawFormat::Yuv420 {
-            command.args(["-pix_fmt", "yuv420p", "-colorspace", color.matrix.tag()]);
-            command.args(["-color_range", range(color)]);
+            command.args(["-pix_fmt", "yuv420p"]);
+        }
+        if self.track.format == RawFormat::Yuv420 || self.codec.starts_with("prores") {
+            command.args(["-colorspace", color.matrix.tag(), "-color_range", range(color)]);
         }
         for (option, tag) in [("-color_primaries", &color.primaries), ("-color_trc", &color.transfer)] {
             if let Some(tag) = tag {
@@ -127,6 +129,10 @@ impl Encoding {
         let Ratio { numerator, denominator } = self.sample_aspect.unwrap_or(Ratio { numerator: 1, denominator: 1 });
         let aspect = format!("setsar={numerator}/{denominator}");
         match self.track.format {
+            RawFormat::Rgb if self.codec.starts_with("prores") => {
+                let (matrix, range) = (self.color.matrix.tag(), range(&self.color));
+                format!("scale=out_color_matrix={matrix}:out_range={range},format=yuv422p10le,{aspect}")
+            }
             RawFormat::Rgb => aspect,
             RawFormat::Yuv420 => {
                 let (matrix, range) = (self.color.matrix.tag(), range(&self.color));

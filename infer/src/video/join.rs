@@ -181,7 +181,7 @@ impl Join<'_> {
         command.args(["-f", self.container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
         let output = command.output().context(|| "cannot run `ffmpeg`")?;
         if output.status.success() {
-            return Ok(());
+            return fs::File::open(path).and_then(|file| file.sync_all()).context(|| "cannot finish the file");
         }
         let causes = problems(&output.stderr[..]).join("; ");
         Err(Error::new(format!("cannot write {}", self.container)).with_source(causes))

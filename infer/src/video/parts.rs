@@ -78,6 +78,11 @@ impl PartsFolder {
             .with_hint("resume with the options of that run, or remove the folder"))
     }
 
+    /// Whether there is a run to go on with.
+    pub(super) fn exists(&self) -> bool {
+        self.path.join(IDENTITY).exists()
+    }
+
     /// The complete parts without a gap from the first frame on; what lies behind a gap is removed.
     fn list(&self) -> Result<Vec<Part>> {
         let action = || format!("cannot read folder `{}`", self.path.display());
@@ -87,6 +92,9 @@ impl PartsFolder {
         let entries = fs::read_dir(&self.path).context(action)?;
         let paths: Vec<_> =
             entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().context(action)?;
+        for path in paths.iter().filter(|path| is_unfinished(path)) {
+            fs::remove_file(path).context(action)?;
+        }
         let mut found: Vec<_> = paths.iter().filter_map(|path| parse(path)).collect();
         found.sort_by_key(|part| part.first);
         let mut next = 0;
@@ -114,6 +122,15 @@ impl PartsFolder {
     pub(super) fn remove(&self) -> Result<()> {
         fs::remove_dir_all(&self.path).context(|| format!("cannot remove folder `{}`", self.path.display()))
     }
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("unfinished"))
+}
+
+/// The name of a part that is not complete. The encoder of a run that was killed may still write to its own.
+pub(super) fn unfinished(first: u64, extension: &str) -> String {
+    format!("unfinished_{}_{first}.{extension}", std::process::id())
 }
 
 fn parse(path: &Path) -> Option<Part> {
@@ -144,6 +161,7 @@ mod tests {
         }
         fs::write(folder.path().join("unfinished.mp4"), b"").unwrap();
         let parts = folder.open(&identity, true).unwrap();
+        assert!(!folder.path().join("unfinished.mp4").exists());
         assert_eq!(parts.iter().map(|part| (part.first, part.pts)).collect::<Vec<_>>(), [(0, -2), (10, 1001)]);
         let error = folder.open(&identity, false).unwrap_err();
         assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--resume"));

@@ -8,7 +8,7 @@ use common::{Error, Result};
 
 use super::encoder::{Encoder, Encoding};
 use super::matroska::RawFormat;
-use super::parts::{Part, PartsFolder};
+use super::parts::{Part, PartsFolder, unfinished};
 use super::pipeline::Sink;
 
 /// Frames of a part. x264 sets a key frame after 250 at the latest; half of that costs little, and a run that is
@@ -78,7 +78,7 @@ impl PartsSink {
     }
 
     fn start(&self, pts: i64) -> Result<Open> {
-        let path = self.folder.path().join(format!("unfinished_{}.{}", self.next, self.encoding.format));
+        let path = self.folder.path().join(unfinished(self.next, self.encoding.format));
         let encoder = Encoder::start(&self.encoding, &path)?;
         Ok(Open { encoder, path, first: self.next, count: 0, pts })
     }
