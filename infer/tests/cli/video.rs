@@ -149,7 +149,7 @@ fn what_cannot_be_is_refused_before_anything_is_painted() {
         ("out.mp4 --crf 99", 2, "--crf"),
         ("out.mp4 --fps 0", 2, "--fps"),
         ("out.mp4 --start=-1", 2, "--start"),
-        ("out.mp4 --start 9", 1, "before the part asked for"),
+        ("out.mov --start 9", 1, "before the part asked for"),
         ("out.mp4 --scale 9", 2, "expected `WIDTHxHEIGHT`"),
         ("out.png", 1, "a clip cannot be painted into PNG"),
         ("out.webm", 1, "does not hold the sound"),
