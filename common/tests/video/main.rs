@@ -114,7 +114,7 @@ fn turned_frames_are_upright_and_odd_sizes_whole() {
     };
     let off = back.iter().zip(upright.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
     assert!(off <= 2, "{off} levels off");
-    let odd = make(&folder, "-f lavfi -i testsrc2=size=33x17:rate=25 -t 0.2 -c:v ffv1 -pix_fmt yuv420p odd.mkv");
+    let odd = make(&folder, "-f lavfi -i rgbtestsrc=size=33x17:rate=25 -t 0.2 -c:v ffv1 -pix_fmt yuv420p odd.mkv");
     let (reader, frames) = read(&odd, ReadOptions::default());
     assert_eq!((reader.size(), frames.len(), frames[0].picture.width()), ((33, 17), 5, 33));
 }

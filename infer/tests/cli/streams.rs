@@ -42,7 +42,7 @@ fn frames_are_painted_from_pipe_to_pipe() {
         let first = before.map(Result::unwrap).next().unwrap().picture.into_rgb8();
         let off: u32 =
             same[1].clone().into_rgb8().iter().zip(first.iter()).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
-        assert!(off / (3 * width * height) <= 3, "{off}");
+        assert!(off / (3 * width * height) <= 8, "{off}");
         assert!(same[1] != after[1]);
     }
 }

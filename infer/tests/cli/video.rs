@@ -93,7 +93,7 @@ fn a_variable_rate_over_several_parts_keeps_every_time() {
 #[test]
 fn turned_odd_silent_and_deep_clips_are_painted() {
     let Some(studio) = studio() else { return };
-    ffmpeg(&studio, "-f lavfi -i testsrc2=size=33x27:rate=25 -t 0.4 -c:v ffv1 -pix_fmt yuv420p odd.mkv");
+    ffmpeg(&studio, "-f lavfi -i rgbtestsrc=size=33x27:rate=25 -t 0.4 -c:v ffv1 -pix_fmt yuv420p odd.mkv");
     let run = studio.stylize("odd.mkv -o odd.mp4");
     assert!(run.stderr.contains("cut from 33x27 to 32x26"), "{}", run.stderr);
     assert_eq!(ffprobe(&studio.path("odd.mp4"), "stream=width,height,nb_frames", "v"), ["32,26,10"]);
@@ -148,8 +148,8 @@ fn what_cannot_be_is_refused_before_anything_is_painted() {
         ("out.mp4 --codec copy", 2, "expected the name of an encoder"),
         ("out.mp4 --crf 99", 2, "--crf"),
         ("out.mp4 --fps 0", 2, "--fps"),
-        ("out.mp4 --start -1", 2, "--start"),
-        ("out.mp4 --start 9", 1, "before the part asked for"),
+        ("out.mp4 --start=-1", 2, "--start"),
+        ("out.mov --start 9", 1, "before the part asked for"),
         ("out.mp4 --scale 9", 2, "expected `WIDTHxHEIGHT`"),
         ("out.png", 1, "a clip cannot be painted into PNG"),
         ("out.webm", 1, "does not hold the sound"),
