@@ -54,6 +54,8 @@ fn the_clean_view_starts_by_itself_and_shows_the_painting_alone() {
     for hidden in [".bar", ".panel", ".seam", ".split", "#status"] {
         assert_eq!(page.text(&format!("getComputedStyle(document.querySelector('{hidden}')).display")), "none");
     }
+    // The painting covers the camera's own picture.
+    assert_eq!(page.text("getComputedStyle(document.querySelector('.after.camera-only')).clipPath"), "none");
     page.screenshot("clean.png");
 }
 
