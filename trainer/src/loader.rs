@@ -27,7 +27,7 @@ const AHEAD: u64 = 4;
 const LEVELS: u8 = 8;
 
 /// Crops that are tried of a photo before another takes its place.
-const TRIES: usize = 8;
+const TRIES: usize = 32;
 
 /// How batches are made.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -48,7 +48,7 @@ impl Ffmpeg {
         [if old { "-vsync" } else { "-fps_mode" }, "passthrough"]
     }
 
-    /// A command line of ffmpeg that reads nothing of ours and logs lines that [`super::log`] understands.
+    /// A command line of ffmpeg that reads nothing of ours and logs lines that our reader of logs understands.
     #[must_use]
     pub fn command(self) -> Command {
         let mut command = quiet_child("ffmpeg");

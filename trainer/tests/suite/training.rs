@@ -226,15 +226,18 @@ fn photos_of_no_use_are_listed_and_the_training_goes_on() {
     fs::write(fixture.path("photos/cut.jpg"), &whole[..whole.len() / 3]).unwrap();
     fs::write(fixture.path("photos/empty.png"), b"").unwrap();
     image::RgbImage::new(8, 90).save(fixture.path("photos/tiny.png")).unwrap();
-    image::GrayImage::new(60, 60).save(fixture.path("photos/grey.png")).unwrap();
-    image::ImageBuffer::<image::Rgba<u16>, _>::from_pixel(60, 60, image::Rgba([9u16; 4]))
+    image::GrayImage::from_fn(60, 60, |x, y| image::Luma([(2 * x + y) as u8]))
+        .save(fixture.path("photos/grey.png"))
+        .unwrap();
+    image::ImageBuffer::from_fn(60, 60, |x, y| image::Rgba([999 * x as u16, 999 * y as u16, 9, u16::MAX]))
         .save(fixture.path("photos/deep.png"))
         .unwrap();
     // The image crate reads CMYK but does not write it.
     fs::write(fixture.path("photos/cmyk.jpg"), include_bytes!("../data/cmyk.jpg")).unwrap();
+    image::RgbImage::from_pixel(60, 60, image::Rgb([255; 3])).save(fixture.path("photos/white.png")).unwrap();
     let config = TrainConfig { length: Length::Epochs(2), held_out: 0, ..config() };
     let outcome = run(&fixture.job("style"), &config).unwrap();
-    assert_eq!(outcome.steps, 18);
+    assert_eq!(outcome.steps, 19);
     let names: Vec<_> = outcome.skipped.keys().map(String::as_str).collect();
-    assert_eq!(names, ["cut.jpg", "empty.png", "tiny.png"]);
+    assert_eq!(names, ["cut.jpg", "empty.png", "tiny.png", "white.png"]);
 }
