@@ -45,6 +45,11 @@ pub struct TrainConfig {
     pub style_size: usize,
     /// Height and width of a training crop, pixels. Default: 256.
     pub size: usize,
+    /// Every batch has crops of another size, from `size` to this, where there is one. Default: none.
+    ///
+    /// A network that saw pictures of several sizes paints them equally well. Left out of the JSON where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_size: Option<usize>,
     /// The short side of a photo before it is cropped lies between `size` and this many times `size`. Default: 1.15.
     pub zoom: f64,
     /// Photos per step. Default: 4.
@@ -74,6 +79,7 @@ impl Default for TrainConfig {
             temporal_weight: 0.0,
             style_size: 512,
             size: 256,
+            largest_size: None,
             zoom: 1.15,
             batch: 4,
             length: Length::Steps(10_000),
@@ -105,6 +111,9 @@ impl TrainConfig {
         }
         for (flag, size) in [("--size", self.size), ("--style-size", self.style_size)] {
             at_least(flag, size as f64, StyleNet::MIN_SIZE as f64)?;
+        }
+        if let Some(largest) = self.largest_size {
+            at_least("--largest-size", largest as f64, self.size as f64)?;
         }
         at_least("--zoom", self.zoom, 1.0)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
@@ -138,8 +147,10 @@ mod tests {
         config.validate().unwrap();
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
-        assert!(!json.contains("temporal"), "cards and snapshots without the term keep their bytes: {json}");
-        let config = TrainConfig { temporal_weight: 0.5, ..config };
+        for later in ["temporal", "largest"] {
+            assert!(!json.contains(later), "cards and snapshots without it keep their bytes: {json}");
+        }
+        let config = TrainConfig { temporal_weight: 0.5, largest_size: Some(384), ..config };
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
     }
@@ -151,6 +162,10 @@ mod tests {
         assert_eq!(message(TrainConfig { batch: 0, ..default() }), "`--batch 0` is not a number of at least 1");
         assert_eq!(message(TrainConfig { learning_rate: 0.0, ..default() }), "`--lr 0` is not a number above 0");
         assert_eq!(message(TrainConfig { zoom: f64::NAN, ..default() }), "`--zoom NaN` is not a number of at least 1");
+        assert_eq!(
+            message(TrainConfig { largest_size: Some(255), ..default() }),
+            "`--largest-size 255` is not a number of at least 256"
+        );
         assert_eq!(
             message(TrainConfig { length: Length::Epochs(0), ..default() }),
             "`--epochs 0` is not a number of at least 1"

@@ -29,6 +29,9 @@ const LEVELS: u8 = 8;
 /// Crops that are tried of a photo before another takes its place.
 const TRIES: usize = 32;
 
+/// Pixels between the sizes that crops may have: a multiple of what the networks halve their pictures by.
+const SIZE_STEP: usize = 32;
+
 /// How batches are made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoaderConfig {
@@ -36,6 +39,8 @@ pub struct LoaderConfig {
     pub batch: usize,
     /// Height and width of a crop, pixels.
     pub size: usize,
+    /// The largest height and width: every batch has a size of its own, drawn in steps of 32 from `size` on.
+    pub largest_size: usize,
     /// A crop's height and width lie between the short side of the photo and this many times less.
     pub zoom: f64,
     /// The seed of order, crops and flips.
@@ -44,9 +49,19 @@ pub struct LoaderConfig {
     pub threads: usize,
 }
 
+impl LoaderConfig {
+    /// The height and width of the crops in batch `number`.
+    fn size_of(&self, number: u64) -> usize {
+        let larger = self.largest_size.saturating_sub(self.size) / SIZE_STEP;
+        self.size + SIZE_STEP * generator(self.seed, Purpose::Size, number).random_range(0..=larger)
+    }
+}
+
 /// Some photos, ready for the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
+    /// Height and width of its crops, pixels.
+    pub size: usize,
     /// `(batch, 3, size, size)` in row-major order, RGB in `[0, 255]`.
     pub pixels: Vec<f32>,
     /// Photos that had to be replaced by others, by name, with the reason.
@@ -153,7 +168,7 @@ impl Shared {
     }
 
     fn make(&self, number: u64, order: &mut Order) -> Result<Batch> {
-        let LoaderConfig { batch, size, .. } = self.config;
+        let (batch, size) = (self.config.batch, self.config.size_of(number));
         let mut pixels = Vec::with_capacity(batch * 3 * size * size);
         let mut skipped = BTreeMap::new();
         for sample in number * batch as u64..(number + 1) * batch as u64 {
@@ -161,10 +176,11 @@ impl Shared {
             let first = Crop::draw(&mut random);
             let replacement = random.random();
             let crops: Vec<Crop> = iter::once(first).chain((1..TRIES).map(|_| Crop::draw(&mut random))).collect();
-            let crop = self.usable_crop(order.photo(sample), replacement, &crops, &mut skipped)?;
+            let cuts = Cuts { crops: &crops, size, zoom: self.config.zoom };
+            let crop = self.usable_crop(order.photo(sample), replacement, &cuts, &mut skipped)?;
             append_planes(&mut pixels, &crop, first.flip);
         }
-        Ok(Batch { pixels, skipped })
+        Ok(Batch { size, pixels, skipped })
     }
 
     /// A crop of photo `index`, or of the first usable one from a random place on.
@@ -172,14 +188,14 @@ impl Shared {
         &self,
         index: usize,
         replacement: u64,
-        crops: &[Crop],
+        cuts: &Cuts,
         skipped: &mut BTreeMap<String, String>,
     ) -> Result<RgbImage> {
         let photos = self.photos.len();
         let others = (0..photos).map(|step| (replacement as usize % photos + step) % photos);
         for candidate in iter::once(index).chain(others) {
             let reason = match self.photos.get(candidate) {
-                Ok(photo) => match self.contrasting(&photo, crops)? {
+                Ok(photo) => match cuts.contrasting(&photo)? {
                     Some(crop) => return Ok(crop),
                     None => format!("`{}` is of one colour", self.photos.name(candidate)),
                 },
@@ -190,11 +206,20 @@ impl Shared {
         let reason = skipped.values().next().cloned().unwrap_or_default();
         Err(Error::new(format!("none of {photos} photos can be used")).with_source(Error::new(reason)))
     }
+}
 
-    /// The first of the crops that is of more than one colour.
-    fn contrasting(&self, photo: &RgbImage, crops: &[Crop]) -> Result<Option<RgbImage>> {
-        for crop in crops {
-            let cut = crop.cut(photo, self.config.size, self.config.zoom)?;
+/// The crops that are tried of a photo, in their order.
+struct Cuts<'a> {
+    crops: &'a [Crop],
+    size: usize,
+    zoom: f64,
+}
+
+impl Cuts<'_> {
+    /// The first one that is of more than one colour.
+    fn contrasting(&self, photo: &RgbImage) -> Result<Option<RgbImage>> {
+        for crop in self.crops {
+            let cut = crop.cut(photo, self.size, self.zoom)?;
             if !is_flat(&cut) {
                 return Ok(Some(cut));
             }
@@ -279,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: LoaderConfig = LoaderConfig { batch: 3, size: 8, zoom: 1.5, seed: 5, threads: 1 };
+    const CONFIG: LoaderConfig = LoaderConfig { batch: 3, size: 8, largest_size: 8, zoom: 1.5, seed: 5, threads: 1 };
 
     /// Five photos of a few colours each, and a file that is none.
     fn folder() -> tempfile::TempDir {
@@ -311,6 +336,20 @@ mod tests {
         assert_eq!(batches(&photos(folder.path(), 1 << 20), CONFIG, 6, 3), alone[6..]);
         let others = batches(&photos(folder.path(), 0), LoaderConfig { seed: 6, ..CONFIG }, 0, 9);
         assert_ne!(alone, others);
+    }
+
+    #[test]
+    fn every_batch_has_a_size_of_its_own_within_the_range() {
+        let folder = folder();
+        let config = LoaderConfig { largest_size: 8 + 2 * SIZE_STEP + 5, threads: 3, ..CONFIG };
+        let batches = batches(&photos(folder.path(), 1 << 20), config, 4, 20);
+        let mut seen = [0; 3];
+        for (number, batch) in (4..).zip(&batches) {
+            assert_eq!(batch.size, config.size_of(number));
+            assert_eq!(batch.pixels.len(), CONFIG.batch * 3 * batch.size * batch.size);
+            seen[(batch.size - CONFIG.size) / SIZE_STEP] += 1;
+        }
+        assert!(seen.iter().all(|&count| count > 0), "{seen:?}");
     }
 
     #[test]

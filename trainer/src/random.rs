@@ -18,6 +18,8 @@ pub enum Purpose {
     Noise,
     /// How a photo is changed for the temporal loss; the counter is the sample.
     Change,
+    /// The size of the crops in a batch; the counter is the batch.
+    Size,
 }
 
 /// The generator for `purpose` at `counter` (below 2^56).

@@ -149,7 +149,7 @@ pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop:
             return Err(run.interrupt()?);
         }
         let batch = run.loader.take()?;
-        let metrics = run.step(batch.pixels)?;
+        let metrics = run.step(batch.pixels, batch.size)?;
         if !metrics.is_finite() {
             run.roll_back(observer)?;
             continue;
@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
         };
         let held_out = watched != split.training;
         let preview = Preview::new(watched, config.size, &job.device)?;
-        let photos = Photos::new(&job.photos, split.training, config.size, config.zoom, job.cache_bytes);
+        let photos = Photos::new(&job.photos, split.training, config.size, enlargement(config), job.cache_bytes);
         let photos = Arc::new(photos);
         let identity = identity(job, config, &photos)?;
         let state = first_state(job, config, &folder, &identity)?;
@@ -219,8 +219,8 @@ impl<'a> Run<'a> {
     }
 
     /// One step. A step whose figures are not finite changes nothing.
-    fn step(&mut self, pixels: Vec<f32>) -> Result<Metrics> {
-        let TrainConfig { size, batch, clip_norm, .. } = *self.config;
+    fn step(&mut self, pixels: Vec<f32>, size: usize) -> Result<Metrics> {
+        let TrainConfig { batch, clip_norm, .. } = *self.config;
         let photos = Tensor::from_vec(pixels, (batch, 3, size, size), &self.job.device)?;
         let painted = self.network.forward(&photos)?;
         let losses = self.with_temporal(self.objective.losses(&painted, &photos)?, &photos, &painted)?;
@@ -370,9 +370,15 @@ fn objective(job: &Job, config: &TrainConfig, style: &Tensor) -> Result<Objectiv
     Objective::new(network, style, &config.objective)
 }
 
+/// How many times `size` the short side of a photo has at most.
+fn enlargement(config: &TrainConfig) -> f64 {
+    config.largest_size.map_or(config.zoom, |largest| config.zoom * largest as f64 / config.size as f64)
+}
+
 fn start_loader(job: &Job, config: &TrainConfig, photos: &Arc<Photos>, step: usize) -> Result<Loader> {
-    let TrainConfig { batch, size, zoom, seed, .. } = *config;
-    let config = LoaderConfig { batch, size, zoom, seed, threads: job.loader_threads };
+    let TrainConfig { batch, size, largest_size, zoom, seed, .. } = *config;
+    let largest_size = largest_size.unwrap_or(size);
+    let config = LoaderConfig { batch, size, largest_size, zoom, seed, threads: job.loader_threads };
     Loader::start(photos.clone(), config, step as u64)
 }
 

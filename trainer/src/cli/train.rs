@@ -90,6 +90,9 @@ struct Course {
     /// Height and width of the crops to train on
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().size)]
     size: usize,
+    /// Draw the size of every batch's crops anew, from --size to this in steps of 32
+    #[arg(long, value_name = "PIXELS")]
+    largest_size: Option<usize>,
     /// A crop is up to this many times smaller than the photo it is cut from
     #[arg(long, value_name = "FACTOR", default_value_t = TrainConfig::default().zoom)]
     zoom: f64,
@@ -196,7 +199,7 @@ fn name(args: &Args) -> String {
 }
 
 fn config(args: &Args) -> TrainConfig {
-    let Course { steps, epochs, batch, size, zoom, lr, schedule, warmup, clip_norm, seed } = args.course;
+    let Course { steps, epochs, batch, size, largest_size, zoom, lr, schedule, warmup, clip_norm, seed } = args.course;
     TrainConfig {
         network: args.network.preset.into(),
         loss_network: args.judge.objective.loss_network,
@@ -204,6 +207,7 @@ fn config(args: &Args) -> TrainConfig {
         temporal_weight: args.judge.temporal_weight,
         style_size: args.judge.style_size,
         size,
+        largest_size,
         zoom,
         batch,
         length: epochs.map_or(Length::Steps(steps), Length::Epochs),
