@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use candle_core::Device;
 use common::model_file::StyleModel;
 use common::styles::BundledStyle;
 use common::{Error, Result, ResultExt, picture};
+use serde::Serialize;
 
 use super::{Machine, download, progress, say, stop_on_signal};
 use crate::config::TrainConfig;
@@ -63,10 +65,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let paths = photos::in_order_of_preference(&args.photos)?;
     let paths: Vec<_> = paths.into_iter().take(args.count).collect();
     let device = args.machine.open()?;
-    let style = resample::shrink_to_short_side(picture::read_rgb(&args.style)?, training.style_size)?;
     let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
-    let network = LossNetwork::open(training.loss_network, &weights, &device)?;
-    let objective = Objective::new(network, &picture::rgb_to_tensor(&style, &device)?, &training.objective)?;
+    let objective = objective(&training, &args.style, &weights, &device)?;
     let config = EvaluateConfig { size: args.size, max_iterations: args.max_iterations, seed: args.seed };
     let stop = stop_on_signal()?;
     let bar = progress::bar(paths.len(), args.quiet);
@@ -80,12 +80,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         !stop.load(Ordering::Relaxed)
     })?;
     bar.finish_and_clear();
-    let text = if args.json {
-        serde_json::to_string_pretty(&evaluation).context(|| "cannot write JSON")?
-    } else {
-        table(&evaluation)
-    };
-    writeln!(std::io::stdout(), "{text}").context(|| "cannot write to standard output")?;
+    print(&evaluation, (!args.json).then_some(table))?;
     if stop.load(Ordering::Relaxed) {
         Err(Error::interrupted(format!("stopped after {} photos", evaluation.photos.len())))
     } else {
@@ -108,6 +103,22 @@ pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
         Some(training) => serde_json::from_value(training.clone())
             .context(|| format!("cannot read the training configuration of style `{}`", model.card.name)),
     }
+}
+
+/// What a style of this training is judged by.
+pub(super) fn objective(training: &TrainConfig, style: &Path, weights: &Path, device: &Device) -> Result<Objective> {
+    let style = resample::shrink_to_short_side(picture::read_rgb(style)?, training.style_size)?;
+    let network = LossNetwork::open(training.loss_network, weights, device)?;
+    Objective::new(network, &picture::rgb_to_tensor(&style, device)?, &training.objective)
+}
+
+/// Prints an evaluation as a table, or as JSON where there is none.
+pub(super) fn print<T: Serialize>(evaluation: &T, table: Option<fn(&T) -> String>) -> Result<()> {
+    let text = match table {
+        Some(table) => table(evaluation),
+        None => serde_json::to_string_pretty(evaluation).context(|| "cannot write JSON")?,
+    };
+    writeln!(std::io::stdout(), "{text}").context(|| "cannot write to standard output")
 }
 
 fn line(result: &PhotoResult) -> String {

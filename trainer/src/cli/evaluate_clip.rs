@@ -1,20 +1,17 @@
 //! `trainer evaluate-clip`: how calm painted clips are.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use candle_core::Device;
-use common::{Error, Result, ResultExt, picture};
+use common::{Error, Result};
 use indicatif::ProgressBar;
 
-use super::evaluate::{open, training_config};
+use super::evaluate::{self, open, print, training_config};
 use super::{Machine, download, stop_on_signal};
 use crate::clip::{self, ClipConfig, ClipEvaluation, ClipResult};
 use crate::config::TrainConfig;
-use crate::loss_network::LossNetwork;
 use crate::objective::Objective;
-use crate::resample;
 
 /// Measure how calm painted clips are
 ///
@@ -72,12 +69,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         !stop.load(Ordering::Relaxed)
     })?;
     bar.finish_and_clear();
-    let text = if args.json {
-        serde_json::to_string_pretty(&evaluation).context(|| "cannot write JSON")?
-    } else {
-        table(&evaluation)
-    };
-    writeln!(std::io::stdout(), "{text}").context(|| "cannot write to standard output")?;
+    print(&evaluation, (!args.json).then_some(table))?;
     if stop.load(Ordering::Relaxed) {
         Err(Error::interrupted(format!("stopped after {} frames", evaluation.frames)))
     } else {
@@ -92,10 +84,8 @@ fn objective(args: &Args, device: &Device) -> Result<Option<Objective>> {
         Some(model) => training_config(&open(model)?)?,
         None => TrainConfig::default(),
     };
-    let style = resample::shrink_to_short_side(picture::read_rgb(style)?, training.style_size)?;
     let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
-    let network = LossNetwork::open(training.loss_network, &weights, device)?;
-    Objective::new(network, &picture::rgb_to_tensor(&style, device)?, &training.objective).map(Some)
+    evaluate::objective(&training, style, &weights, device).map(Some)
 }
 
 fn table(evaluation: &ClipEvaluation) -> String {
