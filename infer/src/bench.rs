@@ -183,7 +183,7 @@ pub struct Measurement {
     /// The median of the card alone, without copies, from which follow `gflops` and the fraction of the peak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_card_ms: Option<f64>,
-    /// Bytes of the card's memory that the painting takes, besides weights and what cuDNN takes.
+    /// Bytes of the card's memory that the painting takes, besides the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card_memory_bytes: Option<u64>,
     /// Frames of a video that are painted in a second: on a card, with several under way.

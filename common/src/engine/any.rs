@@ -10,11 +10,6 @@ use crate::network::StyleNetConfig;
 use crate::weights::Tensors;
 use crate::Result;
 
-/// What a build without cards has instead of one.
-#[cfg(not(feature = "cuda"))]
-#[derive(Debug)]
-enum CudaEngine {}
-
 /// A picture of 8 bits: rows from top to bottom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -67,12 +62,14 @@ pub struct Ticket {
 pub struct AnyEngine {
     config: StyleNetConfig,
     precision: Precision,
+    #[cfg(feature = "cuda")]
     card: Option<CudaEngine>,
     /// Made when it is needed first.
     cpu: OnceLock<Engine>,
     /// What the engine for the processor is made from, if it may be needed later.
     tensors: Tensors,
     /// Sizes that the card could not paint.
+    #[cfg(feature = "cuda")]
     refused: Mutex<Vec<(usize, usize)>>,
     /// What the user should know.
     notes: Mutex<Vec<String>>,
@@ -126,17 +123,25 @@ impl AnyEngine {
                 Err(error) => (None, Some(format!("painting on the CPU: {error}"))),
             },
         };
+        #[cfg(feature = "cuda")]
+        let on_card = card.as_ref().map(CudaEngine::precision);
         #[cfg(not(feature = "cuda"))]
-        let (card, note): (Option<CudaEngine>, Option<String>) = (None, None);
-        let (cpu, kept, precision) = match &card {
-            None => {
-                let precision = precision.unwrap_or_default();
-                (OnceLock::from(Engine::new(config, tensors, precision)?), Tensors::new(), precision)
-            }
-            Some(card) => (OnceLock::new(), tensors.clone(), on_card(card)),
+        let (on_card, note): (Option<Precision>, Option<String>) = (None, None);
+        let (cpu, kept) = match on_card {
+            None => (OnceLock::from(Engine::new(config, tensors, precision.unwrap_or_default())?), Tensors::new()),
+            Some(_) => (OnceLock::new(), tensors.clone()),
         };
-        let (refused, notes) = (Mutex::default(), Mutex::new(note.into_iter().collect()));
-        Ok(Self { config: *config, precision, card, cpu, tensors: kept, refused, notes })
+        Ok(Self {
+            config: *config,
+            precision: on_card.or(precision).unwrap_or_default(),
+            #[cfg(feature = "cuda")]
+            card,
+            cpu,
+            tensors: kept,
+            #[cfg(feature = "cuda")]
+            refused: Mutex::default(),
+            notes: Mutex::new(note.into_iter().collect()),
+        })
     }
 
     /// Sizes of the network.
@@ -274,16 +279,6 @@ impl AnyEngine {
             notes.push(format!("a picture of {width}x{height} pixels is painted on the CPU: {reason}"));
         }
     }
-}
-
-#[cfg(feature = "cuda")]
-fn on_card(card: &CudaEngine) -> Precision {
-    card.precision()
-}
-
-#[cfg(not(feature = "cuda"))]
-fn on_card(card: &CudaEngine) -> Precision {
-    match *card {}
 }
 
 #[cfg(test)]

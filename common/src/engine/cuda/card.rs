@@ -48,7 +48,7 @@ pub struct CardTimes {
     pub milliseconds: Vec<f32>,
     /// Whether each run was one graph: else kernels were started one by one.
     pub as_graph: bool,
-    /// Bytes of the card that the painting takes, besides the weights and what cuDNN takes.
+    /// Bytes of the card that the painting takes, besides the weights.
     pub memory: u64,
 }
 

@@ -198,7 +198,6 @@ fn the_cards_kernels_paint_what_the_program_says() {
         let before = alone(&folded, 1.0, 0.0);
         let (found, _) = emulated(&machine, &config, &folded, value, (Pixels::Levels, size), &levels, &before);
         let off = mean_difference(&found, &interpreted(&config, &folded, numbers, &photo));
-        println!("{preset} at {size:?} in {value:?}: {off} levels");
         assert!(off < limit, "{preset} at {size:?} in {value:?}: {off} levels");
     }
 }
@@ -264,5 +263,114 @@ fn the_cards_kernels_follow_the_frames_before() {
         assert!(off < 0.05, "contrast {contrast}: {off} levels");
         before[0] = 0.75;
         before[CONTROLS..].copy_from_slice(&after);
+    }
+}
+
+/// Tests that need a card; without one they are skipped, and say so.
+#[cfg(feature = "cuda")]
+mod on_a_card {
+    use super::super::super::{AnyEngine, Begun, Blend, Frame, Outcome};
+    use super::*;
+    use crate::device::DeviceChoice;
+
+    const BLEND: Blend = Blend { strength: 1.0, keep_colors: false };
+
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was not tested")]
+    fn engine(config: &StyleNetConfig, tensors: &Tensors, precision: Precision) -> Option<AnyEngine> {
+        match AnyEngine::new(config, tensors, DeviceChoice::Cuda(0), Some(precision)) {
+            Ok(engine) => Some(engine),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    }
+
+    fn painted(engine: &AnyEngine, photo: &mut Photo, statistics: &mut Statistics) -> Vec<f32> {
+        let (height, width) = photo.size();
+        let mut planes = vec![0.0; 3 * height * width];
+        let mut keep = |first: usize, band: &mut [f32]| {
+            for (i, line) in band.chunks_exact(width).enumerate() {
+                planes[(i % 3 * height + first + i / 3) * width..][..width].copy_from_slice(line);
+            }
+            Ok(())
+        };
+        engine.paint_steadily(photo, 1 << 30, statistics, &mut keep).unwrap();
+        assert_eq!(engine.take_notes(), Vec::<String>::new());
+        planes
+    }
+
+    #[test]
+    fn a_card_paints_what_the_processor_paints() {
+        for (preset, size) in [(Preset::L, (270, 481)), (Preset::M, (65, 90)), (Preset::S, (33, 5)), (Preset::Xs, (41, 64))] {
+            let config = StyleNetConfig::from(preset);
+            let tensors = weights(&config);
+            let cpu = Engine::new(&config, &tensors, Precision::F32).unwrap();
+            let mut photo = Photo::new(size.0, size.1);
+            let expected = expected(&cpu, &mut photo, &mut Statistics::own());
+            let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+            for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::F16, 2e-2), (Precision::Bf16, 2e-2)] {
+                let Some(engine) = engine(&config, &tensors, precision) else { return };
+                let found = painted(&engine, &mut photo, &mut Statistics::own());
+                // One pixel of many may fall between two strokes in 8 digits: they are held to the mean.
+                let off = if precision == Precision::F32 { largest_difference } else { mean_difference }(&found, &expected);
+                assert!(off <= tolerance * largest, "{preset} at {size:?} in {precision}: {off} of {largest}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_trained_style_is_within_two_levels_of_the_processors() {
+        let StyleModel { card, tensors } = crate::styles::BundledStyle::named("starry_night").unwrap().model().unwrap();
+        let cpu = Engine::new(&card.network, &tensors, Precision::F32).unwrap();
+        let mut photo = smooth_photo(180, 240);
+        let cut = |levels: Vec<f32>| levels.into_iter().map(|x| x.clamp(0.0, 255.0)).collect::<Vec<_>>();
+        let expected = cut(expected(&cpu, &mut photo, &mut Statistics::own()));
+        for (precision, limit) in [(Precision::F32, 1.0), (Precision::F16, 2.0)] {
+            let Some(engine) = engine(&card.network, &tensors, precision) else { return };
+            let off = largest_difference(&cut(painted(&engine, &mut photo, &mut Statistics::own())), &expected);
+            assert!(off < limit, "{precision}: {off} levels");
+        }
+    }
+
+    #[test]
+    fn frames_under_way_come_back_in_order_whatever_their_size() {
+        let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
+        let Some(engine) = engine(&config, &weights(&config), Precision::F16) else { return };
+        let frame = |i: usize, size: (usize, usize)| {
+            let bytes = (0..size.0 * size.1 * 3).map(|at| (at * (7 + i) % 251) as u8).collect();
+            Frame { bytes, channels: 3, size }
+        };
+        let begin = |frame: Frame| match engine.begin(frame, BLEND, &Statistics::own()).unwrap() {
+            Begun::Ticket(ticket) => ticket,
+            Begun::Refused(_) => panic!("small frames are painted"),
+        };
+        let finish = |ticket| match engine.finish(ticket, &mut Statistics::own()).unwrap() {
+            Outcome::Painted(frame) => frame,
+            Outcome::Refused(_) => panic!("small frames are painted"),
+        };
+        // More sizes than are kept, and again.
+        let sizes = [(20, 30), (31, 17), (8, 8), (40, 12), (25, 25), (9, 60)];
+        let frames: Vec<_> = (0..24).map(|i| frame(i, sizes[i % 6 / 2 * 2 + usize::from(i % 5 == 0)])).collect();
+        let alone: Vec<_> = frames.iter().map(|frame| finish(begin(frame.clone()))).collect();
+        let under_way: Vec<_> = frames.iter().map(|frame| begin(frame.clone())).collect();
+        let together: Vec<_> = under_way.into_iter().map(finish).collect();
+        assert!(alone == together, "the same frame gives the same bytes, whatever else is under way");
+    }
+
+    #[test]
+    fn statistics_over_frames_are_those_of_the_processor() {
+        let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
+        let tensors = weights(&config);
+        let cpu = Engine::new(&config, &tensors, Precision::F32).unwrap();
+        let Some(card) = engine(&config, &tensors, Precision::F32) else { return };
+        let [mut on_cpu, mut on_card] = [0, 1].map(|_| Statistics::over_frames(0.75));
+        for contrast in [1.0, 0.6, 0.6, 0.9] {
+            let mut photo = Photo::new(17, 22);
+            photo.planes.iter_mut().for_each(|level| *level = 128.0 + contrast * (*level - 128.0));
+            let found = painted(&card, &mut photo, &mut on_card);
+            let off = largest_difference(&found, &expected(&cpu, &mut photo, &mut on_cpu));
+            assert!(off < 0.05, "contrast {contrast}: {off} levels");
+        }
     }
 }

@@ -223,7 +223,6 @@ impl Shop {
     fn release(&mut self, network: usize) {
         self.finish_all();
         self.canvases.retain(|((owner, ..), _)| *owner != network);
-        self.card.forget_sizes();
     }
 
     fn paint(&mut self, order: &Order, mut data: Data, reply: Sender<Result<Done>>) {
@@ -271,13 +270,11 @@ impl Shop {
         self.finish_all();
         if self.canvases.len() >= CANVASES {
             self.canvases.remove(0);
-            self.card.forget_sizes();
         }
         let canvas = match self.canvas(order) {
             // What other sizes take may be what is missing.
             Err(error) if is_out_of_memory(&error) => {
                 self.canvases.clear();
-                self.card.forget_sizes();
                 self.canvas(order)?
             }
             canvas => canvas?,

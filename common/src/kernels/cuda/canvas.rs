@@ -35,14 +35,14 @@ impl Card {
     pub(crate) fn open(ordinal: usize) -> Result<Self> {
         let device = Device::new_cuda_with_stream(ordinal)?;
         let device = device.as_cuda_device()?;
-        // SAFETY: memory is used in one stream at a time, or behind an event of ours that says when another is done with it;
-        // events of cudarc's for every buffer would end up in the captured graph.
-        unsafe { device.disable_event_tracking() };
+        // Without cudarc's events for every buffer, which would end up in the graph: memory is used in one stream at a time, or
+        // behind an event of ours that says when another is done with it.
+        Gpu::set_up(device)?;
         let compute = device.cuda_stream();
         let context = compute.context().clone();
         let (upload, download) = (context.new_stream().w()?, context.new_stream().w()?);
         let name = context.name().w()?;
-        Ok(Self { gpu: Gpu::of(device)?, compute, upload, download, name })
+        Ok(Self { gpu: Gpu::of(device), compute, upload, download, name })
     }
 
     pub(crate) fn name(&self) -> String {
@@ -51,11 +51,6 @@ impl Card {
 
     pub(crate) fn load(&self, weights: &Weights, value: Value) -> Result<Loaded<Gpu>> {
         Ok(Loaded::new(&self.gpu, weights, value)?)
-    }
-
-    /// Gives back what was kept for convolutions of sizes that are painted no longer.
-    pub(crate) fn forget_sizes(&self) {
-        self.gpu.forget_convolutions();
     }
 }
 
@@ -79,6 +74,8 @@ pub(crate) struct Canvas {
     after_bytes: usize,
     /// None where the driver could not capture one.
     graph: Option<CudaGraph>,
+    /// What cuDNN works in while the graph runs, which knows its address: nobody else may have it, or free it.
+    workspace: Option<Memory>,
     card: CardStreams,
     slots: Vec<Option<Slot>>,
 }
@@ -120,6 +117,7 @@ impl Canvas {
             before_bytes: after_bytes + CONTROLS * size_of::<f64>(),
             after_bytes,
             graph: None,
+            workspace: None,
             card: CardStreams {
                 gpu: card.gpu.clone(),
                 compute: card.compute.clone(),
@@ -154,6 +152,7 @@ impl Canvas {
             // Kernels one by one are slower, not wrong.
             _ => self.graph = None,
         }
+        self.workspace = card.gpu.take_workspace();
         Ok(())
     }
 
@@ -175,12 +174,13 @@ impl Canvas {
         self.graph.is_some()
     }
 
-    /// Bytes on the card, besides weights and what cuDNN takes.
+    /// Bytes on the card, besides the weights.
     pub(crate) fn memory(&self) -> u64 {
         let slots = self.slots.iter().flatten().count();
         let frames = (2 + 2 * slots) * self.frame_bytes;
         let arena = self.program.arena * self.value.bytes();
-        (arena + frames + self.program.parts * size_of::<f32>() + 2 * self.before_bytes) as u64
+        let workspace = self.workspace.as_ref().map_or(0, Memory::bytes);
+        (arena + frames + workspace + self.program.parts * size_of::<f32>() + 2 * self.before_bytes) as u64
     }
 
     /// Begins to paint `frame` in a slot that is free.
