@@ -6,6 +6,8 @@
 
 pub(crate) mod conv;
 pub(crate) mod conv_weight;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 pub(crate) mod difference;
 pub(crate) mod flow;
 pub(crate) mod layout;
