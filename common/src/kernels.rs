@@ -21,6 +21,8 @@ pub(crate) mod reference;
 pub(crate) mod rows;
 mod scratch;
 pub(crate) mod simd;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod steps;
 pub(crate) mod sums;
 mod tally;
 mod tile;

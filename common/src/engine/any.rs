@@ -5,10 +5,10 @@ use std::sync::{Mutex, OnceLock};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, CudaEngine};
 use super::{Engine, Precision, Rows, Sink, Statistics};
+use crate::Result;
 use crate::device::DeviceChoice;
 use crate::network::StyleNetConfig;
 use crate::weights::Tensors;
-use crate::Result;
 
 /// A picture of 8 bits: rows from top to bottom.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,9 @@ mod plan;
 mod worker;
 
 #[cfg(feature = "cuda")]
-pub use card::{CardTimes, CudaEngine};
-#[cfg(feature = "cuda")]
 pub(super) use card::Ticket;
+#[cfg(feature = "cuda")]
+pub use card::{CardTimes, CudaEngine};
 
 #[cfg(feature = "cuda")]
 mod card;

@@ -7,17 +7,20 @@
 //! as cuDNN and cuBLAS keep to it (their algorithms are chosen so).
 
 pub(crate) mod adam;
+#[cfg(feature = "cuda")]
+pub(crate) mod canvas;
 pub(crate) mod conv;
 #[cfg(feature = "cuda")]
 mod cudnn;
 pub(crate) mod difference;
 #[cfg(test)]
-mod emulator;
+pub(crate) mod emulator;
 #[cfg(feature = "cuda")]
 mod gpu;
 pub(crate) mod gram;
 pub(crate) mod launch;
 pub(crate) mod norm;
+pub(crate) mod paint;
 pub(crate) mod pool;
 mod source;
 #[cfg(test)]

@@ -58,7 +58,12 @@ impl CudaEngine {
     /// # Errors
     ///
     /// If there is no such card, its memory does not suffice, or a tensor is missing or of another shape than `config` asks for.
-    pub fn new(config: &StyleNetConfig, tensors: &Tensors, ordinal: usize, precision: Option<Precision>) -> Result<Self> {
+    pub fn new(
+        config: &StyleNetConfig,
+        tensors: &Tensors,
+        ordinal: usize,
+        precision: Option<Precision>,
+    ) -> Result<Self> {
         let precision = precision.unwrap_or(Precision::F16);
         let (value, digits) = match precision {
             Precision::F32 => (Value::F32, 24),

@@ -21,11 +21,11 @@
 //! difference, would be painted as a chequerboard. So these weights are rounded before they are added, to a step so wide that
 //! no sum of them is rounded again.
 
+use super::super::values;
+use crate::Result;
 use crate::kernels::steps::{CENTRE, CHANNELS, COLOURS, Channel, Filter, SHIFTED, SHIFTS, Weights};
 use crate::network::StyleNetConfig;
 use crate::weights::Tensors;
-use super::super::values;
-use crate::Result;
 
 /// Channels of a picture in the arena that holds `channels`.
 pub(super) fn padded(channels: usize) -> usize {
@@ -193,8 +193,10 @@ impl Reader<'_> {
         stride: usize,
     ) -> Result<Filter> {
         let weight = values(self.tensors, &format!("{conv}.conv2d.weight"), &[outputs, inputs, side, side])?;
-        let (scales, biases) =
-            (values(self.tensors, &format!("{norm}.weight"), &[outputs])?, values(self.tensors, &format!("{norm}.bias"), &[outputs])?);
+        let (scales, biases) = (
+            values(self.tensors, &format!("{norm}.weight"), &[outputs])?,
+            values(self.tensors, &format!("{norm}.bias"), &[outputs])?,
+        );
         let kernel = Kernel { weight: &weight, digits: self.digits, outputs, inputs, side };
         // The first layer's input is not the levels.
         let (input_unit, input_offset) = if side == 9 { (CENTRE, CENTRE) } else { (1.0, 0.0) };
@@ -235,9 +237,15 @@ mod tests {
         let folded = double(&kernel, &|_| 1.0);
         let at = |phase: usize, y: usize, x: usize| folded.weight[((phase * 8 * 2 + y) * 2 + x) * 8];
         // Odd results: the first two rows and columns fall together.
-        assert_eq!([at(0, 0, 0), at(0, 0, 1), at(0, 1, 0), at(0, 1, 1)].map(f32::to_bits), [33.0f32, 300.0, 44.0, 400.0].map(f32::to_bits));
+        assert_eq!(
+            [at(0, 0, 0), at(0, 0, 1), at(0, 1, 0), at(0, 1, 1)].map(f32::to_bits),
+            [33.0f32, 300.0, 44.0, 400.0].map(f32::to_bits)
+        );
         // Even ones: the last two.
-        assert_eq!([at(3, 0, 0), at(3, 0, 1), at(3, 1, 0), at(3, 1, 1)].map(f32::to_bits), [1.0f32, 110.0, 6.0, 660.0].map(f32::to_bits));
+        assert_eq!(
+            [at(3, 0, 0), at(3, 0, 1), at(3, 1, 0), at(3, 1, 1)].map(f32::to_bits),
+            [1.0f32, 110.0, 6.0, 660.0].map(f32::to_bits)
+        );
     }
 
     #[test]

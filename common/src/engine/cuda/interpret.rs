@@ -125,7 +125,8 @@ impl<'a> Interpreter<'a> {
         let (height, width, channels) = lattice.content(&from);
         let before = self.weights.channels_before(layer);
         for channel in 0..channels {
-            let values = || (0..height * width).map(|i| f64::from(self.content(&from, lattice, i / width, i % width, channel)));
+            let values =
+                || (0..height * width).map(|i| f64::from(self.content(&from, lattice, i / width, i % width, channel)));
             let count = (height * width) as f64;
             let mean = values().sum::<f64>() / count;
             let variance = values().map(|x| (x - mean).powi(2)).sum::<f64>() / count;

@@ -67,19 +67,15 @@ impl Plan {
 
         for block in 1..=blocks {
             let inner = self.layer(trunk, (c4, 3, 1), Then { keep: true, ..Then::default() });
-            let last = Then {
-                relu: false,
-                residual: Some(trunk),
-                border: border(block == blocks),
-                ..Then::default()
-            };
+            let last = Then { relu: false, residual: Some(trunk), border: border(block == blocks), ..Then::default() };
             let next = self.layer(inner, (c4, 3, 1), last);
             self.arena.free(trunk);
             trunk = next;
         }
 
         let double = Lattice::Double;
-        let third = self.layer(trunk, (4 * c2, 2, 1), Then { lattice: double, border: Border::Edge, ..Then::default() });
+        let third =
+            self.layer(trunk, (4 * c2, 2, 1), Then { lattice: double, border: Border::Edge, ..Then::default() });
         // Of the enlarged picture only what the painting's pixels see.
         let cut = Some((height + 2 * NINE_REACH, width + 2 * NINE_REACH));
         let last = Then { lattice: double, pad: NINE_REACH, cut, ..Then::default() };

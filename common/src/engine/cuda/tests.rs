@@ -44,7 +44,8 @@ fn the_program_paints_what_the_processor_paints_in_every_preset_and_at_odd_sizes
     let presets = Preset::ALL.map(StyleNetConfig::from).map(|config| StyleNetConfig { blocks: 2, ..config });
     for config in presets.into_iter().chain(without) {
         let tensors = weights(&config);
-        let (engine, folded) = (Engine::new(&config, &tensors, Precision::F32).unwrap(), fold::weights(&config, &tensors, 24));
+        let (engine, folded) =
+            (Engine::new(&config, &tensors, Precision::F32).unwrap(), fold::weights(&config, &tensors, 24));
         for size in sizes {
             if config.channels > 16 && size.0 > 9 {
                 continue;
@@ -144,7 +145,9 @@ fn smooth_photo(height: usize, width: usize) -> Photo {
     for (i, level) in photo.planes.iter_mut().enumerate() {
         let (y, x) = ((i / width % height) as f32, (i % width) as f32);
         let edge = if (x - 40.0).hypot(y - 25.0) < 18.0 { 90.0 } else { 0.0 };
-        *level = (90.0 + 50.0 * (x / 11.0 + i as f32 / (height * width) as f32).sin() + 0.8 * y + edge).clamp(0.0, 255.0).round();
+        *level = (90.0 + 50.0 * (x / 11.0 + i as f32 / (height * width) as f32).sin() + 0.8 * y + edge)
+            .clamp(0.0, 255.0)
+            .round();
     }
     photo
 }
@@ -225,7 +228,11 @@ fn the_cards_kernels_keep_alpha_and_round_as_the_processor_does() {
             for (i, &found) in found.iter().enumerate() {
                 let (pixel, channel) = (i / channels, i % channels);
                 let at = |planes: &[f32]| [0, 1, 2].map(|colour| planes[colour * pixels + pixel]);
-                let expected = if channel < 3 { blended(at(&painted), at(&photo.planes), strength as f32, keep > 0.0)[channel] } else { f32::from(bytes[i]) };
+                let expected = if channel < 3 {
+                    blended(at(&painted), at(&photo.planes), strength as f32, keep > 0.0)[channel]
+                } else {
+                    f32::from(bytes[i])
+                };
                 assert!((found - expected).abs() <= 0.55, "byte {i} of {channels}: {found}, not {expected}");
             }
         }
@@ -302,7 +309,9 @@ mod on_a_card {
 
     #[test]
     fn a_card_paints_what_the_processor_paints() {
-        for (preset, size) in [(Preset::L, (270, 481)), (Preset::M, (65, 90)), (Preset::S, (33, 5)), (Preset::Xs, (41, 64))] {
+        for (preset, size) in
+            [(Preset::L, (270, 481)), (Preset::M, (65, 90)), (Preset::S, (33, 5)), (Preset::Xs, (41, 64))]
+        {
             let config = StyleNetConfig::from(preset);
             let tensors = weights(&config);
             let cpu = Engine::new(&config, &tensors, Precision::F32).unwrap();
@@ -313,7 +322,8 @@ mod on_a_card {
                 let Some(engine) = engine(&config, &tensors, precision) else { return };
                 let found = painted(&engine, &mut photo, &mut Statistics::own());
                 // One pixel of many may fall between two strokes in 8 digits: they are held to the mean.
-                let off = if precision == Precision::F32 { largest_difference } else { mean_difference }(&found, &expected);
+                let off =
+                    if precision == Precision::F32 { largest_difference } else { mean_difference }(&found, &expected);
                 assert!(off <= tolerance * largest, "{preset} at {size:?} in {precision}: {off} of {largest}");
             }
         }

@@ -101,12 +101,14 @@ impl Worker {
                 let _ = opened.send(Err(error));
             }
         };
-        thread::Builder::new().name(format!("cuda:{ordinal}")).spawn(run).context(|| "cannot start the card's thread")?;
-        let name = card
-            .recv()
-            .map_err(|_| lost())?
-            .context(|| format!("cannot open the CUDA device {ordinal}"))
-            .map_err(|error| error.with_hint("use `--device cpu`, or a machine with an NVIDIA card and its driver"))?;
+        thread::Builder::new()
+            .name(format!("cuda:{ordinal}"))
+            .spawn(run)
+            .context(|| "cannot start the card's thread")?;
+        let name =
+            card.recv().map_err(|_| lost())?.context(|| format!("cannot open the CUDA device {ordinal}")).map_err(
+                |error| error.with_hint("use `--device cpu`, or a machine with an NVIDIA card and its driver"),
+            )?;
         Ok(Self { ordinal, name, jobs })
     }
 
@@ -230,7 +232,8 @@ impl Shop {
             if self.under_way.len() >= UNDER_WAY {
                 self.finish_oldest();
             }
-            let slot = (0..UNDER_WAY).find(|&slot| !self.under_way.iter().any(|one| (one.key, one.slot) == (key, slot)));
+            let slot =
+                (0..UNDER_WAY).find(|&slot| !self.under_way.iter().any(|one| (one.key, one.slot) == (key, slot)));
             let slot = slot.unwrap_or_default();
             let begun = self.begin(slot, &mut data, order);
             match begun {

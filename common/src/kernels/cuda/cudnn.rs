@@ -54,6 +54,11 @@ pub(super) fn convolve(
     })
 }
 
+/// Takes away the workspace of this thread's convolutions, for a graph that knows its address: the next ones get another.
+pub(super) fn take_workspace(device: &CudaDevice) -> Option<CudaSlice<u8>> {
+    CONTEXTS.with_borrow_mut(|contexts| contexts.get_mut(&device.id()).and_then(|context| context.workspace.take()))
+}
+
 fn failed(action: &str, error: CudnnError) -> Error {
     Error::msg(format!("cuDNN cannot {action}: {error:?}"))
 }

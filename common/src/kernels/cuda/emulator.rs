@@ -90,8 +90,12 @@ impl Memory {
 
     /// All numbers in it.
     pub(crate) fn read(&self, value: Value) -> Vec<f32> {
-        let bytes = &bytemuck::cast_slice::<u128, u8>(&self.words)[..self.bytes];
-        numbers(bytes, value)
+        numbers(self.bytes(), value)
+    }
+
+    /// All bytes of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.bytes]
     }
 }
 

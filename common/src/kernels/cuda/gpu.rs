@@ -93,6 +93,11 @@ impl Gpu {
         Ok((CudaStorage::wrap_cuda_slice(slice, self.device.clone()), place))
     }
 
+    /// Takes away cuDNN's workspace, for a graph that was captured with it: whoever frees it must have dropped the graph.
+    pub(crate) fn take_workspace(&self) -> Option<Memory> {
+        cudnn::take_workspace(&self.device).map(Memory)
+    }
+
     fn function(&self, launch: &Launch) -> Result<CudaFunction> {
         let mut functions = FUNCTIONS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.device.id(), launch.source, launch.value, launch.kernel);
@@ -124,6 +129,12 @@ fn compiler_text(source: Source, error: &CompileError) -> String {
         other => format!("{other} (is NVRTC, `libnvrtc`, where the loader finds it?)"),
     };
     format!("cannot compile `{}` for this GPU: {cause}", source.name())
+}
+
+impl Memory {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl Buffer for Memory {

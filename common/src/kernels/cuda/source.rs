@@ -18,12 +18,14 @@ pub(crate) enum Source {
     Difference,
     Warp,
     Adam,
+    Paint,
 }
 
 impl Source {
     /// All of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 6] = [Self::Conv, Self::Norm, Self::Pool, Self::Difference, Self::Warp, Self::Adam];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Conv, Self::Norm, Self::Pool, Self::Difference, Self::Warp, Self::Adam, Self::Paint];
 
     /// Its file name.
     pub(crate) fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Source {
             Self::Difference => "difference.cu",
             Self::Warp => "warp.cu",
             Self::Adam => "adam.cu",
+            Self::Paint => "paint.cu",
         }
     }
 
@@ -46,6 +49,7 @@ impl Source {
             Self::Difference => include_str!("difference.cu"),
             Self::Warp => include_str!("warp.cu"),
             Self::Adam => include_str!("adam.cu"),
+            Self::Paint => include_str!("paint.cu"),
         }
     }
 
