@@ -60,3 +60,25 @@ impl FramePainter for Flight<'_> {
         self.under_way.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::device::DeviceChoice;
+    use common::network::Preset;
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+    use crate::bench::Subject;
+
+    #[test]
+    fn the_processor_paints_each_frame_when_it_comes() {
+        let stylizer = Subject::preset(Preset::Xs).unwrap().stylizer(DeviceChoice::Cpu, None).unwrap();
+        let mut flight = Flight::new(&stylizer);
+        for i in 0..3 {
+            let frame = Picture::from(RgbImage::from_fn(9, 7, |x, y| Rgb([(40 * i + 9 * x) as u8, y as u8, 7])));
+            let expected = stylizer.stylize(&frame).unwrap();
+            assert_eq!(flight.push(Some(frame)).unwrap(), Some(expected));
+        }
+        assert_eq!(flight.push(None).unwrap(), None);
+    }
+}

@@ -219,7 +219,7 @@ impl AnyEngine {
         }
     }
 
-    /// Paints `picture` into `sink`: see [`Engine::paint_steadily`]. On a card, memory is the card's.
+    /// Paints `picture` into `sink`: see [`Engine::paint_steadily`]. A card takes a picture as a whole, if `memory` allows.
     ///
     /// # Errors
     ///

@@ -19,6 +19,9 @@ const TOO_LARGE: &str = "it has too many pixels for a card's kernels";
 /// Rows of a painting that are handed on at a time.
 const BAND: usize = 64;
 
+/// Copies of a picture's levels in the host's memory: they themselves, and page-locked ones on the way there and back.
+const COPIES: u64 = 3;
+
 /// One style's network on a card.
 pub struct CudaEngine {
     config: StyleNetConfig,
@@ -115,7 +118,7 @@ impl CudaEngine {
     pub(in super::super) fn paint_steadily(
         &self,
         picture: &mut dyn Rows,
-        _memory: u64,
+        memory: u64,
         statistics: &mut Statistics,
         sink: &mut Sink,
     ) -> Result<Option<String>> {
@@ -126,6 +129,11 @@ impl CudaEngine {
             return Ok(Some("it is too small".into()));
         }
         let Some(program) = plan::program(&self.config, size) else { return Ok(Some(TOO_LARGE.into())) };
+        let bytes = COPIES * Pixels::Levels.bytes(size) as u64;
+        if bytes > memory {
+            let (needed, allowed) = (bytes >> 20, memory >> 20);
+            return Ok(Some(format!("a card takes it as a whole, {needed} MiB of the host's memory, of {allowed} MiB allowed")));
+        }
         let levels = read(picture)?;
         let before = self.before(Blend { strength: 1.0, keep_colors: false }, statistics);
         let order = Order { network: self.network, program, pixels: Pixels::Levels, before };

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::super::EPSILON;
 use super::card::{CardTimes, lost};
@@ -71,7 +71,20 @@ enum Job {
 pub(super) struct Worker {
     ordinal: usize,
     name: String,
-    jobs: Sender<Job>,
+    /// None only while it is dropped.
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Worker {
+    /// Waits until the card is given back: the driver must not end before its last user.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Worker {
@@ -101,15 +114,12 @@ impl Worker {
                 let _ = opened.send(Err(error));
             }
         };
-        thread::Builder::new()
-            .name(format!("cuda:{ordinal}"))
-            .spawn(run)
-            .context(|| "cannot start the card's thread")?;
-        let name =
-            card.recv().map_err(|_| lost())?.context(|| format!("cannot open the CUDA device {ordinal}")).map_err(
-                |error| error.with_hint("use `--device cpu`, or a machine with an NVIDIA card and its driver"),
-            )?;
-        Ok(Self { ordinal, name, jobs })
+        let thread = thread::Builder::new().name(format!("cuda:{ordinal}")).spawn(run);
+        let thread = thread.context(|| "cannot start the card's thread")?;
+        let hint = "use `--device cpu`, or a machine with an NVIDIA card and its driver";
+        let name = card.recv().map_err(|_| lost())?.context(|| format!("cannot open the CUDA device {ordinal}"));
+        let name = name.map_err(|error| error.with_hint(hint))?;
+        Ok(Self { ordinal, name, jobs: Some(jobs), thread: Some(thread) })
     }
 
     pub(super) fn ordinal(&self) -> usize {
@@ -125,11 +135,11 @@ impl Worker {
     }
 
     pub(super) fn unload(&self, network: usize) {
-        let _ = self.jobs.send(Job::Unload(network));
+        self.send(Job::Unload(network));
     }
 
     pub(super) fn release(&self, network: usize) {
-        let _ = self.jobs.send(Job::Release(network));
+        self.send(Job::Release(network));
     }
 
     /// Begins to paint; a thread that is gone leaves the answer without a sender.
@@ -143,8 +153,15 @@ impl Worker {
 
     fn ask<T>(&self, job: impl FnOnce(Sender<T>) -> Job) -> Receiver<T> {
         let (reply, answer) = channel();
-        let _ = self.jobs.send(job(reply));
+        self.send(job(reply));
         answer
+    }
+
+    /// A thread that is gone shows when its answer does not come.
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
     }
 }
 
