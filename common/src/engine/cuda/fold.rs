@@ -208,7 +208,7 @@ impl Reader<'_> {
         };
         let nothing = Channel { weight: 0.0, bias: 0.0, unit: 1.0, offset: 0.0 };
         let norm = (0..padded(outputs)).map(|i| if i < outputs { channel(i) } else { nothing }).collect();
-        Ok(Filter { norm, stride, ..fold(&kernel, &|output| kernel.scale(output)) })
+        Ok(Filter { stride, norm, ..fold(&kernel, &|output| kernel.scale(output)) })
     }
 
     fn last(&self, conv: &str, inputs: usize) -> Result<(Filter, Vec<f32>)> {

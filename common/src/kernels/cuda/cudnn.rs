@@ -10,10 +10,12 @@ use std::ptr::from_ref;
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{DeviceId, WrapErr};
-use candle_core::{CudaDevice, Error, Result};
+use candle_core::{CudaDevice, Error};
 
 use super::gpu::Gpu;
 use super::launch::{Convolution, Direction, Place, Value};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Geometries kept; at one more all are forgotten and made again as they are needed.
 const KEPT: usize = 512;
