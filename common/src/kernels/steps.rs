@@ -19,8 +19,8 @@ pub(crate) const SHIFTED: usize = (SHIFTS * COLOURS).next_multiple_of(CHANNELS);
 /// Pixels by which a 9x9 convolution reaches beyond its own.
 pub(crate) const NINE_REACH: usize = 4;
 
-/// A level from which the network's input is counted, and in which: both keep 8-bit levels exact in f16 and in bf16.
-pub(crate) const CENTRE: f32 = 128.0;
+/// The unit in which levels enter the network: a power of two, which keeps differences of 8-bit levels exact.
+pub(crate) const UNIT: f32 = 128.0;
 
 /// Numbers of a partial sum of [`Step::Measure`]: count, mean, squared distances.
 pub(crate) const PART: usize = 3;
@@ -51,9 +51,14 @@ impl Field {
 
     /// How many tiles it is cut into to be measured, and how many pixels each of them has but the last.
     pub(crate) fn tiles(&self) -> (usize, usize) {
-        let pixels = self.pixels().div_ceil(TILES).max(TILE_PIXELS);
-        (self.pixels().div_ceil(pixels), pixels)
+        tiles(self.pixels())
     }
+}
+
+/// How many tiles so many pixels are cut into, and how many each of them has but the last.
+pub(crate) fn tiles(pixels: usize) -> (usize, usize) {
+    let each = pixels.div_ceil(TILES).max(TILE_PIXELS);
+    (pixels.div_ceil(each), each)
 }
 
 /// What lies beyond the edge of a picture.
@@ -96,8 +101,10 @@ impl Lattice {
 /// One step. `layer` says whose weights, or whose normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// The mean of each colour of the frame, rounded to a level.
+    Survey,
     /// The frame's nine shifts beside one another: channel `3 * (3 a + b) + c` of pixel `(y, x)` is colour `c` of the frame's
-    /// pixel `(y + 3 a - 4, x + 3 b - 4)`, mirrored at the edges, from [`CENTRE`] on and by it. Other channels are 0.
+    /// pixel `(y + 3 a - 4, x + 3 b - 4)`, mirrored at the edges, less the mean of the colour, by [`UNIT`]. Other channels are 0.
     Expand { to: Field },
     /// A convolution without a border, of as many steps a pixel as the layer says.
     Convolve { from: Field, to: Field, layer: usize },
@@ -143,13 +150,15 @@ pub(crate) struct Filter {
     pub(crate) norm: Vec<Channel>,
 }
 
-/// The normalisation of a channel whose results `y` stand for `unit * y + offset` of the network.
+/// The normalisation of a channel whose results `y` stand for `unit * y` of the network, and, behind the frame, for as much more
+/// as `sums` of its colours' means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Channel {
     pub(crate) weight: f32,
     pub(crate) bias: f32,
     pub(crate) unit: f32,
-    pub(crate) offset: f32,
+    /// The sum of the weights of each colour of the frame; nothing behind other layers.
+    pub(crate) sums: [f32; COLOURS],
 }
 
 /// All weights of a network for a card.

@@ -132,7 +132,9 @@ impl CudaEngine {
         let bytes = COPIES * Pixels::Levels.bytes(size) as u64;
         if bytes > memory {
             let (needed, allowed) = (bytes >> 20, memory >> 20);
-            return Ok(Some(format!("a card takes it as a whole, {needed} MiB of the host's memory, of {allowed} MiB allowed")));
+            return Ok(Some(format!(
+                "a card takes it as a whole, {needed} MiB of the host's memory, of {allowed} MiB allowed"
+            )));
         }
         let levels = read(picture)?;
         let before = self.before(Blend { strength: 1.0, keep_colors: false }, statistics);

@@ -4,9 +4,11 @@
 //! `v` of `y`, `(s y - s m) / sqrt(s^2 v + s^2 e) = (y - m) / sqrt(v + e)`, so the result is the same once the epsilon `e` is
 //! multiplied by `s^2`. And anything may be added to it, which the mean takes out again. Two uses:
 //!
-//! - The frame enters as `(level - 128) / 128`. With mirrored borders every weight of the first layer meets a level, so its
-//!   results are those of the levels, by 128, less the sum of the weights; nothing else changes. Levels of 8 bits are exact
-//!   in f16 and in bf16 so, where 0 to 255 with their sums would overflow f16 or round.
+//! - The frame enters as `(level - mean) / 128`, where the mean is that of the frame's colour, rounded to a level. With mirrored
+//!   borders every weight of the first layer meets a level, so its results are those of the levels, by 128, less the same for
+//!   every pixel. Differences of 8-bit levels are exact so in f16 and in bf16, and what tells the pixels of a dark or bright
+//!   frame apart is not rounded away beside what they share: with `starry_night` on a tenth of a photo's light, f16 is 0.03 levels
+//!   off on average, 0.18 if 128 were taken off every frame.
 //! - Each channel's weights are divided by the sum of their magnitudes, rounded to a power of two, which changes no digit of
 //!   them. A result is then at most twice as large as the largest input: nothing overflows, and what is typical, some
 //!   hundredths, is far from where f16 loses digits.
@@ -23,7 +25,7 @@
 
 use super::super::values;
 use crate::Result;
-use crate::kernels::steps::{CENTRE, CHANNELS, COLOURS, Channel, Filter, SHIFTED, SHIFTS, Weights};
+use crate::kernels::steps::{CHANNELS, COLOURS, Channel, Filter, SHIFTED, SHIFTS, UNIT, Weights};
 use crate::network::StyleNetConfig;
 use crate::weights::Tensors;
 
@@ -94,9 +96,9 @@ impl Kernel<'_> {
         inverse_power(self.weight[output * len..][..len].iter().map(|x| x.abs()).sum())
     }
 
-    fn sum(&self, output: usize) -> f32 {
-        let len = self.inputs * self.side * self.side;
-        self.weight[output * len..][..len].iter().map(|&x| f64::from(x)).sum::<f64>() as f32
+    fn sum(&self, output: usize, input: usize) -> f32 {
+        let len = self.side * self.side;
+        self.weight[(output * self.inputs + input) * len..][..len].iter().map(|&x| f64::from(x)).sum::<f64>() as f32
     }
 }
 
@@ -198,15 +200,14 @@ impl Reader<'_> {
             values(self.tensors, &format!("{norm}.bias"), &[outputs])?,
         );
         let kernel = Kernel { weight: &weight, digits: self.digits, outputs, inputs, side };
-        // The first layer's input is not the levels.
-        let (input_unit, input_offset) = if side == 9 { (CENTRE, CENTRE) } else { (1.0, 0.0) };
+        let is_first = side == 9;
         let channel = |output: usize| Channel {
             weight: scales[output],
             bias: biases[output],
-            unit: input_unit / kernel.scale(output),
-            offset: input_offset * kernel.sum(output),
+            unit: if is_first { UNIT } else { 1.0 } / kernel.scale(output),
+            sums: if is_first { [0, 1, 2].map(|colour| kernel.sum(output, colour)) } else { [0.0; COLOURS] },
         };
-        let nothing = Channel { weight: 0.0, bias: 0.0, unit: 1.0, offset: 0.0 };
+        let nothing = Channel { weight: 0.0, bias: 0.0, unit: 1.0, sums: [0.0; COLOURS] };
         let norm = (0..padded(outputs)).map(|i| if i < outputs { channel(i) } else { nothing }).collect();
         Ok(Filter { stride, norm, ..fold(&kernel, &|output| kernel.scale(output)) })
     }

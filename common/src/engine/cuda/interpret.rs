@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use crate::kernels::steps::{
-    Border, CENTRE, COLOURS, Channel, Field, Filter, Lattice, NINE_REACH, Program, SHIFTED, SHIFTS, Step, Weights,
+    Border, COLOURS, Channel, Field, Filter, Lattice, NINE_REACH, Program, SHIFTED, SHIFTS, Step, UNIT, Weights,
 };
 
 /// The numbers that a card stores.
@@ -40,6 +40,8 @@ pub(super) struct Interpreter<'a> {
     numbers: Numbers,
     epsilon: f64,
     arena: Vec<f32>,
+    /// The mean of each colour.
+    centre: [f32; COLOURS],
     /// Mean, factor and bias of each channel, by layer.
     normals: Vec<[f32; 3]>,
     /// The weight of the frames before in the statistics, and these statistics.
@@ -51,7 +53,7 @@ impl<'a> Interpreter<'a> {
     pub(super) fn new(weights: &'a Weights, numbers: Numbers, epsilon: f64) -> Self {
         let channels = weights.channels_before(weights.filters.len());
         let (normals, kept) = (vec![[f32::NAN; 3]; channels], vec![[0.0; 2]; channels]);
-        Self { weights, numbers, epsilon, arena: Vec::new(), normals, keep: 0.0, kept }
+        Self { weights, numbers, epsilon, arena: Vec::new(), centre: [f32::NAN; COLOURS], normals, keep: 0.0, kept }
     }
 
     /// Paints `frame`, `(3, height, width)` levels, into the same.
@@ -62,6 +64,7 @@ impl<'a> Interpreter<'a> {
         let mut painting = Vec::new();
         for step in &program.steps {
             match *step {
+                Step::Survey => self.survey(frame),
                 Step::Expand { to } => self.expand(program.size, frame, to),
                 Step::Convolve { from, to, layer } => self.convolve(from, to, layer),
                 Step::Measure { from, lattice, layer } => self.measure(from, lattice, layer),
@@ -81,13 +84,20 @@ impl<'a> Interpreter<'a> {
         self.arena[field.at + (y * field.width + x) * field.channels + channel] = self.numbers.store(value);
     }
 
+    fn survey(&mut self, frame: &[f32]) {
+        for (centre, plane) in self.centre.iter_mut().zip(frame.chunks_exact(frame.len() / COLOURS)) {
+            *centre =
+                (plane.iter().map(|&level| f64::from(level)).sum::<f64>() / plane.len() as f64 + 0.5).floor() as f32;
+        }
+    }
+
     fn expand(&mut self, (height, width): (usize, usize), frame: &[f32], to: Field) {
         for (y, x, channel) in places(&to) {
             let (shift, colour) = (channel / COLOURS, channel % COLOURS);
             let value = if shift < SHIFTS {
                 let y = inside(y + 3 * (shift / 3), NINE_REACH, height, Border::Mirrored);
                 let x = inside(x + 3 * (shift % 3), NINE_REACH, width, Border::Mirrored);
-                (frame[(colour * height + y) * width + x] - CENTRE) / CENTRE
+                (frame[(colour * height + y) * width + x] - self.centre[colour]) / UNIT
             } else {
                 0.0
             };
@@ -130,8 +140,10 @@ impl<'a> Interpreter<'a> {
             let count = (height * width) as f64;
             let mean = values().sum::<f64>() / count;
             let variance = values().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-            let Channel { weight, bias, unit, offset } = self.weights.filters[layer].norm[channel];
-            let (unit, offset) = (f64::from(unit), f64::from(offset));
+            let Channel { weight, bias, unit, sums } = self.weights.filters[layer].norm[channel];
+            let unit = f64::from(unit);
+            let offset: f64 =
+                sums.iter().zip(self.centre).map(|(&sum, centre)| f64::from(sum) * f64::from(centre)).sum();
             let kept = &mut self.kept[before + channel];
             for (kept, own) in kept.iter_mut().zip([unit * mean + offset, unit * unit * variance]) {
                 *kept = own + self.keep * (*kept - own);

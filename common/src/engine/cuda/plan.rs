@@ -1,7 +1,7 @@
 //! The steps of a painting, and where in the arena its pictures lie.
 
 use super::fold::padded;
-use crate::kernels::steps::{Border, Field, Lattice, NINE_REACH, PART, Program, SHIFTED, Step};
+use crate::kernels::steps::{Border, COLOURS, Field, Lattice, NINE_REACH, PART, Program, SHIFTED, Step, tiles};
 use crate::network::StyleNetConfig;
 
 /// Elements to which pictures are aligned: what a tensor core's load wants, in any precision.
@@ -59,6 +59,8 @@ impl Plan {
         // Before an enlarging convolution the mirrored border of the enlarged picture is the repeated edge of this one.
         let border = |is_last: bool| if is_last { Border::Edge } else { Border::Mirrored };
 
+        self.steps.push(Step::Survey);
+        self.parts = COLOURS * tiles(height * width).0;
         let frame = self.field(height + 2, width + 2, SHIFTED);
         self.steps.push(Step::Expand { to: frame });
         let first = self.layer(frame, (c1, 3, 1), Then::default());

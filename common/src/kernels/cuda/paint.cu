@@ -8,7 +8,7 @@
 #define COLOURS 3
 #define SHIFTS 9
 #define REACH 4
-#define CENTRE 128.f
+#define UNIT 128.f
 
 // A picture that overflows f16 is cut off, which shows, where an infinity would spread over the whole painting.
 __device__ inline value stored(float x) {
@@ -43,8 +43,40 @@ __device__ inline int shown(int at, int size, int mirrored) {
   return at < 0 ? 0 : at >= size ? size - 1 : at;
 }
 
-// The frame's nine shifts beside one another. `bytes` holds `stride` bytes a pixel, else `levels` is (3, height, width).
-KERNEL expand(const unsigned char* bytes, const float* levels, value* to, int height, int width, int stride, int channels) {
+// The level of a pixel. `bytes` holds `stride` bytes a pixel, else `levels` is (3, pixels).
+__device__ inline float level_of(const unsigned char* bytes, const float* levels, int stride, int pixels, int pixel, int colour) {
+  return bytes ? (float)bytes[(long long)pixel * stride + colour] : levels[(long long)colour * pixels + pixel];
+}
+
+// The sum of each colour of a tile of `tile` pixels: parts[tile][colour].
+KERNEL survey(const unsigned char* bytes, const float* levels, float* parts, int pixels, int stride, int tile) {
+  int first = blockIdx.x * tile, end = smaller(first + tile, pixels);
+  for (int colour = 0; colour < COLOURS; ++colour) {
+    float sum = 0.f;
+    for (int pixel = first + threadIdx.x; pixel < end; pixel += THREADS)
+      sum += level_of(bytes, levels, stride, pixels, pixel, colour);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) parts[COLOURS * blockIdx.x + colour] = sum;
+  }
+}
+
+// The mean of each colour, rounded to a level: a block for each.
+KERNEL merge_survey(const float* parts, float* centre, int tiles, int pixels) {
+  __shared__ double cells[THREADS];
+  double sum = 0.;
+  for (int i = threadIdx.x; i < tiles; i += THREADS) sum += parts[COLOURS * i + blockIdx.x];
+  cells[threadIdx.x] = sum;
+  __syncthreads();
+  for (int half = THREADS / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) cells[threadIdx.x] += cells[threadIdx.x + half];
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) centre[blockIdx.x] = (float)floor(cells[0] / pixels + 0.5);
+}
+
+// The frame's nine shifts beside one another.
+KERNEL expand(const unsigned char* bytes, const float* levels, const float* centre, value* to, int height, int width,
+              int stride, int channels) {
   int groups = channels / EIGHT, columns = width + 2;
   unsigned index = blockIdx.x * (unsigned)THREADS + threadIdx.x;
   if (index >= (unsigned)(height + 2) * columns * groups) return;
@@ -56,9 +88,8 @@ KERNEL expand(const unsigned char* bytes, const float* levels, value* to, int he
     values[i] = 0.f;
     if (shift >= SHIFTS) continue;
     int row = shown(y + 3 * (shift / 3) - REACH, height, 1), column = shown(x + 3 * (shift % 3) - REACH, width, 1);
-    float level = bytes ? (float)bytes[(row * width + column) * stride + colour]
-                        : levels[((long long)colour * height + row) * width + column];
-    values[i] = (level - CENTRE) / CENTRE;
+    float level = level_of(bytes, levels, stride, height * width, row * width + column, colour);
+    values[i] = (level - centre[colour]) / UNIT;
   }
   store_eight(values, to + (long long)index * EIGHT);
 }
@@ -121,9 +152,9 @@ KERNEL measure(const value* from, float* parts, int height, int width, int chann
 
 // How a channel, that of the block, is normalised: normals = (mean, factor, bias) by channel.
 //
-// `constants` are weight, bias, unit and offset of each channel. `control[0]` is the weight of the frames before; `before` and
+// `constants` are weight, bias, unit and the sums of each colour's weights, of each channel; `centre` are the colours' means. `control[0]` is the weight of the frames before; `before` and
 // `after` are mean and variance of each channel in the network's own units, `from` channels of them belong to other layers.
-KERNEL merge_tiles(const float* parts, const float* constants, const double* control, const double* before, double* after,
+KERNEL merge_tiles(const float* parts, const float* constants, const float* centre, const double* control, const double* before, double* after,
                    float* normals, int tiles, int channels, int phases, int from, float epsilon) {
   __shared__ double cells[THREADS][3];
   int channel = blockIdx.x, count = phases * phases;
@@ -140,8 +171,9 @@ KERNEL merge_tiles(const float* parts, const float* constants, const double* con
     __syncthreads();
   }
   if (threadIdx.x > 0) return;
-  const float* constant = constants + 4 * channel;
-  double unit = constant[2], offset = constant[3], keep = control[0];
+  const float* constant = constants + 6 * channel;
+  double unit = constant[2], offset = 0., keep = control[0];
+  for (int colour = 0; colour < COLOURS; ++colour) offset += (double)constant[3 + colour] * centre[colour];
   double mean = unit * cells[0][1] + offset, variance = unit * unit * (cells[0][2] / cells[0][0]);
   const double* kept = before + 2 * (from + channel);
   // Where nothing is kept, what lies there is not read.

@@ -4,13 +4,16 @@ use candle_core::Result;
 
 use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, THREADS, Value, blocks};
 use super::source::Source;
-use crate::kernels::steps::{Border, CHANNELS, Field, Lattice, PART, Program, Step, Weights};
+use crate::kernels::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, Program, Step, Weights, tiles};
 
 /// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
 const PIXELS: usize = 4;
 
 /// Numbers that a painting is told: the weight of the frames before in the statistics, the strength, whether colours stay.
 pub(crate) const CONTROLS: usize = 3;
+
+/// Weight, bias, unit and the sums of each colour's weights, see [`crate::kernels::steps::Channel`].
+const CONSTANTS: usize = 3 + COLOURS;
 
 /// How the levels of a frame, and of its painting, lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,13 +40,15 @@ impl Pixels {
 pub(crate) struct Places {
     /// `(outputs, kernel, kernel, inputs)` of each layer.
     pub(crate) filters: Vec<Place>,
-    /// f32: weight, bias, unit and offset of each channel of each normalisation.
+    /// f32: [`CONSTANTS`] of each channel of each normalisation.
     pub(crate) constants: Place,
     /// f32: [`Weights::join`].
     pub(crate) join: Place,
     pub(crate) arena: Place,
     /// f32: [`Program::parts`].
     pub(crate) parts: Place,
+    /// f32: the mean of each colour of the frame.
+    pub(crate) centre: Place,
     /// f32: mean, factor and bias of each channel of each normalisation.
     pub(crate) normals: Place,
     /// f64: [`CONTROLS`] numbers, then mean and variance of each channel as the frames before had them.
@@ -106,9 +111,16 @@ impl<M: Machine> Started<'_, M> {
         let places = self.places;
         let only = |wanted: bool, place: Place| if wanted { place } else { Place::NONE };
         match *step {
+            Step::Survey => {
+                let (frame, pixels) = (places.frame, height * width);
+                let (count, each) = tiles(pixels);
+                let pictures = [only(bytes, frame), only(levels, frame), places.parts];
+                self.launch("survey", count, &pictures, &[pixels, stride, each], &[])?;
+                self.launch("merge_survey", COLOURS, &[places.parts, places.centre], &[count, pixels], &[])
+            }
             Step::Expand { to } => {
                 let (frame, sizes) = (places.frame, [height, width, stride, to.channels]);
-                let pictures = [only(bytes, frame), only(levels, frame), self.at(&to)];
+                let pictures = [only(bytes, frame), only(levels, frame), places.centre, self.at(&to)];
                 self.launch("expand", blocks(to.len() / CHANNELS), &pictures, &sizes, &[])
             }
             Step::Convolve { from, to, layer } => {
@@ -143,7 +155,8 @@ impl<M: Machine> Started<'_, M> {
         let before = self.paint.weights.channels_before(layer);
         let pictures = [
             places.parts,
-            places.constants.after(before * 4 * size_of::<f32>()),
+            places.constants.after(before * CONSTANTS * size_of::<f32>()),
+            places.centre,
             places.before,
             places.before.after(CONTROLS * size_of::<f64>()),
             places.after,
@@ -200,7 +213,8 @@ impl<M: Machine> Loaded<M> {
     pub(crate) fn new(machine: &M, weights: &Weights, value: Value) -> Result<Self> {
         let filters = weights.filters.iter().map(|filter| machine.upload(&words(&filter.weight, value)));
         let channels = weights.filters.iter().flat_map(|filter| &filter.norm);
-        let constants: Vec<_> = channels.flat_map(|c| [c.weight, c.bias, c.unit, c.offset]).collect();
+        let constants = channels.flat_map(|c| [c.weight, c.bias, c.unit].into_iter().chain(c.sums));
+        let constants: Vec<_> = constants.collect();
         Ok(Self {
             filters: filters.collect::<Result<_>>()?,
             constants: machine.upload(&words(&constants, Value::F32))?,
@@ -213,6 +227,7 @@ impl<M: Machine> Loaded<M> {
 pub(crate) struct Room<M: Machine> {
     pub(crate) arena: M::Buffer,
     pub(crate) parts: M::Buffer,
+    pub(crate) centre: M::Buffer,
     pub(crate) normals: M::Buffer,
     pub(crate) before: M::Buffer,
     pub(crate) after: M::Buffer,
@@ -228,6 +243,7 @@ impl<M: Machine> Room<M> {
         Ok(Self {
             arena: machine.buffer(program.arena * value.bytes())?,
             parts: machine.buffer(program.parts * size_of::<f32>())?,
+            centre: machine.buffer(COLOURS * size_of::<f32>())?,
             normals: machine.buffer(channels * PART * size_of::<f32>())?,
             before: machine.buffer((CONTROLS + 2 * channels) * size_of::<f64>())?,
             after: machine.buffer(2 * channels * size_of::<f64>())?,
@@ -243,6 +259,7 @@ impl<M: Machine> Room<M> {
             join: loaded.join.place(),
             arena: self.arena.place(),
             parts: self.parts.place(),
+            centre: self.centre.place(),
             normals: self.normals.place(),
             before: self.before.place(),
             after: self.after.place(),
