@@ -13,7 +13,7 @@ use candle_core::{Device, Tensor};
 use common::network::{Preset, StyleNet, StyleNetConfig};
 use common::weights::Tensors;
 use common::{Result, ResultExt, device};
-use trainer::adam::{self, Adam, AdamConfig};
+use trainer::adam::{Adam, AdamConfig, Gradients};
 use trainer::init::{self, Parameters};
 use trainer::loss_network::{Architecture, LossNetwork};
 use trainer::objective::{Objective, ObjectiveConfig};
@@ -78,7 +78,8 @@ impl Step {
         let photos = Tensor::from_slice(&self.photos, (BATCH, 3, SIZE, SIZE), &Device::Cpu)?;
         let losses = self.objective.losses(&self.network.forward(&photos)?, &photos)?;
         let gradients = losses.total.backward()?;
-        let norm = adam::gradient_norm(&self.parameters, &gradients)?.to_scalar::<f32>()?;
+        let gradients = Gradients::of(&self.parameters, &gradients)?;
+        let norm = gradients.norm()?.to_scalar::<f32>()?;
         self.adam.step(&self.parameters, &gradients, 1e-3, f64::from(10.0 / norm.max(10.0)))?;
         Ok(start.elapsed().as_secs_f64())
     }

@@ -26,6 +26,9 @@ thread_local! {
     static CONTEXTS: RefCell<HashMap<DeviceId, Context>> = RefCell::default();
 }
 
+/// What cuDNN answers.
+type Status<T> = std::result::Result<T, CudnnError>;
+
 /// What a geometry is kept under.
 type Key = (Direction, Convolution, bool);
 
@@ -121,7 +124,7 @@ struct Descriptors {
 }
 
 impl Descriptors {
-    fn new(c: &Convolution, math: sys::cudnnMathType_t) -> Result<Self, CudnnError> {
+    fn new(c: &Convolution, math: sys::cudnnMathType_t) -> Status<Self> {
         let format = if c.last {
             sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC
         } else {
@@ -202,7 +205,7 @@ macro_rules! propose {
 }
 
 impl Plan {
-    fn new(handle: sys::cudnnHandle_t, (direction, convolution, tf32): Key) -> Result<Self, CudnnError> {
+    fn new(handle: sys::cudnnHandle_t, (direction, convolution, tf32): Key) -> Status<Self> {
         let strict = convolution.value == Value::F32 && !tf32;
         let math =
             if strict { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH };
@@ -264,7 +267,7 @@ impl Plan {
         [a, b]: [Place; 2],
         Place(to): Place,
         workspace: u64,
-    ) -> Result<(), CudnnError> {
+    ) -> Status<()> {
         let Descriptors { picture, weight, result: output, convolution } = self.descriptors;
         let (one, zero) = (1f32, 0f32);
         let (one, zero) = (from_ref(&one).cast::<c_void>(), from_ref(&zero).cast::<c_void>());

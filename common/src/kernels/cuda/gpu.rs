@@ -11,7 +11,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaStorageSlice, DeviceId, WrapErr};
-use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, bail};
+use candle_core::{CudaDevice, CudaStorage, Error, Layout, Result, bail};
 use half::{bf16, f16};
 
 use super::cudnn;
@@ -222,15 +222,5 @@ impl Machine for Gpu {
             )
         }
         .w()
-    }
-}
-
-/// What a tensor's type is to the kernels.
-pub(crate) fn value_of(dtype: DType) -> Result<Value> {
-    match dtype {
-        DType::F32 => Ok(Value::F32),
-        DType::BF16 => Ok(Value::Bf16),
-        DType::F16 => Ok(Value::F16),
-        other => bail!("the kernels take f32, bf16 and f16, not {other:?}"),
     }
 }
