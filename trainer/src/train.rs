@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
     }
 
     /// One step. A step whose figures are not finite changes nothing.
-    fn step(&mut self, pixels: Vec<f32>) -> Result<Metrics> {
+    fn step(&mut self, pixels: Vec<u8>) -> Result<Metrics> {
         let TrainConfig { size, batch, clip_norm, precision, .. } = *self.config;
         let own = batch / self.peers.count();
         // Bytes to the device, floats there.
