@@ -33,12 +33,7 @@ enum Argument {
 use Argument::{Activation, Fixed, Weight};
 
 /// The result of `op` and the gradients of a weighting of it, on `device`, read back as f32.
-fn run(
-    op: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    arguments: &[Argument],
-    device: &Device,
-    dtype: DType,
-) -> Vec<Tensor> {
+fn run(op: &dyn Fn(&[Tensor]) -> Result<Tensor>, arguments: &[Argument], device: &Device, dtype: DType) -> Vec<Tensor> {
     let place = |tensor: &Tensor, dtype| tensor.to_device(device).unwrap().to_dtype(dtype).unwrap();
     let variable = |tensor: &Tensor, dtype| Var::from_tensor(&place(tensor, dtype)).unwrap();
     let variables = arguments.iter().map(|argument| match argument {
@@ -99,7 +94,9 @@ fn noise(seed: u64, dims: &[usize]) -> Tensor {
 #[test]
 fn convolutions() {
     let Some(gpu) = gpu() else { return };
-    for (inputs, outputs, kernel, size) in [(3, 32, 9, (40, 37)), (32, 64, 3, (32, 32)), (5, 7, 3, (9, 12)), (64, 3, 1, (8, 8))] {
+    for (inputs, outputs, kernel, size) in
+        [(3, 32, 9, (40, 37)), (32, 64, 3, (32, 32)), (5, 7, 3, (9, 12)), (64, 3, 1, (8, 8))]
+    {
         let half = kernel / 2;
         for (upsample, stride, padding, relu) in [
             (1, 1, Padding::Reflect(half), false),
@@ -127,11 +124,8 @@ fn instance_norms() {
         for relu in [false, true] {
             let config = InstanceNorm { relu, ..InstanceNorm::default() };
             let dims = [2, channels, height, width];
-            let mut arguments = vec![
-                Activation(noise(1, &dims)),
-                Weight(noise(2, &[channels])),
-                Weight(noise(3, &[channels])),
-            ];
+            let mut arguments =
+                vec![Activation(noise(1, &dims)), Weight(noise(2, &[channels])), Weight(noise(3, &[channels]))];
             let what = format!("instance_norm {dims:?} {config:?}");
             let plain = |x: &[Tensor]| ops::instance_norm(&x[0], &x[1], &x[2], None, &config);
             assert_same(&gpu, &what, &plain, &arguments);

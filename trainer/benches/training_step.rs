@@ -114,8 +114,7 @@ fn random_vgg() -> Result<Tensors> {
         let deviation = (2.0 / (9 * inputs) as f32).sqrt();
         let weight = Tensor::randn(0.0, deviation, (outputs, inputs, 3, 3), &Device::Cpu)?;
         tensors.insert(format!("features.{index}.weight"), weight);
-        tensors
-            .insert(format!("features.{index}.bias"), Tensor::zeros(outputs, DType::F32, &Device::Cpu)?);
+        tensors.insert(format!("features.{index}.bias"), Tensor::zeros(outputs, DType::F32, &Device::Cpu)?);
     }
     Ok(tensors)
 }

@@ -88,12 +88,16 @@ fn one_that_is_asked_to_stop_stops_all_and_they_go_on_together() {
     let fixture = Fixture::new();
     let config = TrainConfig { batch: 2, ..config() };
     let (whole, parts) = (fixture.job("whole"), fixture.job("parts"));
-    together(&whole, &config, 2, usize::MAX).into_iter().for_each(|steps| assert_eq!(steps.unwrap(), 8));
+    for steps in together(&whole, &config, 2, usize::MAX) {
+        assert_eq!(steps.unwrap(), 8);
+    }
     for stopped in together(&parts, &config, 2, 3) {
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     }
     let parts = Job { start: Start::Resume, ..parts };
-    together(&parts, &config, 2, usize::MAX).into_iter().for_each(|steps| assert_eq!(steps.unwrap(), 8));
+    for steps in together(&parts, &config, 2, usize::MAX) {
+        assert_eq!(steps.unwrap(), 8);
+    }
     assert!(fs::read(&whole.output).unwrap() == fs::read(&parts.output).unwrap());
     let error = together(&parts, &TrainConfig { batch: 3, ..config }, 2, usize::MAX).remove(0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);

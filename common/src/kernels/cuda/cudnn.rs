@@ -261,13 +261,7 @@ impl Plan {
         Ok(Self { descriptors, algorithm, workspace })
     }
 
-    fn run(
-        &self,
-        handle: sys::cudnnHandle_t,
-        [a, b]: [Place; 2],
-        Place(to): Place,
-        workspace: u64,
-    ) -> Status<()> {
+    fn run(&self, handle: sys::cudnnHandle_t, [a, b]: [Place; 2], Place(to): Place, workspace: u64) -> Status<()> {
         let Descriptors { picture, weight, result: output, convolution } = self.descriptors;
         let (one, zero) = (1f32, 0f32);
         let (one, zero) = (from_ref(&one).cast::<c_void>(), from_ref(&zero).cast::<c_void>());

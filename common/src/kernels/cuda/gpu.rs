@@ -18,8 +18,11 @@ use super::cudnn;
 use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, Product, THREADS, Value};
 use super::source::Source;
 
+/// Kernels by GPU, source, type and name.
+type Functions = HashMap<(DeviceId, Source, Value, &'static str), CudaFunction>;
+
 /// Kernels compiled so far, for the life of the process.
-static FUNCTIONS: OnceLock<Mutex<HashMap<(DeviceId, Source, Value, &'static str), CudaFunction>>> = OnceLock::new();
+static FUNCTIONS: OnceLock<Mutex<Functions>> = OnceLock::new();
 
 /// Whether products of f32 may round their factors to TF32: 10 bits of fraction, on tensor cores.
 static TF32: AtomicBool = AtomicBool::new(false);
