@@ -10,10 +10,12 @@ use std::ptr::from_ref;
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{DeviceId, WrapErr};
-use candle_core::{CudaDevice, Error, Result};
+use candle_core::{CudaDevice, Error};
 
 use super::gpu::Gpu;
 use super::launch::{Convolution, Direction, Place, Value};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Geometries kept; at one more all are forgotten and made again as they are needed.
 const KEPT: usize = 512;
@@ -25,9 +27,6 @@ thread_local! {
     // A handle belongs to a thread.
     static CONTEXTS: RefCell<HashMap<DeviceId, Context>> = RefCell::default();
 }
-
-/// What cuDNN answers.
-type Status<T> = std::result::Result<T, CudnnError>;
 
 /// What a geometry is kept under.
 type Key = (Direction, Convolution, bool);
@@ -124,7 +123,7 @@ struct Descriptors {
 }
 
 impl Descriptors {
-    fn new(c: &Convolution, math: sys::cudnnMathType_t) -> Status<Self> {
+    fn new(c: &Convolution, math: sys::cudnnMathType_t) -> Result<Self, CudnnError> {
         let format = if c.last {
             sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC
         } else {
@@ -205,7 +204,7 @@ macro_rules! propose {
 }
 
 impl Plan {
-    fn new(handle: sys::cudnnHandle_t, (direction, convolution, tf32): Key) -> Status<Self> {
+    fn new(handle: sys::cudnnHandle_t, (direction, convolution, tf32): Key) -> Result<Self, CudnnError> {
         let strict = convolution.value == Value::F32 && !tf32;
         let math =
             if strict { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH };
@@ -261,7 +260,13 @@ impl Plan {
         Ok(Self { descriptors, algorithm, workspace })
     }
 
-    fn run(&self, handle: sys::cudnnHandle_t, [a, b]: [Place; 2], Place(to): Place, workspace: u64) -> Status<()> {
+    fn run(
+        &self,
+        handle: sys::cudnnHandle_t,
+        [a, b]: [Place; 2],
+        Place(to): Place,
+        workspace: u64,
+    ) -> Result<(), CudnnError> {
         let Descriptors { picture, weight, result: output, convolution } = self.descriptors;
         let (one, zero) = (1f32, 0f32);
         let (one, zero) = (from_ref(&one).cast::<c_void>(), from_ref(&zero).cast::<c_void>());
