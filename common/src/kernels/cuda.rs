@@ -28,4 +28,4 @@ mod testing;
 pub(crate) mod warp;
 
 #[cfg(feature = "cuda")]
-pub(crate) use gpu::{Gpu, value_of};
+pub(crate) use gpu::Gpu;

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use super::super::EPSILON;
 use super::card::{CardTimes, lost};
+use crate::device::DeviceChoice;
 use crate::kernels::cuda::canvas::{Canvas, Card, is_out_of_memory};
 use crate::kernels::cuda::launch::Value;
 use crate::kernels::cuda::paint::{Loaded, Paint, Pixels};
@@ -103,7 +104,12 @@ impl Worker {
     fn start(ordinal: usize) -> Result<Self> {
         let (jobs, orders) = channel();
         let (opened, card) = channel();
-        let run = move || match Card::open(ordinal) {
+        // The card is opened by the thread that uses it.
+        let open = move || {
+            let (device, _) = DeviceChoice::Cuda(ordinal).open()?;
+            Card::open(&device)
+        };
+        let run = move || match open() {
             Ok(card) => {
                 // Whoever asked waits for it.
                 let _ = opened.send(Ok(card.name()));
@@ -116,9 +122,7 @@ impl Worker {
         };
         let thread = thread::Builder::new().name(format!("cuda:{ordinal}")).spawn(run);
         let thread = thread.context(|| "cannot start the card's thread")?;
-        let hint = "use `--device cpu`, or a machine with an NVIDIA card and its driver";
-        let name = card.recv().map_err(|_| lost())?.context(|| format!("cannot open the CUDA device {ordinal}"));
-        let name = name.map_err(|error| error.with_hint(hint))?;
+        let name = card.recv().map_err(|_| lost())??;
         Ok(Self { ordinal, name, jobs: Some(jobs), thread: Some(thread) })
     }
 

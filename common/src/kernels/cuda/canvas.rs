@@ -33,13 +33,10 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    /// Opens the card of this number.
-    pub(crate) fn open(ordinal: usize) -> Result<Self> {
-        let device = Device::new_cuda_with_stream(ordinal)?;
+    /// A card that [`Gpu::set_up`] has prepared: without cudarc's events for every buffer, which would end up in the graph. Memory
+    /// is used in one stream at a time, or behind an event of ours that says when another is done with it.
+    pub(crate) fn open(device: &Device) -> Result<Self> {
         let device = device.as_cuda_device()?;
-        // Without cudarc's events for every buffer, which would end up in the graph: memory is used in one stream at a time, or
-        // behind an event of ours that says when another is done with it.
-        Gpu::set_up(device)?;
         let compute = device.cuda_stream();
         let context = compute.context().clone();
         let (upload, download) = (context.new_stream().w()?, context.new_stream().w()?);

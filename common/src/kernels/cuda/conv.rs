@@ -75,13 +75,11 @@ pub(crate) fn input_gradient<M: Machine>(
     machine.convolve(Direction::Input, &plan.plain, arguments, padded.place())?;
     let places = [padded.place(), dxs].map(Argument::from);
     let pixels = geometry.height * geometry.width;
-    match plan.plain.last {
-        false => plan.planes("fold_first", geometry.inputs, pixels, &[&places, &plan.around()]),
-        true => {
-            let channels = [geometry.inputs, plan.plain.inputs].map(Argument::from);
-            plan.tiles("fold_last", geometry.inputs, pixels, &[&places, &channels, &plan.around()])
-        }
+    if !plan.plain.last {
+        return plan.planes("fold_first", geometry.inputs, pixels, &[&places, &plan.around()]);
     }
+    let channels = [geometry.inputs, plan.plain.inputs].map(Argument::from);
+    plan.tiles("fold_last", geometry.inputs, pixels, &[&places, &channels, &plan.around()])
 }
 
 /// The f32 gradient of the weight, from that of the result and the input.

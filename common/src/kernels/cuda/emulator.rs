@@ -31,8 +31,11 @@ unsafe extern "C" {
 
 type Entry = extern "C" fn(*const c_uint, c_uint, *mut *mut c_void) -> c_int;
 
+/// Kernels by source, type and name.
+type Entries = HashMap<(Source, Value, &'static str), Entry>;
+
 /// Entries of the kernels compiled so far. Held while one runs: the emulated block is a global of its library.
-static ENTRIES: OnceLock<Mutex<HashMap<(Source, Value, &'static str), Entry>>> = OnceLock::new();
+static ENTRIES: OnceLock<Mutex<Entries>> = OnceLock::new();
 
 /// The CPU, pretending.
 #[derive(Debug)]
@@ -61,6 +64,7 @@ impl Emulator {
     }
 
     /// Memory with these numbers in it.
+    #[expect(clippy::unused_self, reason = "memory of one's own machine, as on a GPU")]
     pub(crate) fn values(&self, numbers: &[f32], value: Value) -> Memory {
         let mut memory = Memory::new(numbers.len() * value.bytes());
         let bytes: Vec<u8> = match value {
@@ -73,6 +77,7 @@ impl Emulator {
     }
 
     /// Memory for so many numbers.
+    #[expect(clippy::unused_self, reason = "memory of one's own machine, as on a GPU")]
     pub(crate) fn room(&self, count: usize, value: Value) -> Memory {
         Memory::new(count * value.bytes())
     }

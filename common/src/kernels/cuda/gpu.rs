@@ -11,15 +11,18 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaStorageSlice, DeviceId, WrapErr};
-use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, bail};
+use candle_core::{CudaDevice, CudaStorage, Error, Layout, Result, bail};
 use half::{bf16, f16};
 
 use super::cudnn;
 use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, Product, THREADS, Value};
 use super::source::Source;
 
+/// Kernels by GPU, source, type and name.
+type Functions = HashMap<(DeviceId, Source, Value, &'static str), CudaFunction>;
+
 /// Kernels compiled so far, for the life of the process.
-static FUNCTIONS: OnceLock<Mutex<HashMap<(DeviceId, Source, Value, &'static str), CudaFunction>>> = OnceLock::new();
+static FUNCTIONS: OnceLock<Mutex<Functions>> = OnceLock::new();
 
 /// Whether products of f32 may round their factors to TF32: 10 bits of fraction, on tensor cores.
 static TF32: AtomicBool = AtomicBool::new(false);
@@ -233,15 +236,5 @@ impl Machine for Gpu {
             )
         }
         .w()
-    }
-}
-
-/// What a tensor's type is to the kernels.
-pub(crate) fn value_of(dtype: DType) -> Result<Value> {
-    match dtype {
-        DType::F32 => Ok(Value::F32),
-        DType::BF16 => Ok(Value::Bf16),
-        DType::F16 => Ok(Value::F16),
-        other => bail!("the kernels take f32, bf16 and f16, not {other:?}"),
     }
 }

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Compares painting of ours with PyTorch's on an NVIDIA card, in half precision.
 
-    python infer/benches/card_peers.py --sizes 1920x1080 --presets l
+    python infer/benches/cuda.py --sizes 1920x1080 --presets l [--quick]
 
 All run the same network, with the same weights, on the same frame. Two times are taken: `alone`, from a frame of bytes in the
 card's memory to a painting of bytes there, and `frame`, the same from and to the host's memory, one frame at a time, copies and
 all. PyTorch is tried in all its ways, and the best of them counts: eager, channels last, captured as a CUDA graph, and
 torch.compile (`max-autotune`, which captures graphs too), each in f16 and bf16. Every engine has a process of its own, which stays
 alive; they take turns. The first paintings are not counted, ratios are medians over the rounds of ours by theirs: below 1, ours is
-faster. Exit code 1 if ours is slower than PyTorch's best f16 at a size, alone.
+faster. Before that the tests run that need a GPU, and after it `infer bench` says the rate of a clip, which copies, and the share of
+the card's measured peak; `--peers-only` leaves both out.
 
-Ours is built with the feature `cuda`: the toolkit's environment must be set (CONTRIBUTING.md says how). This Python needs
-torch with CUDA, numpy and safetensors.
+Ours is built with the feature `cuda`: the toolkit's environment must be set (README.md says how). This Python needs torch with CUDA,
+numpy and safetensors. Lines with tabs are for `trainer/benches/cuda.py`.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import peers  # noqa: E402
 
+WORKSPACE = ["--workspace", "--locked", "--features", "cuda"]
 WARM_UP = 2
 # Paintings whose mean is one figure: a card's clock is coarse, and its first painting after a pause is slow.
 BURST = 20
@@ -217,8 +219,7 @@ def options_rounds(times):
 
 def build_ours():
     """Builds the bench target with the feature `cuda` and returns the path of its program."""
-    command = ["cargo", "bench", "--workspace", "--locked", "--features", "infer/cuda", "--bench", "painting", "--no-run"]
-    command.append("--message-format=json")
+    command = ["cargo", "bench", *WORKSPACE, "--bench", "painting", "--no-run", "--message-format=json"]
     messages = subprocess.run(command, cwd=peers.ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     for message in map(json.loads, messages.splitlines()):
         if message.get("executable") and message["target"]["name"] == "painting":
@@ -236,16 +237,42 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=7, help="turns of each engine that count; 7")
     parser.add_argument("--peers", type=peers.one_of(ENGINES), default=list(ENGINES), help=",".join(ENGINES))
     parser.add_argument("--ours", help="the program `painting`, built with the feature `cuda`, instead of building it")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, f16 alone")
+    parser.add_argument("--peers-only", action="store_true", help="neither tests nor `infer bench`")
     parser.add_argument("--json", type=Path, help="write all figures into this file too")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--size", type=peers.parse_size, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
+def run_tests():
+    """Whether the tests that need a GPU pass."""
+    command = ["cargo", "test", "--release", *WORKSPACE, "--lib", "on_a_card", "--", "--nocapture"]
+    return subprocess.run(command, cwd=peers.ROOT, stdout=sys.stderr).returncode == 0
+
+
+def rates(options):
+    """What `infer bench` says, as lines for the table of all bars."""
+    command = ["cargo", "run", "--release", *WORKSPACE, "--bin", "infer", "--", "bench", "--device", "cuda", "--json"]
+    command += ["--precision", options.precision, "--presets", ",".join(options.presets)]
+    command += ["--sizes", ",".join(f"{width}x{height}" for height, width in options.sizes)]
+    report = json.loads(subprocess.run(command, cwd=peers.ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    print(f"\n{report['machine']['card']['name']}, peak {report['machine']['card']['peak_gflops']:.0f} GFLOP/s")
+    for found in report["measurements"]:
+        name = f"painting {found['network']} at {found['width']}x{found['height']}, {found['precision']}"
+        # The bar of a clip: 200 frames a second at 1920x1080.
+        print(f"{name}, frames of a clip\t{found['frames_per_second']}\t\tframes/s\tmore")
+        print(f"{name}, of the measured peak\t{100 * found['fraction_of_peak']}\t\t%\tmore")
+
+
 def main():
     options = parse_arguments()
     if options.serve:
         return serve(options)
+    if options.quick:
+        options.rounds = 3
+        options.peers = [peer for peer in options.peers if peer.endswith("-f16")]
+    passed = options.peers_only or run_tests()
     ours = options.ours or build_ours()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -258,16 +285,15 @@ def main():
         results = [compare(network, size, options, ours, folder) for network in networks for size in options.sizes]
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
-    slower = False
     for result in results:
         theirs = [row for row in result["engines"][1:] if row["engine"].endswith("-f16")]
-        if theirs:
-            best = min(theirs, key=lambda row: row["alone_ms"])
-            is_slower = best["alone_ratio"] > 1
-            word = "slower" if is_slower else "not slower"
-            print(f"{result['network']} at {result['width']}x{result['height']}: {word} than {best['engine']}, PyTorch's best f16")
-            slower |= is_slower
-    return int(slower)
+        for kind, words in [("alone_ms", "on the card"), ("frame_ms", "with copies")]:
+            best = min((row[kind] for row in theirs), default="")
+            name = f"painting {result['network']} at {result['width']}x{result['height']}, {result['precision']}, {words}"
+            print(f"{name}\t{result['engines'][0][kind]}\t{best}\tms\tless")
+    if not options.peers_only and not options.weights:
+        rates(options)
+    return int(not passed)
 
 
 if __name__ == "__main__":
