@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use candle_core::Device;
 
-use crate::{Error, Result, ResultExt};
+use crate::{Error, Result};
 
 /// What the user asked for with `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,20 +46,63 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Opens the device.
+    /// Opens the device, and says in a line what the user should know of it: that `auto` is the CPU because the GPU that this
+    /// build is made for cannot be used.
     ///
     /// # Errors
     ///
     /// If a CUDA device was asked for by name and this build or this machine has none.
-    pub fn open(self) -> Result<Device> {
+    pub fn open(self) -> Result<(Device, Option<String>)> {
         match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => Ok(Device::cuda_if_available(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal)
-                .context(|| format!("cannot open `--device cuda:{ordinal}`"))
+            Self::Cpu => Ok((Device::Cpu, None)),
+            Self::Auto if !cfg!(feature = "cuda") => Ok((Device::Cpu, None)),
+            Self::Auto => Ok(open_cuda(0).map_or_else(
+                |error| (Device::Cpu, Some(format!("computing on the CPU: there is no usable GPU ({error})"))),
+                |device| (device, None),
+            )),
+            Self::Cuda(ordinal) => open_cuda(ordinal)
+                .map(|device| (device, None))
+                .map_err(|error| Error::new(format!("cannot open `--device cuda:{ordinal}`: {error}")))
                 .map_err(|error| error.with_hint("use `--device cpu`, or a build with CUDA on a machine that has it")),
         }
     }
+}
+
+/// Opens a GPU with a stream of its own: the default one cannot be captured as a graph.
+fn open_cuda(ordinal: usize) -> Result<Device, String> {
+    let opened = Device::new_cuda_with_stream(ordinal);
+    #[cfg(feature = "cuda")]
+    let opened = opened.and_then(|device| {
+        crate::kernels::cuda::Gpu::set_up(device.as_cuda_device()?)?;
+        Ok(device)
+    });
+    opened.map_err(|error| first_line(&error.to_string()))
+}
+
+/// A driver's error without the backtrace that candle may append.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// Whether the device computes in bf16: NVIDIA GPUs from Ampere on.
+#[must_use]
+pub fn has_bf16(device: &Device) -> bool {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => {
+            let capability = device.cuda_stream().context().compute_capability();
+            capability.is_ok_and(|(major, _)| major >= 8)
+        }
+        _ => false,
+    }
+}
+
+/// Lets GPUs round the factors of f32 products to TF32 from now on, in this process. They do not unless told.
+pub fn allow_tf32(allowed: bool) {
+    #[cfg(feature = "cuda")]
+    crate::kernels::cuda::Gpu::allow_tf32(allowed);
+    #[cfg(not(feature = "cuda"))]
+    let _ = allowed;
 }
 
 /// Sets the number of CPU threads of every kernel, candle's own included. `0` keeps one per core.
@@ -79,6 +122,16 @@ pub fn set_threads(threads: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_by_name_and_the_cpu_by_itself() {
+        let Err(error) = DeviceChoice::Cuda(999).open() else { return };
+        assert!(error.to_string().starts_with("cannot open `--device cuda:999`: "), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--device cpu")));
+        let (device, notice) = DeviceChoice::Auto.open().unwrap();
+        assert_eq!(notice.is_some(), cfg!(feature = "cuda") && device.is_cpu());
+        assert!(notice.is_none_or(|notice| notice.lines().count() == 1));
+    }
 
     #[test]
     fn every_device_parses_back_from_its_name() {

@@ -1,5 +1,5 @@
 //! The inference engine: paints pictures of any size with a [`StyleModel`](crate::model_file::StyleModel)'s network, on
-//! the CPU, within a bound on memory.
+//! the CPU, within a bound on memory; [`AnyEngine`] paints on a card where there is one.
 //!
 //! Weights are packed once. Pictures lie in memory row by row, all channels of a row together, so that a band of rows is
 //! one slice. A convolution reads its input unnormalised and normalises it on the way into the registers, and takes the
@@ -10,7 +10,10 @@
 //! for every normalisation. What a pass reads is kept from the pass before, in memory or in a file, or computed again row by
 //! row if there is no room: the painting does not depend on the choice, beyond the rounding of the statistics.
 
+mod any;
 mod chain;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod memory;
 mod spill;
 mod statistics;
@@ -32,6 +35,9 @@ use chain::{Chain, Conv, Node, Source};
 use memory::Plan;
 use store::{Pool, Store};
 
+pub use any::{AnyEngine, Begun, Blend, Frame, Outcome, Ticket};
+#[cfg(feature = "cuda")]
+pub use cuda::{CardTimes, CudaEngine};
 pub use memory::default_memory;
 pub use statistics::Statistics;
 
@@ -64,13 +70,19 @@ pub enum Precision {
     /// Single precision: within 1 of 255 levels of PyTorch.
     #[default]
     F32,
-    /// bf16, summed in single precision, wherever that is faster; for processors that have `AVX512_BF16`.
+    /// bf16, summed in single precision, wherever that is faster; for processors that have `AVX512_BF16`, and for cards.
     Bf16,
+    /// f16, summed in single precision; for cards.
+    F16,
 }
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::F32 { "f32" } else { "bf16" })
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
     }
 }
 
@@ -81,7 +93,8 @@ impl FromStr for Precision {
         match text {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err("expected `f32` or `bf16`".into()),
+            "f16" => Ok(Self::F16),
+            _ => Err("expected `f32`, `bf16` or `f16`".into()),
         }
     }
 }
@@ -93,6 +106,11 @@ impl Precision {
     ///
     /// If it cannot.
     pub fn check(self) -> Result<()> {
+        if self == Self::F16 {
+            return Err(
+                Error::usage("a processor does not paint in f16, a card does").with_hint("use `f32`, or `bf16`")
+            );
+        }
         if self == Self::Bf16 && !Level::detect().has_pairs() {
             return Err(Error::usage("this processor has no bf16 products (AVX512_BF16)").with_hint("use `f32`"));
         }
@@ -303,6 +321,15 @@ impl Engine {
     }
 }
 
+/// The values of the tensor of this name and shape.
+fn values(tensors: &Tensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let tensor = tensors.get(name).ok_or_else(|| Error::new(format!("tensor `{name}` is missing")))?;
+    if tensor.dims() != shape {
+        return Err(Error::new(format!("tensor `{name}` is {:?}, expected {shape:?}", tensor.dims())));
+    }
+    Ok(tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
 /// The place of a convolution: what it does to height and width, and the 9x9 ones at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -322,11 +349,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let tensor = self.tensors.get(name).ok_or_else(|| Error::new(format!("tensor `{name}` is missing")))?;
-        if tensor.dims() != shape {
-            return Err(Error::new(format!("tensor `{name}` is {:?}, expected {shape:?}", tensor.dims())));
-        }
-        Ok(tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
+        values(self.tensors, name, shape)
     }
 
     fn conv(&self, name: &str, (inputs, outputs, kernel): (usize, usize, usize), step: Step) -> Result<Conv> {

@@ -6,6 +6,8 @@
 
 pub(crate) mod conv;
 pub(crate) mod conv_weight;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 pub(crate) mod difference;
 pub(crate) mod flow;
 pub(crate) mod layout;
@@ -19,6 +21,8 @@ pub(crate) mod reference;
 pub(crate) mod rows;
 mod scratch;
 pub(crate) mod simd;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod steps;
 pub(crate) mod sums;
 mod tally;
 mod tile;

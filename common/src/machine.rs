@@ -33,6 +33,48 @@ pub fn peak_flops() -> f64 {
     operations as f64 / best
 }
 
+/// Side of the matrices that a card multiplies to show its peak, and how often.
+#[cfg(feature = "cuda")]
+const CARD_SIDE: usize = 8192;
+#[cfg(feature = "cuda")]
+const CARD_BURSTS: usize = 10;
+#[cfg(feature = "cuda")]
+const CARD_PRODUCTS: usize = 4;
+
+/// Operations a second of a large matrix product through cuBLAS on the card of this number, summed in single precision; the
+/// best of several bursts counts.
+///
+/// # Errors
+///
+/// If the card cannot be had, or has no memory for the matrices.
+#[cfg(feature = "cuda")]
+pub fn card_peak_flops(ordinal: usize, precision: crate::engine::Precision) -> crate::Result<f64> {
+    use candle_core::{DType, Device, Tensor};
+
+    use crate::engine::Precision;
+
+    let device = Device::new_cuda(ordinal)?;
+    let dtype = match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+        Precision::F16 => DType::F16,
+    };
+    let shape = (CARD_SIDE, CARD_SIDE);
+    let [a, b] = [Tensor::rand(-1f32, 1f32, shape, &device)?, Tensor::rand(-1f32, 1f32, shape, &device)?];
+    let (a, b) = (a.to_dtype(dtype)?, b.to_dtype(dtype)?);
+    let mut best = f64::INFINITY;
+    for _ in 0..=CARD_BURSTS {
+        device.synchronize()?;
+        let start = Instant::now();
+        for _ in 0..CARD_PRODUCTS {
+            black_box(a.matmul(&b)?);
+        }
+        device.synchronize()?;
+        best = best.min(start.elapsed().as_secs_f64() / CARD_PRODUCTS as f64);
+    }
+    Ok(2.0 * (CARD_SIDE as f64).powi(3) / best)
+}
+
 /// The vector instructions that the kernels use on this machine.
 #[must_use]
 pub fn instructions() -> &'static str {

@@ -15,7 +15,7 @@ use std::path::Path;
 use image::imageops::FilterType;
 use image::{DynamicImage, RgbImage};
 
-use crate::Result;
+use crate::{Error, Result};
 
 pub use animation::{Animation, AnimationWriter, Frame, GifWriter, Repeat};
 pub use decode::{claimed_size, read_picture_bytes};
@@ -109,6 +109,23 @@ impl Picture {
         self.image
     }
 
+    /// Takes the bytes out of a picture of 8 bits, red, green, blue and perhaps alpha of each pixel, to be put back by
+    /// [`Blank::fill`].
+    ///
+    /// # Errors
+    ///
+    /// If there are 16 bits: the picture comes back.
+    pub fn into_bytes(self) -> Result<(Blank, Vec<u8>), Box<Self>> {
+        let Self { image, icc, format } = self;
+        let (width, height, has_alpha) = (image.width(), image.height(), image.color().has_alpha());
+        let bytes = match image {
+            DynamicImage::ImageRgb8(image) => image.into_raw(),
+            DynamicImage::ImageRgba8(image) => image.into_raw(),
+            image => return Err(Box::new(Self { image, icc, format })),
+        };
+        Ok((Blank { width, height, has_alpha, icc, format }, bytes))
+    }
+
     /// The pixels as 8-bit RGB without alpha.
     #[must_use]
     pub fn into_rgb8(self) -> RgbImage {
@@ -129,6 +146,46 @@ impl Picture {
     }
 }
 
+/// A picture of 8 bits without its bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blank {
+    width: u32,
+    height: u32,
+    has_alpha: bool,
+    icc: Option<Vec<u8>>,
+    format: Option<PictureFormat>,
+}
+
+impl Blank {
+    /// Height and width in pixels.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        (self.height as usize, self.width as usize)
+    }
+
+    /// Bytes of a pixel, 3 or 4.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        if self.has_alpha { 4 } else { 3 }
+    }
+
+    /// The picture with these bytes.
+    ///
+    /// # Errors
+    ///
+    /// If it has more.
+    pub fn fill(self, bytes: Vec<u8>) -> Result<Picture> {
+        let Self { width, height, has_alpha, icc, format } = self;
+        let image = if has_alpha {
+            image::RgbaImage::from_raw(width, height, bytes).map(DynamicImage::from)
+        } else {
+            RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
+        };
+        let image = image.ok_or_else(|| Error::new(format!("a picture of {width}x{height} pixels has more bytes")))?;
+        Ok(Picture { image, icc, format })
+    }
+}
+
 /// Reads a picture as 8-bit RGB, turned upright by its EXIF orientation.
 ///
 /// # Errors
@@ -136,4 +193,27 @@ impl Picture {
 /// If the file cannot be read, is cut short, or is not a picture we know.
 pub fn read_rgb(path: &Path) -> Result<RgbImage> {
     Ok(Picture::open(path)?.into_rgb8())
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, Rgba, RgbaImage};
+
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_and_go_back() {
+        for image in [
+            DynamicImage::from(RgbImage::from_pixel(3, 2, Rgb([1, 2, 3]))),
+            DynamicImage::from(RgbaImage::from_pixel(3, 2, Rgba([1, 2, 3, 4]))),
+        ] {
+            let picture = Picture { icc: Some(vec![7]), ..Picture::from(image) };
+            let (blank, bytes) = picture.clone().into_bytes().unwrap();
+            assert_eq!((blank.size(), bytes.len()), ((2, 3), 6 * blank.channels()));
+            assert!(blank.clone().fill(vec![0; 3]).is_err());
+            assert_eq!(blank.fill(bytes).unwrap(), picture);
+        }
+        let deep = Picture::from(DynamicImage::new_rgb16(2, 2));
+        assert_eq!(*deep.clone().into_bytes().unwrap_err(), deep);
+    }
 }

@@ -1,6 +1,8 @@
-//! One painting, timed: `painting -- --serve [NETWORK [WIDTH HEIGHT [THREADS [PRECISION]]]]`,
+//! One painting, timed: `painting -- --serve [NETWORK [WIDTH HEIGHT [THREADS [PRECISION [DEVICE]]]]]`,
 //! where NETWORK is a preset or a
-//! style-model file. Defaults: preset `l`, 512x512, 2 threads.
+//! style-model file. Defaults: preset `l`, 512x512, 2 threads, the device's precision, the processor.
+//!
+//! On a card a painting is that of a frame of bytes, and beside it stands the time of the card alone.
 //!
 //! Alone, it paints a few times and prints the seconds. With `--serve` it paints once for each line of standard input, so
 //! that `peers.py` can alternate it with other engines. `infer bench` is what users measure with.
@@ -12,9 +14,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Tensor;
+use common::device::DeviceChoice;
 use common::engine::Precision;
 use common::model_file::StyleModel;
 use common::network::Preset;
+use common::picture::{Picture, tensor_to_rgb};
 use common::{Error, Result, ResultExt, device};
 use infer::Stylizer;
 use infer::bench::{Subject, peak_memory, photo, reset_peak_memory};
@@ -30,47 +34,83 @@ fn main() -> Result<()> {
     let network = words.next().map_or("l", String::as_str);
     let mut next = |default: usize| words.next().map_or(Ok(default), |word| number(word));
     let (width, height, threads) = (next(512)?, next(512)?, next(2)?);
-    let precision = if words.next().is_some_and(|word| word == "bf16") { Precision::Bf16 } else { Precision::F32 };
+    let precision = words.next().map(|word| word.parse::<Precision>()).transpose().map_err(Error::usage)?;
+    let device = words.next().map_or(Ok(DeviceChoice::Cpu), |word| word.parse()).map_err(Error::usage)?;
     device::set_threads(threads)?;
     let size = (height, width);
-    if serve { serve_paintings(network, precision, size) } else { print_paintings(network, precision, size) }
+    let open = || open(network, device, precision);
+    if serve { serve_paintings(open, size) } else { print_paintings(&open()?, size) }
 }
 
 fn number(word: &str) -> Result<usize> {
     word.parse().map_err(|_| Error::usage(format!("`{word}` is not a number of pixels or threads")))
 }
 
-fn open(network: &str, precision: Precision) -> Result<Stylizer> {
+fn open(network: &str, device: DeviceChoice, precision: Option<Precision>) -> Result<Stylizer> {
     match network.parse::<Preset>() {
-        Ok(preset) => Subject::preset(preset)?.stylizer(precision),
-        Err(_) => Stylizer::with_precision(&StyleModel::open(Path::new(network))?, precision),
+        Ok(preset) => Subject::preset(preset)?.stylizer(device, precision),
+        Err(_) => Stylizer::on(&StyleModel::open(Path::new(network))?, device, precision),
     }
 }
 
-fn print_paintings(network: &str, precision: Precision, size: (usize, usize)) -> Result<()> {
-    let (stylizer, photo) = (open(network, precision)?, photo(size)?);
+fn print_paintings(stylizer: &Stylizer, size: (usize, usize)) -> Result<()> {
+    let photo = photo(size)?;
     for _ in 0..5 {
-        println!("{:.4} s", paint(&stylizer, &photo)?.0);
+        println!("{:.4} s", paint(stylizer, &photo)?.0);
     }
     Ok(())
 }
 
 /// Answers each line of standard input by the seconds of one painting, wall and processor, the peak memory meanwhile, kB,
-/// and the mean of some levels, by which painters can be compared.
-fn serve_paintings(network: &str, precision: Precision, size: (usize, usize)) -> Result<()> {
+/// the mean of some levels, by which painters can be compared, and on a card the seconds of the card alone.
+fn serve_paintings(open: impl FnOnce() -> Result<Stylizer>, size: (usize, usize)) -> Result<()> {
     say(&format!("ready {}", kilobytes()))?;
-    let (stylizer, photo) = (open(network, precision)?, photo(size)?);
+    let (stylizer, photo) = (open()?, photo(size)?);
     for line in io::stdin().lock().lines() {
         line.context(|| "cannot read standard input")?;
         // Where it cannot be reset, the peak so far is as good.
         let _ = reset_peak_memory();
         let before = processor_seconds();
-        let (seconds, painting) = paint(&stylizer, &photo)?;
+        let (seconds, level) = match stylizer.engine().card_name() {
+            None => {
+                let (seconds, painting) = paint(&stylizer, &photo)?;
+                (seconds, mean(&painting)?)
+            }
+            Some(_) => paint_frame(&stylizer, &photo)?,
+        };
         let processor = processor_seconds() - before;
         let memory = kilobytes();
-        say(&format!("{seconds} {processor} {memory} {}", mean(&painting)?))?;
+        say(&format!("{seconds} {processor} {memory} {level} {}", alone(&stylizer, size)?))?;
     }
     Ok(())
+}
+
+/// The seconds from a frame of bytes to its painting, and the mean of some of its levels.
+fn paint_frame(stylizer: &Stylizer, photo: &Tensor) -> Result<(f64, f64)> {
+    let frame = Picture::from(tensor_to_rgb(photo)?);
+    let start = Instant::now();
+    let painting = stylizer.stylize_owned(frame)?;
+    let seconds = start.elapsed().as_secs_f64();
+    if let Some(note) = stylizer.take_notes().into_iter().next() {
+        return Err(Error::new(note));
+    }
+    let planes = painting.into_rgb8();
+    let levels = (0..3).flat_map(|colour| planes.pixels().map(move |pixel| f64::from(pixel.0[colour])));
+    let some: Vec<_> = levels.step_by(EVERY).collect();
+    Ok((seconds, some.iter().sum::<f64>() / some.len() as f64))
+}
+
+/// The seconds of a painting on the card alone, 0 where there is none.
+#[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "a card can fail"))]
+fn alone(stylizer: &Stylizer, size: (usize, usize)) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if let Some(card) = stylizer.engine().card() {
+        let mut times = card.times(size, 20)?.milliseconds;
+        times.sort_unstable_by(f32::total_cmp);
+        return Ok(f64::from(times[times.len() / 2]) / 1e3);
+    }
+    let _ = (stylizer, size);
+    Ok(0.0)
 }
 
 fn say(line: &str) -> Result<()> {

@@ -209,7 +209,7 @@ class Child:
     def paint(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        seconds, processor, memory, level = map(float, self.answer())
+        seconds, processor, memory, level = map(float, self.answer()[:4])
         self.seconds.append(seconds)
         self.processor.append(processor)
         self.memory.append(memory)

@@ -13,10 +13,12 @@
 pub mod bench;
 mod blend;
 pub mod cli;
+mod flight;
 pub mod serve;
 mod steady;
 mod stylizer;
 pub mod video;
 
+pub use flight::Flight;
 pub use steady::{Stabilizer, SteadyOptions};
 pub use stylizer::{StylizeOptions, Stylizer};

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Storage, Tensor};
-use common::engine::{Engine, Precision, Rows, Statistics, default_memory};
+use common::device::DeviceChoice;
+use common::engine::{AnyEngine, Begun, Blend, Frame, Outcome, Precision, Rows, Statistics, Ticket, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
-use common::picture::{EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
+use common::picture::{Blank, EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
 use common::styles::{BundledStyle, bundled_names};
 use common::{Error, Result};
 use rayon::prelude::*;
@@ -61,7 +62,7 @@ impl StylizeOptions {
 #[derive(Debug, Clone)]
 pub struct Stylizer {
     card: ModelCard,
-    engine: Arc<Engine>,
+    engine: Arc<AnyEngine>,
     options: StylizeOptions,
 }
 
@@ -100,7 +101,16 @@ impl Stylizer {
     ///
     /// If the weights do not fit the network, or the processor lacks the precision.
     pub fn with_precision(model: &StyleModel, precision: Precision) -> Result<Self> {
-        let engine = Engine::new(&model.card.network, &model.tensors, precision)?;
+        Self::on(model, DeviceChoice::Cpu, Some(precision))
+    }
+
+    /// The same, to paint where `device` says: see [`AnyEngine::new`]. Without a precision that device's own is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::with_precision`], or if a device that was asked for by name cannot be had.
+    pub fn on(model: &StyleModel, device: DeviceChoice, precision: Option<Precision>) -> Result<Self> {
+        let engine = AnyEngine::new(&model.card.network, &model.tensors, device, precision)?;
         Ok(Self { card: model.card.clone(), engine: Arc::new(engine), options: StylizeOptions::default() })
     }
 
@@ -112,6 +122,18 @@ impl Stylizer {
     pub fn with_options(self, options: StylizeOptions) -> Result<Self> {
         options.validate()?;
         Ok(Self { options, ..self })
+    }
+
+    /// What paints: a card, or the processor.
+    #[must_use]
+    pub fn engine(&self) -> &AnyEngine {
+        &self.engine
+    }
+
+    /// What the user should know, and was not told yet: why the processor paints where a card could be expected to.
+    #[must_use]
+    pub fn take_notes(&self) -> Vec<String> {
+        self.engine.take_notes()
     }
 
     /// What the style's file says of itself.
@@ -160,10 +182,46 @@ impl Stylizer {
 
     /// As [`Self::stylize_owned`], with the normalisations of one of many frames.
     pub(crate) fn stylize_frame(&self, picture: Picture, statistics: &mut Statistics) -> Result<Picture> {
+        match self.begin(picture, statistics)? {
+            Painting::Done(picture) => Ok(*picture),
+            Painting::OnCard(ticket, blank) => self.finish(ticket, blank, statistics),
+            Painting::ForHost(picture) => self.paint_here(*picture, statistics),
+        }
+    }
+
+    /// Begins to paint a picture if a card paints it; nothing is done yet if none does.
+    pub(crate) fn begin(&self, picture: Picture, statistics: &Statistics) -> Result<Painting> {
         let picture = self.fit(picture);
         if self.options.strength == 0.0 {
-            return Ok(picture);
+            return Ok(Painting::Done(Box::new(picture)));
         }
+        if self.engine.card_name().is_none() {
+            return Ok(Painting::ForHost(Box::new(picture)));
+        }
+        // Pictures of 16 bits, and those too small for the network, go to the card as levels.
+        let (blank, bytes) = match picture.into_bytes() {
+            Ok((blank, bytes)) if blank.size().0.min(blank.size().1) >= StyleNet::MIN_SIZE => (blank, bytes),
+            Ok((blank, bytes)) => return Ok(Painting::ForHost(Box::new(blank.fill(bytes)?))),
+            Err(picture) => return Ok(Painting::ForHost(picture)),
+        };
+        let frame = Frame { bytes, channels: blank.channels(), size: blank.size() };
+        let StylizeOptions { strength, keep_colors, .. } = self.options;
+        Ok(match self.engine.begin(frame, Blend { strength, keep_colors }, statistics)? {
+            Begun::Ticket(ticket) => Painting::OnCard(ticket, blank),
+            Begun::Refused(frame) => Painting::ForHost(Box::new(blank.fill(frame.bytes)?)),
+        })
+    }
+
+    /// Waits for a picture that a card paints.
+    pub(crate) fn finish(&self, ticket: Ticket, blank: Blank, statistics: &mut Statistics) -> Result<Picture> {
+        match self.engine.finish(ticket, statistics)? {
+            Outcome::Painted(frame) => blank.fill(frame.bytes),
+            Outcome::Refused(frame) => self.paint_here(blank.fill(frame.bytes)?, statistics),
+        }
+    }
+
+    /// Paints a picture that has the size it is painted in, row by row.
+    pub(crate) fn paint_here(&self, picture: Picture, statistics: &mut Statistics) -> Result<Picture> {
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         // The painting replaces the photo from the top down when the engine has read it for the last time.
         let shared = RefCell::new(picture);
@@ -328,6 +386,16 @@ impl Stylizer {
             },
         );
     }
+}
+
+/// A picture whose painting has begun.
+pub(crate) enum Painting {
+    /// There was nothing to paint.
+    Done(Box<Picture>),
+    /// It is under way: see [`Stylizer::finish`].
+    OnCard(Ticket, Blank),
+    /// It is for [`Stylizer::paint_here`].
+    ForHost(Box<Picture>),
 }
 
 /// A picture that is extended by its last row and column to the size that the network needs.

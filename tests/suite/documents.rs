@@ -18,7 +18,14 @@ const DOCUMENTS: [&str; 7] = [
 ];
 
 /// Flags of other programs that the documents mention.
-const FOREIGN_FLAGS: [&str; 17] = [
+const FOREIGN_FLAGS: [&str; 23] = [
+    // Of pip, torchrun and srun.
+    "--no-deps",
+    "--target",
+    "--no-python",
+    "--nproc-per-node",
+    "--ntasks",
+    "--gpus-per-task",
     "--bench",
     "--bin",
     // Of curl.

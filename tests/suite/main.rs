@@ -4,6 +4,7 @@
 
 mod documents;
 mod end_to_end;
+mod gpu;
 mod help;
 mod layering;
 mod pytorch_reference;

@@ -1,5 +1,5 @@
 //! One training step, timed: batch 4 at 256x256, preset `l`, VGG-16 to `relu3_3`, Adam. The weights are random: they do not
-//! change the work.
+//! change the work. `--device`, `--precision`, `--batch` and `--size` make it another; `cuda.py` asks for a GPU so.
 //!
 //! Alone, it makes a few steps and prints their times. With `--serve` it makes one step for each line of standard input, so
 //! that `compare.py` can alternate it with the same step in PyTorch.
@@ -9,22 +9,26 @@
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use common::device::DeviceChoice;
 use common::network::{Preset, StyleNet, StyleNetConfig};
 use common::weights::Tensors;
-use common::{Result, ResultExt, device};
-use trainer::adam::{self, Adam, AdamConfig};
+use common::{Error, Result, ResultExt, device};
+use trainer::adam::{Adam, AdamConfig, Gradients};
 use trainer::init::{self, Parameters};
 use trainer::loss_network::{Architecture, LossNetwork};
 use trainer::objective::{Objective, ObjectiveConfig};
+use trainer::precision::Precision;
 
 const THREADS: usize = 2;
-const BATCH: usize = 4;
-const SIZE: usize = 256;
 
 fn main() -> Result<()> {
     device::set_threads(THREADS)?;
-    let mut step = Step::new()?;
+    let choice = option("--device", DeviceChoice::Cpu)?;
+    let (device, _) = choice.open()?;
+    let precision = option("--precision", Precision::F32)?;
+    precision.prepare(&device)?;
+    let mut step = Step::new(device, precision, option("--batch", 4)?, option("--size", 256)?)?;
     if std::env::args().any(|argument| argument == "--serve") {
         return serve(&mut step);
     }
@@ -48,22 +52,37 @@ fn serve(step: &mut Step) -> Result<()> {
     Ok(())
 }
 
+/// The word after `name` among the arguments.
+fn option<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
+    let mut words = std::env::args().skip_while(|word| word != name).skip(1);
+    let Some(word) = words.next() else { return Ok(default) };
+    word.parse().map_err(|_| Error::usage(format!("`{name} {word}` makes no sense")))
+}
+
 struct Step {
     network: StyleNet,
     parameters: Parameters,
     objective: Objective,
     adam: Adam,
-    photos: Vec<f32>,
+    photos: Vec<u8>,
+    shape: [usize; 4],
+    device: Device,
+    precision: Precision,
 }
 
 impl Step {
-    fn new() -> Result<Self> {
+    fn new(device: Device, precision: Precision, batch: usize, size: usize) -> Result<Self> {
         let config = StyleNetConfig::from(Preset::L);
-        let parameters = init::random_parameters(&config, 0, &Device::Cpu)?;
-        let loss_network = LossNetwork::new(Architecture::Vgg16, &random_vgg()?, &Device::Cpu)?;
-        let photos: Vec<f32> = (0..BATCH * 3 * SIZE * SIZE).map(|i| (i * 7919 % 256) as f32).collect();
-        let style = Tensor::from_slice(&photos[..3 * SIZE * SIZE], (1, 3, SIZE, SIZE), &Device::Cpu)?;
+        let parameters = init::random_parameters(&config, 0, &device)?;
+        let loss_network = LossNetwork::new(Architecture::Vgg16, &random_vgg()?, &device)?;
+        let loss_network = loss_network.with_features_in(precision.dtype());
+        let photos: Vec<u8> = (0..batch * 3 * size * size).map(|i| (i * 7919 % 256) as u8).collect();
+        let style = Tensor::from_slice(&photos[..3 * size * size], (1, 3, size, size), &device)?;
+        let style = style.to_dtype(DType::F32)?;
         Ok(Self {
+            shape: [batch, 3, size, size],
+            device,
+            precision,
             network: init::network(&config, &parameters)?,
             objective: Objective::new(loss_network, &style, &ObjectiveConfig::default())?,
             adam: Adam::new(AdamConfig::default(), &parameters)?,
@@ -75,11 +94,13 @@ impl Step {
     /// Makes one step and returns its seconds.
     fn time(&mut self) -> Result<f64> {
         let start = Instant::now();
-        let photos = Tensor::from_slice(&self.photos, (BATCH, 3, SIZE, SIZE), &Device::Cpu)?;
-        let losses = self.objective.losses(&self.network.forward(&photos)?, &photos)?;
+        let photos = Tensor::from_slice(&self.photos, &self.shape[..], &self.device)?.to_dtype(DType::F32)?;
+        let losses = self.objective.losses(&self.precision.paint(&self.network, &photos)?, &photos)?;
         let gradients = losses.total.backward()?;
-        let norm = adam::gradient_norm(&self.parameters, &gradients)?.to_scalar::<f32>()?;
+        let gradients = Gradients::of(&self.parameters, &gradients)?;
+        let norm = gradients.norm()?.to_scalar::<f32>()?;
         self.adam.step(&self.parameters, &gradients, 1e-3, f64::from(10.0 / norm.max(10.0)))?;
+        self.device.synchronize()?;
         Ok(start.elapsed().as_secs_f64())
     }
 }
@@ -93,8 +114,7 @@ fn random_vgg() -> Result<Tensors> {
         let deviation = (2.0 / (9 * inputs) as f32).sqrt();
         let weight = Tensor::randn(0.0, deviation, (outputs, inputs, 3, 3), &Device::Cpu)?;
         tensors.insert(format!("features.{index}.weight"), weight);
-        tensors
-            .insert(format!("features.{index}.bias"), Tensor::zeros(outputs, candle_core::DType::F32, &Device::Cpu)?);
+        tensors.insert(format!("features.{index}.bias"), Tensor::zeros(outputs, DType::F32, &Device::Cpu)?);
     }
     Ok(tensors)
 }

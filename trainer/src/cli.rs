@@ -18,6 +18,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use common::device::{self, DeviceChoice};
 use common::{Error, Result, ResultExt};
 
+use crate::peers::Seat;
+
 /// Set by Ctrl-C: the step at hand is finished, and the run saved.
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -50,11 +52,25 @@ struct Machine {
 }
 
 impl Machine {
+    /// Opens the device of one of several processes: each takes the GPU of its number, unless one is named.
+    fn open_for(&self, seat: &Seat) -> Result<candle_core::Device> {
+        let own = DeviceChoice::Cuda(seat.local);
+        match self.device {
+            DeviceChoice::Auto if seat.count > 1 && own.open().is_ok() => Self { device: own, ..*self }.open(),
+            DeviceChoice::Cuda(0) if seat.count > 1 => Self { device: own, ..*self }.open(),
+            _ => self.open(),
+        }
+    }
+
     fn open(&self) -> Result<candle_core::Device> {
         if self.threads > 0 {
             device::set_threads(self.threads)?;
         }
-        self.device.open()
+        let (device, notice) = self.device.open()?;
+        if let Some(notice) = notice {
+            say(&notice);
+        }
+        Ok(device)
     }
 }
 

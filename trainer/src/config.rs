@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loss_network::Architecture;
 use crate::objective::ObjectiveConfig;
+use crate::precision::Precision;
 use crate::schedule::Schedule;
 
 /// How long a training lasts.
@@ -64,6 +65,10 @@ pub struct TrainConfig {
     pub warmup: usize,
     /// The largest norm of the gradient; a larger one is scaled down to it. 0 leaves all as they are. Default: 10.
     pub clip_norm: f64,
+    /// The numbers of activations. Default: f32; the command line chooses by the device. Left out of the JSON for f32, which stays
+    /// as it was without it.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// The seed of first weights, order, crops, flips and temporal changes. Default: 0.
     pub seed: u64,
     /// Photos of the folder set aside to judge by, at most a tenth. Default: 20, as many as `trainer evaluate` takes.
@@ -87,6 +92,7 @@ impl Default for TrainConfig {
             schedule: Schedule::default(),
             warmup: 0,
             clip_norm: 10.0,
+            precision: Precision::F32,
             seed: 0,
             held_out: 20,
         }
@@ -147,10 +153,11 @@ mod tests {
         config.validate().unwrap();
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
-        for later in ["temporal", "largest"] {
+        for later in ["temporal", "largest", "precision"] {
             assert!(!json.contains(later), "cards and snapshots without it keep their bytes: {json}");
         }
-        let config = TrainConfig { temporal_weight: 0.5, largest_size: Some(384), ..config };
+        let config =
+            TrainConfig { temporal_weight: 0.5, largest_size: Some(384), precision: Precision::Bf16, ..config };
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
     }

@@ -37,6 +37,8 @@ const SIZE_STEP: usize = 32;
 pub struct LoaderConfig {
     /// Crops in a batch.
     pub batch: usize,
+    /// The part of each batch that is made here, of how many equal ones.
+    pub part: (usize, usize),
     /// Height and width of a crop, pixels.
     pub size: usize,
     /// The largest height and width: every batch has a size of its own, drawn in steps of 32 from `size` on.
@@ -62,8 +64,8 @@ impl LoaderConfig {
 pub struct Batch {
     /// Height and width of its crops, pixels.
     pub size: usize,
-    /// `(batch, 3, size, size)` in row-major order, RGB in `[0, 255]`.
-    pub pixels: Vec<f32>,
+    /// `(batch, 3, size, size)` in row-major order, RGB. Bytes, so that a device is sent a quarter of the floats.
+    pub pixels: Vec<u8>,
     /// Photos that had to be replaced by others, by name, with the reason.
     pub skipped: BTreeMap<String, String>,
 }
@@ -168,17 +170,19 @@ impl Shared {
     }
 
     fn make(&self, number: u64, order: &mut Order) -> Result<Batch> {
-        let (batch, size) = (self.config.batch, self.config.size_of(number));
-        let mut pixels = Vec::with_capacity(batch * 3 * size * size);
+        let LoaderConfig { batch, part: (part, parts), zoom, .. } = self.config;
+        let (own, size) = (batch / parts, self.config.size_of(number));
+        let mut pixels = Vec::with_capacity(own * 3 * size * size);
         let mut skipped = BTreeMap::new();
-        for sample in number * batch as u64..(number + 1) * batch as u64 {
+        let first = number * batch as u64 + (part * own) as u64;
+        for sample in first..first + own as u64 {
             let mut random = generator(self.config.seed, Purpose::Crop, sample);
-            let first = Crop::draw(&mut random);
+            let drawn = Crop::draw(&mut random);
             let replacement = random.random();
-            let crops: Vec<Crop> = iter::once(first).chain((1..TRIES).map(|_| Crop::draw(&mut random))).collect();
-            let cuts = Cuts { crops: &crops, size, zoom: self.config.zoom };
+            let crops: Vec<Crop> = iter::once(drawn).chain((1..TRIES).map(|_| Crop::draw(&mut random))).collect();
+            let cuts = Cuts { crops: &crops, size, zoom };
             let crop = self.usable_crop(order.photo(sample), replacement, &cuts, &mut skipped)?;
-            append_planes(&mut pixels, &crop, first.flip);
+            append_planes(&mut pixels, &crop, drawn.flip);
         }
         Ok(Batch { size, pixels, skipped })
     }
@@ -287,10 +291,10 @@ fn is_flat(crop: &RgbImage) -> bool {
     })
 }
 
-fn append_planes(pixels: &mut Vec<f32>, crop: &RgbImage, flip: bool) {
+fn append_planes(pixels: &mut Vec<u8>, crop: &RgbImage, flip: bool) {
     for channel in 0..3 {
         for row in crop.rows() {
-            let values = row.map(|pixel| f32::from(pixel.0[channel]));
+            let values = row.map(|pixel| pixel.0[channel]);
             if flip { pixels.extend(values.rev()) } else { pixels.extend(values) }
         }
     }
@@ -304,7 +308,8 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: LoaderConfig = LoaderConfig { batch: 3, size: 8, largest_size: 8, zoom: 1.5, seed: 5, threads: 1 };
+    const CONFIG: LoaderConfig =
+        LoaderConfig { batch: 3, part: (0, 1), size: 8, largest_size: 8, zoom: 1.5, seed: 5, threads: 1 };
 
     /// Five photos of a few colours each, and a file that is none.
     fn folder() -> tempfile::TempDir {
@@ -353,6 +358,18 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_a_batch_are_the_batch() {
+        let folder = folder();
+        let whole = batches(&photos(folder.path(), 0), CONFIG, 0, 4);
+        let parts =
+            [0, 1, 2].map(|part| batches(&photos(folder.path(), 0), LoaderConfig { part: (part, 3), ..CONFIG }, 0, 4));
+        for (number, batch) in whole.iter().enumerate() {
+            let joined: Vec<u8> = parts.iter().flat_map(|part| part[number].pixels.clone()).collect();
+            assert_eq!(joined, batch.pixels);
+        }
+    }
+
+    #[test]
     fn an_epoch_visits_every_photo_once_in_an_order_of_its_own() {
         let mut order = Order::new(50, 1);
         let epochs: Vec<Vec<usize>> =
@@ -384,8 +401,8 @@ mod tests {
         marked.save(folder.path().join("marked.png")).unwrap();
         let batches = batches(&photos(folder.path(), 0), CONFIG, 0, 20);
         for crop in batches.iter().flat_map(|batch| batch.pixels.chunks(3 * CONFIG.size * CONFIG.size)) {
-            let span = |plane: &[f32]| plane.iter().fold(0f32, |most, level| most.max((level - plane[0]).abs()));
-            assert!(crop.chunks(CONFIG.size * CONFIG.size).any(|plane| span(plane) >= f32::from(LEVELS) / 2.0));
+            let span = |plane: &[u8]| plane.iter().fold(0, |most, level| most.max(level.abs_diff(plane[0])));
+            assert!(crop.chunks(CONFIG.size * CONFIG.size).any(|plane| span(plane) >= LEVELS / 2));
         }
         let skipped: BTreeMap<_, _> = batches.into_iter().flat_map(|batch| batch.skipped).collect();
         assert_eq!(skipped.get("white.png").map(String::as_str), Some("`white.png` is of one colour"));
@@ -423,7 +440,7 @@ mod tests {
             append_planes(&mut pixels, &crop, flip);
             pixels
         };
-        assert_eq!(planes(false), [0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
-        assert_eq!(planes(true), [1.0, 0.0, 11.0, 10.0, 21.0, 20.0]);
+        assert_eq!(planes(false), [0, 1, 10, 11, 20, 21]);
+        assert_eq!(planes(true), [1, 0, 11, 10, 21, 20]);
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use common::ops::{self, Conv2d, Padding};
 use common::weights::{self, Tensors};
 use common::{Error, Result};
@@ -120,6 +120,7 @@ pub struct LossNetwork {
     convolutions: Vec<Convolution>,
     scale: Tensor,
     shift: Tensor,
+    dtype: DType,
 }
 
 #[derive(Debug, Clone)]
@@ -177,7 +178,14 @@ impl LossNetwork {
             convolutions,
             scale: Tensor::from_vec(scale, (1, 3, 1, 1), device)?,
             shift: Tensor::from_vec(shift, (1, 3, 1, 1), device)?,
+            dtype: DType::F32,
         })
+    }
+
+    /// Computes features in this type from now on; weights stay f32. Default: f32.
+    #[must_use]
+    pub fn with_features_in(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
     }
 
     /// Which network this is.
@@ -211,7 +219,7 @@ impl LossNetwork {
         Ok(())
     }
 
-    /// The features of `xs` `(batch, 3, height, width)`, RGB in `[0, 255]`, at each of `layers`.
+    /// The features of `xs` `(batch, 3, height, width)`, f32, RGB in `[0, 255]`, at each of `layers`.
     ///
     /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, not negative. Differentiable in `xs`.
     ///
@@ -222,7 +230,7 @@ impl LossNetwork {
         const CONFIG: Conv2d = Conv2d { upsample: 1, padding: Padding::Zero(1), stride: 1, relu: true };
         self.require(layers.iter().copied())?;
         let mut features = BTreeMap::new();
-        let mut ys = xs.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)?;
+        let mut ys = xs.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)?.to_dtype(self.dtype)?;
         let mut block = 1;
         for convolution in &self.convolutions {
             if features.len() == layers.len() {

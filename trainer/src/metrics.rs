@@ -52,14 +52,22 @@ mod exact {
 impl Metrics {
     /// Reads all scalars of a step back at once: the one device sync of a step.
     ///
+    /// `mean` makes means over a part of the batch means over the whole.
+    ///
     /// # Errors
     ///
-    /// If a loss is not a scalar.
-    pub fn read(step: usize, learning_rate: f64, losses: &Losses, gradient_norm: &Tensor) -> Result<Self> {
+    /// If a loss is not a scalar, or `mean` fails.
+    pub fn read(
+        step: usize,
+        learning_rate: f64,
+        losses: &Losses,
+        gradient_norm: &Tensor,
+        mean: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
         let terms = [&losses.total, &losses.content, &losses.style, &losses.tv, gradient_norm];
         let layers = losses.layers.iter().map(|(_, value)| value);
         let scalars: Vec<_> = terms.into_iter().chain(&losses.temporal).chain(layers).map(Tensor::detach).collect();
-        let values = Tensor::stack(&scalars, 0)?.to_vec1::<f32>()?;
+        let values = mean(Tensor::stack(&scalars, 0)?)?.to_vec1::<f32>()?;
         let [total, content, style, tv, gradient_norm, ref rest @ ..] = values[..] else {
             return Err(Error::new("the objective lacks a term"));
         };

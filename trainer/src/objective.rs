@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use common::{Error, Result, ops};
 use serde::{Deserialize, Serialize};
 
@@ -168,10 +168,11 @@ pub struct Losses {
     pub layers: Vec<(String, Tensor)>,
 }
 
-/// What stays of a photo for the content loss: its features, and their mean square at each layer.
+/// What stays of a photo for the content loss: its features, and one over their mean square at each layer.
 #[derive(Debug, Clone)]
 pub struct ContentTarget {
-    features: BTreeMap<Layer, (Tensor, f64)>,
+    /// At each layer the features and what their distance is multiplied by, a scalar.
+    features: BTreeMap<Layer, (Tensor, Tensor)>,
 }
 
 impl Losses {
@@ -218,14 +219,32 @@ impl Objective {
     ///
     /// If the photos are too small for the loss network.
     pub fn content_target(&self, photos: &Tensor) -> Result<ContentTarget> {
+        self.content_target_of_part(photos, Ok)
+    }
+
+    /// As [`Self::content_target`], for photos that are one part of a batch: `mean` makes means over a part, in one tensor, means
+    /// over the batch. Nothing is read back: the magnitudes stay on the device.
+    ///
+    /// # Errors
+    ///
+    /// If the photos are too small for the loss network, or `mean` fails.
+    pub fn content_target_of_part(
+        &self,
+        photos: &Tensor,
+        mean: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<ContentTarget> {
         let features = self.network.features(&photos.detach(), &self.content_layers)?;
-        let features = features.into_iter().map(|(layer, features)| {
-            let energy = match self.config.convention {
-                Convention::Relative => f64::from(features.sqr()?.mean_all()?.to_scalar::<f32>()?),
-                _ => 1.0,
-            };
-            Ok((layer, (features, energy.max(f64::MIN_POSITIVE))))
+        if features.is_empty() {
+            return Ok(ContentTarget { features: BTreeMap::new() });
+        }
+        let energies = features.values().map(|features| match self.config.convention {
+            Convention::Relative => ops::mean_square(features),
+            _ => Tensor::ones((), DType::F32, features.device()),
         });
+        let energies = mean(Tensor::stack(&energies.collect::<candle_core::Result<Vec<_>>>()?, 0)?)?;
+        let factors = energies.recip()?;
+        let features = features.into_iter().enumerate();
+        let features = features.map(|(at, (layer, features))| Ok((layer, (features, factors.get(at)?))));
         Ok(ContentTarget { features: features.collect::<Result<_>>()? })
     }
 
@@ -245,10 +264,10 @@ impl Objective {
     /// If the shapes differ or are too small for the loss network.
     pub fn losses_to(&self, painted: &Tensor, photos: &ContentTarget) -> Result<Losses> {
         let features = self.network.features(painted, &self.layers)?;
-        let zero = Tensor::zeros((), painted.dtype(), painted.device())?;
+        let zero = Tensor::zeros((), DType::F32, painted.device())?;
         let (mut content, mut style, mut layers) = (zero.clone(), zero.clone(), Vec::new());
-        for (layer, (target, energy)) in &photos.features {
-            let distance = (ops::mse(&features[layer], target)? / *energy)?;
+        for (layer, (target, factor)) in &photos.features {
+            let distance = (ops::mse(&features[layer], target)? * factor)?;
             content = (content + (&distance * self.config.content_layers[layer])?)?;
             layers.push((format!("content.{layer}"), distance));
         }

@@ -13,7 +13,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 use rand::Rng;
 
-use crate::adam::{Adam, AdamConfig};
+use crate::adam::{Adam, AdamConfig, Gradients};
 use crate::init::Parameters;
 use crate::lbfgs::{Lbfgs, LbfgsConfig};
 use crate::loss_network::LossNetwork;
@@ -293,7 +293,9 @@ impl Search {
 impl Optimiser {
     fn step(&mut self, picture: &Var, gradients: &candle_core::backprop::GradStore) -> Result<()> {
         match self {
-            Self::Adam(adam, parameters, rate) => adam.step(parameters, gradients, *rate, 1.0),
+            Self::Adam(adam, parameters, rate) => {
+                adam.step(parameters, &Gradients::of(parameters, gradients)?, *rate, 1.0)
+            }
             Self::Lbfgs(lbfgs) => {
                 let gradient = gradients.get(picture).ok_or_else(|| Error::new("the objective ignores the picture"))?;
                 let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;

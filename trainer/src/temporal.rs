@@ -25,7 +25,6 @@
 mod change;
 
 use candle_core::{Device, Tensor};
-use common::network::StyleNet;
 use common::{Result, ops};
 use rayon::prelude::*;
 
@@ -57,21 +56,29 @@ impl TemporalLoss {
         Ok(Self { weight, seed, unit: 2.0 * f64::from(variance).max(LEAST_VARIANCE) })
     }
 
-    /// The weighted loss, a scalar, of `network` and its paintings `painted` of `photos`, both `(batch, 3, height, width)`,
-    /// RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from their numbers.
+    /// The weighted loss, a scalar, of the network that is `paint` and its paintings `painted` of `photos`, both `(batch, 3, height, width)`,
+    /// RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from their numbers. `mean` makes a mean
+    /// over a part of the batch one over the whole.
     ///
     /// # Errors
     ///
     /// If the shapes differ or are too small for the network.
-    pub fn of(&self, network: &StyleNet, photos: &Tensor, painted: &Tensor, sample: u64) -> Result<Tensor> {
+    pub fn of(
+        &self,
+        paint: impl FnOnce(&Tensor) -> Result<Tensor>,
+        photos: &Tensor,
+        painted: &Tensor,
+        sample: u64,
+        mean: impl FnOnce(f64) -> Result<f64>,
+    ) -> Result<Tensor> {
         let (batch, _, height, width) = photos.dims4()?;
         let draw = |picture| Change::draw(self.seed, sample + picture as u64, (height, width));
         let changes: Vec<_> = (0..batch).into_par_iter().map(draw).collect();
         let changes = Changes::stack(&changes, (height, width), photos.device())?;
-        let changed = network.forward(&changes.of_photos(photos)?)?;
+        let changed = paint(&changes.of_photos(photos)?)?;
         let moved = ops::warp(painted, &changes.positions)?;
         let difference = ops::mse(&changed.broadcast_mul(&changes.mask)?, &moved.broadcast_mul(&changes.mask)?)?;
-        Ok((difference * (self.weight / (self.unit * changes.visible)))?)
+        Ok((difference * (self.weight / (self.unit * mean(changes.visible)?)))?)
     }
 }
 
@@ -152,7 +159,7 @@ mod tests {
         let (photo, loss) = (picture(SIZE), TemporalLoss::new(0.5, 3, &picture(8)).unwrap());
         let painted = network.forward(&photo).unwrap();
         let of = |loss: &TemporalLoss, painted: &Tensor, sample| {
-            scalar(&loss.of(&network, &photo, painted, sample).unwrap())
+            scalar(&loss.of(|photo| Ok(network.forward(photo)?), &photo, painted, sample, Ok).unwrap())
         };
         let found = of(&loss, &painted, 7);
         assert!(found > 0.0);
@@ -175,7 +182,8 @@ mod tests {
         let network = init::network(&config, &parameters).unwrap();
         let (photo, loss) = (picture(SIZE), TemporalLoss::new(1.0, 3, &picture(8)).unwrap());
         let gradient = |painted: &Tensor| {
-            let gradients = loss.of(&network, &photo, painted, 0).unwrap().backward().unwrap();
+            let gradients =
+                loss.of(|photo| Ok(network.forward(photo)?), &photo, painted, 0, Ok).unwrap().backward().unwrap();
             gradients
                 .get(&parameters["deconv3.conv2d.weight"])
                 .unwrap()

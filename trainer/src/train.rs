@@ -10,19 +10,21 @@ use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
 use common::{Error, Result, ResultExt, picture};
 
+use crate::adam::Gradients;
 use crate::config::TrainConfig;
 use crate::digest::Digest;
 use crate::loader::{Loader, LoaderConfig};
 use crate::loss_network::LossNetwork;
 use crate::metrics::{Metrics, MetricsLog};
 use crate::objective::{Losses, Objective};
+use crate::peers::{Peers, Seat};
 use crate::photos::{self, Photos};
 use crate::preview::Preview;
 use crate::report::{self, Facts};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFiles, RunFolder};
 use crate::snapshot::{Identity, State, config_value};
 use crate::temporal::TemporalLoss;
-use crate::{adam, init, resample};
+use crate::{init, resample};
 
 /// Roll-backs after the last snapshot before the training gives up: the learning rate is then 256 times smaller.
 const ROLL_BACKS: usize = 8;
@@ -52,6 +54,9 @@ pub struct Job {
     pub snapshot_every: usize,
     /// The device to train on.
     pub device: Device,
+    /// This process among those that train together. Which of them there are changes no byte of the result but by the order of
+    /// sums.
+    pub seat: Seat,
     /// Threads that prepare photos.
     pub loader_threads: usize,
     /// Memory for photos that were read, bytes.
@@ -138,14 +143,14 @@ pub struct Outcome {
 /// stay infinite at ever lower rates, or `stop` became true (of kind [`common::error::ErrorKind::Interrupted`]).
 pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
     config.validate()?;
-    let folder = RunFolder::open(&job.run_dir)?;
-    let mut run = Run::prepare(job, config, folder)?;
+    config.precision.prepare(&job.device)?;
+    let mut run = Run::prepare(job, config)?;
     observer.started(run.state.step, run.steps, run.photos.len());
     if run.state.step == 0 {
         run.save(observer)?;
     }
     while run.state.step < run.steps {
-        if stop.load(Ordering::Relaxed) {
+        if run.all_stop(stop)? {
             return Err(run.interrupt()?);
         }
         let batch = run.loader.take()?;
@@ -154,7 +159,9 @@ pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop:
             run.roll_back(observer)?;
             continue;
         }
-        run.log.append(&metrics)?;
+        if let Some(log) = &mut run.log {
+            log.append(&metrics)?;
+        }
         observer.stepped(&metrics);
         run.state.advance(metrics, batch.skipped);
         if run.state.step.is_multiple_of(job.snapshot_every) || run.state.step == run.steps {
@@ -168,7 +175,11 @@ pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop:
 struct Run<'a> {
     job: &'a Job,
     config: &'a TrainConfig,
-    folder: RunFolder,
+    files: RunFiles,
+    /// The folder's lock and the table of figures, in the process that writes.
+    folder: Option<RunFolder>,
+    log: Option<MetricsLog>,
+    peers: Peers,
     identity: Identity,
     steps: usize,
     photos: Arc<Photos>,
@@ -179,12 +190,20 @@ struct Run<'a> {
     state: State,
     network: StyleNet,
     loader: Loader,
-    log: MetricsLog,
     roll_backs: usize,
 }
 
 impl<'a> Run<'a> {
-    fn prepare(job: &'a Job, config: &'a TrainConfig, folder: RunFolder) -> Result<Self> {
+    fn prepare(job: &'a Job, config: &'a TrainConfig) -> Result<Self> {
+        let writes = job.seat.index == 0;
+        let folder = writes.then(|| RunFolder::open(&job.run_dir)).transpose()?;
+        let files = RunFiles::new(&job.run_dir);
+        if let Some(folder) = folder.as_ref().filter(|_| job.start == Start::Restart) {
+            folder.clear()?;
+        }
+        // The first process has thrown away what is to be thrown away; it writes nothing before all have read.
+        let mut peers = Peers::meet(&job.seat, &job.device)?;
+        peers.check_batch(config.batch)?;
         let split = photos::find(&job.photos, if job.held_out.is_some() { 0 } else { config.held_out })?;
         let watched = match &job.held_out {
             Some(folder) => photos::find(folder, 0)?.training,
@@ -196,8 +215,9 @@ impl<'a> Run<'a> {
         let photos = Photos::new(&job.photos, split.training, config.size, enlargement(config), job.cache_bytes);
         let photos = Arc::new(photos);
         let identity = identity(job, config, &photos)?;
-        let state = first_state(job, config, &folder, &identity)?;
-        let log = MetricsLog::open(&folder.metrics(), state.step)?;
+        let state = first_state(job, config, &files, &identity)?;
+        peers.mean_of(0.0)?;
+        let log = writes.then(|| MetricsLog::open(&files.metrics(), state.step)).transpose()?;
         let style = style_picture(job, config)?;
         Ok(Self {
             steps: config.length.steps(photos.len(), config.batch),
@@ -208,7 +228,9 @@ impl<'a> Run<'a> {
             roll_backs: 0,
             job,
             config,
+            files,
             folder,
+            peers,
             identity,
             photos,
             preview,
@@ -219,14 +241,18 @@ impl<'a> Run<'a> {
     }
 
     /// One step. A step whose figures are not finite changes nothing.
-    fn step(&mut self, pixels: Vec<f32>, size: usize) -> Result<Metrics> {
-        let TrainConfig { batch, clip_norm, .. } = *self.config;
-        let photos = Tensor::from_vec(pixels, (batch, 3, size, size), &self.job.device)?;
-        let painted = self.network.forward(&photos)?;
-        let losses = self.with_temporal(self.objective.losses(&painted, &photos)?, &photos, &painted)?;
-        let gradients = losses.total.backward()?;
-        let norm = adam::gradient_norm(&self.state.parameters, &gradients)?;
-        let metrics = Metrics::read(self.state.step + 1, self.learning_rate(), &losses, &norm)?;
+    fn step(&mut self, pixels: Vec<u8>, size: usize) -> Result<Metrics> {
+        let TrainConfig { batch, clip_norm, precision, .. } = *self.config;
+        let own = batch / self.peers.count();
+        // Bytes to the device, floats there.
+        let photos = Tensor::from_vec(pixels, (own, 3, size, size), &self.job.device)?.to_dtype(DType::F32)?;
+        let painted = precision.paint(&self.network, &photos)?;
+        let target = self.objective.content_target_of_part(&photos, |means| self.peers.mean(means))?;
+        let losses = self.objective.losses_to(&painted, &target)?;
+        let losses = self.with_temporal(losses, &photos, &painted)?;
+        let gradients = self.gradients(&losses)?;
+        let (rate, norm) = (self.learning_rate(), gradients.norm()?);
+        let metrics = Metrics::read(self.state.step + 1, rate, &losses, &norm, |figures| self.peers.mean(figures))?;
         if metrics.is_finite() {
             let norm = f64::from(metrics.gradient_norm);
             let scale = if clip_norm > 0.0 && norm > clip_norm { clip_norm / norm } else { 1.0 };
@@ -236,10 +262,25 @@ impl<'a> Run<'a> {
     }
 
     /// The losses with the temporal one, where it has a weight.
-    fn with_temporal(&self, losses: Losses, photos: &Tensor, painted: &Tensor) -> Result<Losses> {
+    fn with_temporal(&mut self, losses: Losses, photos: &Tensor, painted: &Tensor) -> Result<Losses> {
         let Some(temporal) = &self.temporal else { return Ok(losses) };
-        let sample = (self.state.step * self.config.batch) as u64;
-        losses.with_temporal(temporal.of(&self.network, photos, painted, sample)?)
+        let TrainConfig { batch, precision, .. } = *self.config;
+        let sample = self.state.step * batch + self.peers.index() * (batch / self.peers.count());
+        let paint = |photos: &Tensor| precision.paint(&self.network, photos);
+        let mean = |visible| self.peers.mean_of(visible);
+        losses.with_temporal(temporal.of(paint, photos, painted, sample as u64, mean)?)
+    }
+
+    /// The gradients of the whole batch.
+    fn gradients(&mut self, losses: &Losses) -> Result<Gradients> {
+        let own = Gradients::of(&self.state.parameters, &losses.total.backward()?)?;
+        let (names, tensors): (Vec<_>, Vec<_>) = own.0.into_iter().unzip();
+        Ok(Gradients(names.into_iter().zip(self.peers.means(tensors)?).collect()))
+    }
+
+    /// Whether to stop: as soon as one process is asked to, all do after the same step.
+    fn all_stop(&mut self, stop: &AtomicBool) -> Result<bool> {
+        Ok(self.peers.mean_of(f64::from(u8::from(stop.load(Ordering::Relaxed))))? > 0.0)
     }
 
     fn learning_rate(&self) -> f64 {
@@ -252,17 +293,18 @@ impl<'a> Run<'a> {
         if !self.state.is_finite()? {
             return self.roll_back(observer);
         }
-        self.log.flush()?;
-        self.state.save(&self.folder.snapshot(), &self.identity)?;
-        self.folder.forget_interrupted()?;
         self.roll_backs = 0;
-        self.preview.write(&self.network, &self.folder.preview(self.state.step))?;
-        self.report()?;
+        let (Some(folder), Some(log)) = (&self.folder, &mut self.log) else { return Ok(()) };
+        log.flush()?;
+        self.state.save(&folder.snapshot(), &self.identity)?;
+        folder.forget_interrupted()?;
+        self.preview.write(&self.network, &folder.preview(self.state.step))?;
+        self.report(folder)?;
         observer.saved(self.state.step);
         Ok(())
     }
 
-    fn report(&self) -> Result<()> {
+    fn report(&self, folder: &RunFolder) -> Result<()> {
         let facts = Facts {
             name: &self.job.card.name,
             command: self.job.card.command.as_deref(),
@@ -270,7 +312,7 @@ impl<'a> Run<'a> {
             photos: self.photos.len(),
             held_out: self.held_out,
         };
-        report::write(&self.folder, &self.state, &self.identity, &facts)
+        report::write(folder, &self.state, &self.identity, &facts)
     }
 
     /// Goes back to the last snapshot and halves the learning rate.
@@ -285,20 +327,24 @@ impl<'a> Run<'a> {
             let message = format!("the losses are not finite after step {failed}, at any learning rate tried");
             return Err(Error::new(message).with_hint("lower `--lr`, or the weights of the objective"));
         }
-        let (state, _) = State::open(&self.folder.snapshot(), &self.job.device)?;
+        let (state, _) = State::open(&self.files.snapshot(), &self.job.device)?;
         self.state = State { rate_scale, ..state };
         self.network = init::network(&self.config.network, &self.state.parameters)?;
         self.loader = start_loader(self.job, self.config, &self.photos, self.state.step)?;
-        self.log.flush()?;
-        self.log = MetricsLog::open(&self.folder.metrics(), self.state.step)?;
+        if let Some(log) = &mut self.log {
+            log.flush()?;
+            *log = MetricsLog::open(&self.files.metrics(), self.state.step)?;
+        }
         observer.rolled_back(failed, self.state.step, rate_scale);
         Ok(())
     }
 
     /// Saves the state of a run that was asked to stop.
     fn interrupt(&mut self) -> Result<Error> {
-        self.log.flush()?;
-        self.state.save(&self.folder.interrupted(), &self.identity)?;
+        if let (Some(folder), Some(log)) = (&self.folder, &mut self.log) {
+            log.flush()?;
+            self.state.save(&folder.interrupted(), &self.identity)?;
+        }
         let message = format!("stopped after {} of {} steps", self.state.step, self.steps);
         Ok(Error::interrupted(message).with_hint("the same command with `--resume` goes on from here"))
     }
@@ -314,8 +360,10 @@ impl<'a> Run<'a> {
             training: Some(self.identity.config.clone()),
             ..ModelCard::new(name, self.config.network)
         };
-        let model = StyleModel { card, tensors: self.state.weights() };
-        model.save(&self.job.output, self.job.dtype)?;
+        if self.peers.writes() {
+            let model = StyleModel { card, tensors: self.state.weights() };
+            model.save(&self.job.output, self.job.dtype)?;
+        }
         Ok(Outcome { steps: self.state.step, skipped: self.state.skipped })
     }
 }
@@ -331,10 +379,7 @@ fn identity(job: &Job, config: &TrainConfig, photos: &Photos) -> Result<Identity
 }
 
 /// The state to start from: a snapshot's, another style's, or random weights.
-fn first_state(job: &Job, config: &TrainConfig, folder: &RunFolder, identity: &Identity) -> Result<State> {
-    if job.start == Start::Restart {
-        folder.clear()?;
-    }
+fn first_state(job: &Job, config: &TrainConfig, folder: &RunFiles, identity: &Identity) -> Result<State> {
     let snapshots = [folder.snapshot(), folder.interrupted()].into_iter().filter(|path| path.exists());
     let snapshots = snapshots.map(|path| State::open(&path, &job.device)).collect::<Result<Vec<_>>>()?;
     match snapshots.into_iter().max_by_key(|(state, _)| state.step) {
@@ -367,7 +412,7 @@ fn temporal_loss(config: &TrainConfig, style: &Tensor) -> Result<Option<Temporal
 
 fn objective(job: &Job, config: &TrainConfig, style: &Tensor) -> Result<Objective> {
     let network = LossNetwork::open(config.loss_network, &job.loss_weights, &job.device)?;
-    Objective::new(network, style, &config.objective)
+    Objective::new(network.with_features_in(config.precision.dtype()), style, &config.objective)
 }
 
 /// How many times `size` the short side of a photo has at most.
@@ -377,8 +422,9 @@ fn enlargement(config: &TrainConfig) -> f64 {
 
 fn start_loader(job: &Job, config: &TrainConfig, photos: &Arc<Photos>, step: usize) -> Result<Loader> {
     let TrainConfig { batch, size, largest_size, zoom, seed, .. } = *config;
+    let part = (job.seat.index, job.seat.count);
     let largest_size = largest_size.unwrap_or(size);
-    let config = LoaderConfig { batch, size, largest_size, zoom, seed, threads: job.loader_threads };
+    let config = LoaderConfig { batch, part, size, largest_size, zoom, seed, threads: job.loader_threads };
     Loader::start(photos.clone(), config, step as u64)
 }
 

@@ -65,4 +65,26 @@ impl Statistics {
         self.next += 1;
         moments
     }
+
+    /// The weight of the frames before.
+    #[cfg(feature = "cuda")]
+    pub(super) fn keep(&self) -> f64 {
+        self.keep
+    }
+
+    /// Mean and variance of all channels as the frames before had them, if these were frames of a network whose
+    /// normalisations have so many channels.
+    #[cfg(feature = "cuda")]
+    pub(super) fn kept(&self, channels: &[usize]) -> Option<&[Vec<[f64; 2]>]> {
+        let same = self.layers.iter().map(Vec::len).eq(channels.iter().copied());
+        (self.keep > 0.0 && same).then_some(&self.layers)
+    }
+
+    /// Keeps what a frame was normalised by, which is mixed already.
+    #[cfg(feature = "cuda")]
+    pub(super) fn replace(&mut self, layers: Vec<Vec<[f64; 2]>>) {
+        if self.keep > 0.0 {
+            self.layers = layers;
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::kernels::reference::noise;
 use crate::network::Preset;
 
 /// Random weights whose results neither vanish nor explode, under a network's names.
-fn weights(config: &StyleNetConfig) -> Tensors {
+pub(super) fn weights(config: &StyleNetConfig) -> Tensors {
     let c = config.channels;
     let mut shapes = vec![
         ("conv1", "in1", [c, 3, 9]),
@@ -40,16 +40,16 @@ fn weights(config: &StyleNetConfig) -> Tensors {
     tensors
 }
 
-struct Photo {
+pub(super) struct Photo {
     height: usize,
     width: usize,
     /// `(3, height, width)`.
-    planes: Vec<f32>,
+    pub(super) planes: Vec<f32>,
     next: usize,
 }
 
 impl Photo {
-    fn new(height: usize, width: usize) -> Self {
+    pub(super) fn new(height: usize, width: usize) -> Self {
         let planes = noise(3 * height * width, 9).iter().map(|x| 127.5 + 127.5 * x).collect();
         Self { height, width, planes, next: 0 }
     }
@@ -99,7 +99,7 @@ fn expected(config: &StyleNetConfig, tensors: &Tensors, photo: &Photo) -> Vec<f3
     network.forward(&photo).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |largest, x| if x <= largest { largest } else { x })
 }

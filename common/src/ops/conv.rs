@@ -4,10 +4,16 @@
 //! Odena et al. (2016) replace transposed convolutions by upsampling and a plain convolution against checkerboards.
 //! No upsampled or padded picture is ever part of the graph.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use crate::kernels::conv::{self, Geometry};
 use crate::kernels::conv_weight;
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda::{Gpu, conv as kernels, launch::Value};
 use crate::kernels::simd::Level;
 
 /// How a picture is continued beyond its border.
@@ -114,6 +120,25 @@ impl CustomOp3 for Forward {
         Ok((CpuStorage::F32(ys), (g.batch, g.outputs, height, width).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        xs: &CudaStorage,
+        xs_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (g, gpu) = (&self.0, cuda::gpu(xs));
+        let (xs, value) = gpu.input(xs, xs_layout)?;
+        let (weight, bias) = (cuda::floats(&gpu, weight, weight_layout)?, cuda::floats(&gpu, bias, bias_layout)?);
+        let (ys, place) = gpu.output(g.output_len(), value)?;
+        kernels::forward(&gpu, g, value, [xs, weight, bias], place)?;
+        let (height, width) = g.out_size();
+        Ok((ys, (g.batch, g.outputs, height, width).into()))
+    }
+
     fn bwd(
         &self,
         xs: &Tensor,
@@ -154,6 +179,24 @@ impl CustomOp3 for InputGradient {
         conv::input_gradient(Level::detect(), g, dys, g.relu.then_some(ys), weight, &mut dxs);
         Ok((CpuStorage::F32(dxs), (g.batch, g.inputs, g.height, g.width).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        dys: &CudaStorage,
+        dys_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        ys: &CudaStorage,
+        ys_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (g, gpu) = (&self.0, cuda::gpu(dys));
+        let (value, dys) = gated(&gpu, g, (dys, dys_layout), (ys, ys_layout))?;
+        let weight = cuda::floats(&gpu, weight, weight_layout)?;
+        let (dxs, place) = gpu.output(g.input_len(), value)?;
+        kernels::input_gradient(&gpu, g, value, dys, weight, place)?;
+        Ok((dxs, (g.batch, g.inputs, g.height, g.width).into()))
+    }
 }
 
 /// The gradient of [`Forward`]'s weight, of (the result's gradient, input, result).
@@ -179,6 +222,24 @@ impl CustomOp3 for WeightGradient {
         conv_weight::weight_gradient(Level::detect(), g, xs, dys, g.relu.then_some(ys), &mut dweight);
         Ok((CpuStorage::F32(dweight), (g.outputs, g.inputs, g.kernel, g.kernel).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        dys: &CudaStorage,
+        dys_layout: &Layout,
+        xs: &CudaStorage,
+        xs_layout: &Layout,
+        ys: &CudaStorage,
+        ys_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (g, gpu) = (&self.0, cuda::gpu(dys));
+        let (value, dys) = gated(&gpu, g, (dys, dys_layout), (ys, ys_layout))?;
+        let (xs, _) = gpu.input(xs, xs_layout)?;
+        let (dweight, place) = gpu.output(g.weight_len(), Value::F32)?;
+        kernels::weight_gradient(&gpu, g, value, dys, xs, place)?;
+        Ok((dweight, (g.outputs, g.inputs, g.kernel, g.kernel).into()))
+    }
 }
 
 /// The gradient of [`Forward`]'s bias, of (the result's gradient, result).
@@ -202,6 +263,33 @@ impl CustomOp2 for BiasGradient {
         conv_weight::bias_gradient(g, dys, g.relu.then_some(ys), &mut dbias);
         Ok((CpuStorage::F32(dbias), g.outputs.into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        dys: &CudaStorage,
+        dys_layout: &Layout,
+        ys: &CudaStorage,
+        ys_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (g, gpu) = (&self.0, cuda::gpu(dys));
+        let (value, dys) = gated(&gpu, g, (dys, dys_layout), (ys, ys_layout))?;
+        let (dbias, place) = gpu.output(g.outputs, Value::F32)?;
+        kernels::bias_gradient(&gpu, g, value, dys, place)?;
+        Ok((dbias, g.outputs.into()))
+    }
+}
+
+/// The result's gradient on a GPU, with the result where a ReLU gates it.
+#[cfg(feature = "cuda")]
+fn gated(
+    gpu: &Gpu,
+    g: &Geometry,
+    dys: (&CudaStorage, &Layout),
+    ys: (&CudaStorage, &Layout),
+) -> Result<(Value, kernels::Gated)> {
+    let (value, [values, ys]) = cuda::places(gpu, [dys, ys])?;
+    Ok((value, kernels::Gated { values, gate: g.relu.then_some(ys) }))
 }
 
 #[cfg(test)]

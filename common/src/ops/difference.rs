@@ -1,9 +1,15 @@
 //! Mean squared differences: between two tensors, and between the neighbours of a picture.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::{if_tracked, values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda::{difference as cuda_kernels, launch::Value};
 use crate::kernels::{difference, sums::CHUNK};
 
 /// The mean squared difference between `a` and `b`, of one shape, as a scalar: `sum (a - b)^2 / elements`.
@@ -20,6 +26,41 @@ pub fn mse(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.contiguous()?.apply_op2(&b.contiguous()?, Mse)
 }
 
+/// The mean of the squares of `xs` as a scalar, f32 whatever `xs` is. Not differentiable.
+///
+/// # Errors
+///
+/// If `xs` is empty.
+pub fn mean_square(xs: &Tensor) -> Result<Tensor> {
+    if xs.elem_count() == 0 {
+        bail!("nothing has no mean: {:?}", xs.shape())
+    }
+    xs.contiguous()?.apply_op1_no_bwd(&MeanSquare)
+}
+
+struct MeanSquare;
+
+impl CustomOp1 for MeanSquare {
+    fn name(&self) -> &'static str {
+        "mean-square"
+    }
+
+    /// As candle's own operations have it, whose bytes earlier trainings had.
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let squares = Tensor::from_slice(values(self.name(), storage, layout)?, layout.shape(), &Device::Cpu)?.sqr()?;
+        Ok((CpuStorage::F32(vec![squares.mean_all()?.to_scalar()?]), ().into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(storage);
+        let (xs, value) = gpu.input(storage, layout)?;
+        let (mean, place) = gpu.output(1, Value::F32)?;
+        cuda_kernels::mean_square(&gpu, value, layout.shape().elem_count(), (xs, None), place)?;
+        Ok((mean, ().into()))
+    }
+}
+
 struct Mse;
 
 impl CustomOp2 for Mse {
@@ -32,6 +73,15 @@ impl CustomOp2 for Mse {
         let parts: Vec<f64> =
             a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(|(a, b)| difference::squared_distance(a, b)).collect();
         Ok((scalar(parts, a.len()), ().into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(s1);
+        let (value, [a, b]) = cuda::places(&gpu, [(s1, l1), (s2, l2)])?;
+        let (mean, place) = gpu.output(1, Value::F32)?;
+        cuda_kernels::mean_square(&gpu, value, l1.shape().elem_count(), (a, Some(b)), place)?;
+        Ok((mean, ().into()))
     }
 
     fn bwd(
@@ -76,6 +126,25 @@ impl CustomOp3 for MseGradient {
             .for_each(|((da, a), b)| difference::scaled_difference(a, b, factor, da));
         Ok((CpuStorage::F32(da), l1.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(s1);
+        let (value, [a, b]) = cuda::places(&gpu, [(s1, l1), (s2, l2)])?;
+        let gradient = cuda::floats(&gpu, s3, l3)?;
+        let count = l1.shape().elem_count();
+        let (da, place) = gpu.output(count, value)?;
+        cuda_kernels::scaled_difference(&gpu, value, count, [a, b, gradient], 2. / count as f64, place)?;
+        Ok((da, l1.shape().clone()))
+    }
 }
 
 /// The total variation of `xs` `(batch, channels, height, width)` as a scalar: squared differences between horizontal and
@@ -110,6 +179,16 @@ impl CustomOp1 for TotalVariation {
         Ok((scalar(parts, xs.len()), ().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(storage);
+        let (xs, value) = gpu.input(storage, layout)?;
+        let (_, _, height, width) = layout.shape().dims4()?;
+        let (variation, place) = gpu.output(1, Value::F32)?;
+        cuda_kernels::variation(&gpu, value, (layout.shape().elem_count(), height, width), xs, place)?;
+        Ok((variation, ().into()))
+    }
+
     fn bwd(&self, xs: &Tensor, _variation: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         xs.apply_op2_no_bwd(gradient, &TotalVariationGradient).map(Some)
     }
@@ -133,6 +212,18 @@ impl CustomOp2 for TotalVariationGradient {
             .zip(xs.par_chunks(plane))
             .for_each(|(dx, xs)| difference::variation_gradient(xs, width, factor, dx));
         Ok((CpuStorage::F32(dx), l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(s1);
+        let (xs, value) = gpu.input(s1, l1)?;
+        let gradient = cuda::floats(&gpu, s2, l2)?;
+        let (_, _, height, width) = l1.shape().dims4()?;
+        let count = l1.shape().elem_count();
+        let (dx, place) = gpu.output(count, value)?;
+        cuda_kernels::variation_gradient(&gpu, value, (count, height, width), [xs, gradient], place)?;
+        Ok((dx, l1.shape().clone()))
     }
 }
 

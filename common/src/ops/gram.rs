@@ -1,10 +1,17 @@
 //! Gram matrices: the style representation of Gatys et al. (2015).
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::cuda;
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda::{gram as kernels, launch::Value};
+
 /// `(batch, channels, channels)` inner products between the channels of `xs` `(batch, channels, height, width)`, summed
-/// over positions and not normalised. Differentiable.
+/// over positions and not normalised. Differentiable. f32, whatever `xs` is.
 ///
 /// # Errors
 ///
@@ -28,10 +35,20 @@ impl CustomOp1 for Forward {
         Ok((grams, (batch, channels, channels).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(storage);
+        let (batch, channels, positions) = layout.shape().dims3()?;
+        let (features, value) = gpu.input(storage, layout)?;
+        let (grams, place) = gpu.output(batch * channels * channels, Value::F32)?;
+        kernels::forward(&gpu, value, (batch, channels, positions), [features, place])?;
+        Ok((grams, (batch, channels, channels).into()))
+    }
+
     /// `(dG + dG^T) F`: one product, where the backward of a plain matrix product would take two.
     fn bwd(&self, features: &Tensor, _grams: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let symmetric = (gradient + gradient.t()?)?;
-        symmetric.apply_op2_no_bwd(features, &Gradient).map(Some)
+        symmetric.to_dtype(features.dtype())?.apply_op2_no_bwd(features, &Gradient).map(Some)
     }
 }
 
@@ -46,6 +63,16 @@ impl CustomOp2 for Gradient {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, channels, positions) = l2.shape().dims3()?;
         let gradient = s1.matmul(s2, (batch, channels, positions, channels), l1, l2)?;
+        Ok((gradient, l2.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(s1);
+        let (value, places) = cuda::places(&gpu, [(s1, l1), (s2, l2)])?;
+        let (batch, channels, positions) = l2.shape().dims3()?;
+        let (gradient, place) = gpu.output(l2.shape().elem_count(), value)?;
+        kernels::backward(&gpu, value, (batch, channels, positions), places, place)?;
         Ok((gradient, l2.shape().clone()))
     }
 }

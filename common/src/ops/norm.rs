@@ -3,6 +3,11 @@
 //! Fused, a plane is read once and written once, and the graph keeps only the argument: PyTorch keeps the argument of the
 //! ReLU as well. The backward derives statistics and ReLU mask again, which costs less than keeping them.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -49,7 +54,13 @@ pub fn instance_norm(
     let xs = xs.contiguous()?;
     // One tensor for both leaves room for the residual in a ternary op.
     let affine = Tensor::stack(&[weight, bias], 0)?;
-    let op = Forward(*config);
+    #[cfg(feature = "cuda")]
+    let stats = cuda::stats(&xs, &affine, config)?;
+    let op = Forward {
+        config: *config,
+        #[cfg(feature = "cuda")]
+        stats,
+    };
     match residual {
         None => xs.apply_op2(&affine, op),
         Some(residual) if residual.dims() == xs.dims() => xs.apply_op3(&affine, &residual.contiguous()?, op),
@@ -66,7 +77,12 @@ impl InstanceNorm {
 }
 
 /// `xs`, `affine` `(2, channels)` and perhaps a residual to the result.
-struct Forward(InstanceNorm);
+struct Forward {
+    config: InstanceNorm,
+    /// On a GPU the statistics of every plane, kept for the gradient: reading a plane again would cost more than they take.
+    #[cfg(feature = "cuda")]
+    stats: Option<Tensor>,
+}
 
 impl Forward {
     fn run(&self, xs: &[f32], affine: &[f32], residual: Option<&[f32]>, shape: &Shape) -> Result<CpuStorage> {
@@ -75,14 +91,18 @@ impl Forward {
         let mut ys = vec![0.; xs.len()];
         ys.par_chunks_mut(plane).zip(xs.par_chunks(plane)).enumerate().for_each(|(i, (ys, xs))| {
             let residual = residual.map(|residual| &residual[i * plane..][..plane]);
-            norm::forward(xs, residual, &self.0.channel(affine, i % channels), ys);
+            norm::forward(xs, residual, &self.config.channel(affine, i % channels), ys);
         });
         Ok(CpuStorage::F32(ys))
     }
 
     /// The gradients of `xs` and `affine`, as far as they are wanted.
     fn gradients(&self, xs: &Tensor, affine: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let op = Gradient { config: self.0, input: xs.track_op() };
+        #[cfg(feature = "cuda")]
+        if let Some(stats) = &self.stats {
+            return cuda::gradients(&self.config, xs, affine, dy, stats);
+        }
+        let op = Gradient { config: self.config, input: xs.track_op() };
         let packed = xs.apply_op3_no_bwd(affine, &dy.contiguous()?, &op)?;
         let parameters = affine.elem_count();
         let inputs = packed.elem_count() - parameters;
@@ -101,6 +121,11 @@ impl CustomOp2 for Forward {
         let name = CustomOp2::name(self);
         let ys = self.run(values(name, s1, l1)?, values(name, s2, l2)?, None, l1.shape())?;
         Ok((ys, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::forward(&self.config, (s1, l1), None, self.stats.as_ref())
     }
 
     fn bwd(&self, xs: &Tensor, affine: &Tensor, _ys: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -126,6 +151,19 @@ impl CustomOp3 for Forward {
         let residual = values(name, s3, l3)?;
         let ys = self.run(values(name, s1, l1)?, values(name, s2, l2)?, Some(residual), l1.shape())?;
         Ok((ys, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::forward(&self.config, (s1, l1), Some((s3, l3)), self.stats.as_ref())
     }
 
     fn bwd(

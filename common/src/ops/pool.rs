@@ -1,9 +1,15 @@
 //! Maximum pooling as the VGG networks use it.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::values;
+#[cfg(feature = "cuda")]
+use super::cuda;
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda::pool as kernels;
 use crate::kernels::pool;
 
 /// The maximum of every 2x2 block of `xs` `(batch, channels, height, width)`; an odd last row or column is dropped.
@@ -37,6 +43,16 @@ impl CustomOp1 for Forward {
         Ok((CpuStorage::F32(ys), (batch, channels, height / 2, width / 2).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(storage);
+        let (xs, value) = gpu.input(storage, layout)?;
+        let (batch, channels, height, width) = layout.shape().dims4()?;
+        let (ys, place) = gpu.output(batch * channels * (height / 2) * (width / 2), value)?;
+        kernels::forward(&gpu, value, (batch * channels, height, width), [xs, place])?;
+        Ok((ys, (batch, channels, height / 2, width / 2).into()))
+    }
+
     fn bwd(&self, xs: &Tensor, _ys: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         xs.apply_op2_no_bwd(&dy.contiguous()?, &Gradient).map(Some)
     }
@@ -61,6 +77,16 @@ impl CustomOp2 for Gradient {
             .zip(dy.par_chunks(pooled))
             .for_each(|((dx, xs), dy)| pool::backward(xs, dy, width, dx));
         Ok((CpuStorage::F32(dx), l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(s1);
+        let (value, [xs, dy]) = cuda::places(&gpu, [(s1, l1), (s2, l2)])?;
+        let (batch, channels, height, width) = l1.shape().dims4()?;
+        let (dx, place) = gpu.output(l1.shape().elem_count(), value)?;
+        kernels::backward(&gpu, value, (batch * channels, height, width), [xs, dy, place])?;
+        Ok((dx, l1.shape().clone()))
     }
 }
 

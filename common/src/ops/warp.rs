@@ -1,9 +1,15 @@
 //! Pictures read at known positions: a movement that a gradient passes through.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cpu::{if_tracked, values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda::warp as kernels;
 use crate::kernels::warp;
 
 /// Reads `xs` `(batch, channels, height, width)` at `positions` `(batch, 2, rows, columns)`: at each place the row, then the
@@ -50,6 +56,18 @@ impl CustomOp2 for Warp {
         Ok((CpuStorage::F32(ys), (batch, channels, rows, columns).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(s1);
+        let ((xs, value), positions) = (gpu.input(s1, l1)?, cuda::floats(&gpu, s2, l2)?);
+        let (batch, channels, height, width) = l1.shape().dims4()?;
+        let (_, _, rows, columns) = l2.shape().dims4()?;
+        let (ys, place) = gpu.output(batch * channels * rows * columns, value)?;
+        let warp = kernels::Warp { value, batch, channels, size: (height, width), places: rows * columns };
+        warp.forward(&gpu, [xs, positions], place)?;
+        Ok((ys, (batch, channels, rows, columns).into()))
+    }
+
     fn bwd(
         &self,
         xs: &Tensor,
@@ -89,6 +107,18 @@ impl CustomOp2 for Adjoint {
             });
         }
         Ok((CpuStorage::F32(dx), (batch, channels, size.0, size.1).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gpu = cuda::gpu(s1);
+        let ((dy, value), positions) = (gpu.input(s1, l1)?, cuda::floats(&gpu, s2, l2)?);
+        let (batch, channels, rows, columns) = l1.shape().dims4()?;
+        let size = (self.height, self.width);
+        let (dx, place) = gpu.output(batch * channels * size.0 * size.1, value)?;
+        let warp = kernels::Warp { value, batch, channels, size, places: rows * columns };
+        warp.adjoint(&gpu, [dy, positions], place)?;
+        Ok((dx, (batch, channels, size.0, size.1).into()))
     }
 }
 

@@ -220,6 +220,7 @@ fn paint(
             })
         }
     };
+    notes.extend(stylizer.take_notes());
     painted.context(|| cannot_paint(job))
 }
 

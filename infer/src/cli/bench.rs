@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use common::device::set_threads;
+use common::Result;
+use common::device::{DeviceChoice, set_threads};
 use common::engine::Precision;
 use common::network::Preset;
 use common::styles::BundledStyle;
-use common::{Result, ResultExt};
 use serde::Serialize;
 
 use super::output::{print, to_json};
-use super::stylize::find_model;
+use super::stylize::{check_computing, find_model};
 use super::talk::Talk;
 use crate::bench::{Length, Machine, Measurement, Subject, measure};
 
@@ -29,6 +29,10 @@ const MAX_SIDE: usize = 65_535;
 /// outputs x kernel^2 x height x width of the result, upsampling ones as 3x3 convolutions of the enlarged picture. The share
 /// of the peak is of what this machine's vector units were measured to do on as many threads; kernels that need fewer
 /// operations can pass 100 %.
+///
+/// On a card the median is that of one frame of bytes from memory to memory, copies included; `on card` is the card alone,
+/// which GFLOP/s and the share of the peak (of a large matrix product through cuBLAS) follow from; frames a second are those
+/// of a clip, with several frames under way.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Bundled style (see `infer styles`) or style-model file; default without `--presets`: the first bundled style
@@ -61,9 +65,13 @@ pub(super) struct Args {
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
-    /// Numbers to multiply: f32, or bf16 on processors that have it
-    #[arg(long, value_name = "TYPE", default_value_t = Precision::default(), help_heading = "Computing")]
-    precision: Precision,
+    /// Where to compute: auto, cpu, cuda or cuda:N; `auto` is the first card, if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
+    device: DeviceChoice,
+
+    /// Numbers to multiply: f32, bf16 on processors that have it, or f16 on a card; default: f32 on the CPU, f16 on a card
+    #[arg(long, value_name = "TYPE", help_heading = "Computing")]
+    precision: Option<Precision>,
 
     /// Threads on the CPU; 0 is one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
@@ -118,7 +126,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.threads > 0 {
         set_threads(args.threads)?;
     }
-    args.precision.check().context(|| format!("cannot compute with `--precision {}`", args.precision))?;
+    check_computing(args.device, args.precision)?;
     let subjects = subjects(args)?;
     let started = Instant::now();
     let talk = Talk::new(subjects.len() * args.sizes.len(), args.quiet);
@@ -130,16 +138,24 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 fn measure_all(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<Report> {
     let length = args.runs.map_or(Length::Seconds(args.seconds), Length::Runs);
-    let machine = Machine::measure();
+    let machine = machine(subjects, args, talk)?;
     let mut measurements = Vec::new();
     for subject in subjects {
         for &Size { height, width } in &args.sizes {
             talk.begin(format!("{} at {width}x{height}", subject.name()));
-            measurements.push(measure(subject, (height, width), length, args.precision, &machine)?);
+            measurements.push(measure(subject, (height, width), length, (args.device, args.precision), &machine)?);
             talk.advance();
         }
     }
     Ok(Report { version: env!("CARGO_PKG_VERSION"), machine, measurements })
+}
+
+/// What paints, which the first network tells.
+fn machine(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<Machine> {
+    let Some(subject) = subjects.first() else { return Ok(Machine::measure()) };
+    let stylizer = subject.stylizer(args.device, args.precision)?;
+    stylizer.take_notes().iter().for_each(|note| talk.note(note));
+    Machine::of(&stylizer)
 }
 
 fn subjects(args: &Args) -> Result<Vec<Subject>> {
@@ -158,21 +174,26 @@ fn subjects(args: &Args) -> Result<Vec<Subject>> {
 fn table(report: &Report) -> String {
     let machine = &report.machine;
     let threads = if machine.threads == 1 { "1 thread".into() } else { format!("{} threads", machine.threads) };
-    let mut text = format!("{threads}, {}, peak {:.1} GFLOP/s\n\n", machine.instructions, machine.peak_gflops);
+    let mut text = match &machine.card {
+        None => format!("{threads}, {}, peak {:.1} GFLOP/s\n\n", machine.instructions, machine.peak_gflops),
+        Some(card) => format!("{}, {threads}, peak {:.1} GFLOP/s\n\n", card.name, card.peak_gflops),
+    };
     let names = report.measurements.iter().map(|measurement| measurement.network.chars().count());
     let width = names.max().unwrap_or(0).max("network".len());
+    let on_card = if machine.card.is_some() { format!(" {:>11}", "on card") } else { String::new() };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{:<width$} {:>11} {:>11} {:>9} {:>9} {:>9} {:>8} {:>9} {:>11}",
+        "{:<width$} {:>11} {:>11}{on_card} {:>9} {:>9} {:>9} {:>8} {:>9} {:>11}",
         "network", "size", "median", "frames/s", "Mpixel/s", "GFLOP/s", "of peak", "memory", "first run"
     );
     for found in &report.measurements {
-        let memory =
-            found.peak_memory_bytes.map_or_else(|| "-".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
+        let bytes = found.card_memory_bytes.or(found.peak_memory_bytes);
+        let on_card = found.on_card_ms.map_or_else(String::new, |time| format!(" {time:>8.2} ms"));
+        let memory = bytes.map_or_else(|| "-".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
         let _ = writeln!(
             text,
-            "{:<width$} {:>11} {:>8.2} ms {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
+            "{:<width$} {:>11} {:>8.2} ms{on_card} {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
             found.network,
             format!("{}x{}", found.width, found.height),
             found.median_ms,
@@ -191,6 +212,7 @@ mod tests {
     use clap::{Args as _, FromArgMatches};
 
     use super::*;
+    use crate::bench::Card;
 
     fn parse(line: &str) -> Result<Args, clap::Error> {
         let command = Args::augment_args(clap::Command::new("bench"));
@@ -233,9 +255,9 @@ mod tests {
 
     #[test]
     fn a_table_has_a_row_for_each_measurement_and_a_dash_for_unknown_memory() {
-        let machine = Machine { threads: 1, instructions: "AVX2", peak_gflops: 50.0 };
+        let machine = Machine { threads: 1, instructions: "AVX2", peak_gflops: 50.0, card: None };
         let subject = Subject::preset(Preset::Xs).unwrap();
-        let mut measurement = measure(&subject, (6, 9), Length::Runs(1), Precision::F32, &machine).unwrap();
+        let mut measurement = measure(&subject, (6, 9), Length::Runs(1), (DeviceChoice::Cpu, None), &machine).unwrap();
         measurement.peak_memory_bytes = None;
         let with_memory = Measurement { peak_memory_bytes: Some(12_345_678), ..measurement.clone() };
         let report = Report { version: "0", machine, measurements: vec![measurement, with_memory] };
@@ -246,5 +268,12 @@ mod tests {
         assert!(lines[3].starts_with("xs ") && lines[3].contains(" 9x6 ") && lines[3].contains("   - "), "{text}");
         assert!(lines[4].contains(" 12 MB "), "{text}");
         assert!(lines[2..].iter().all(|line| line.len() == lines[2].len()), "{text}");
+        let card = Card { name: "a card".into(), peak_gflops: 9e5 };
+        let machine = Machine { card: Some(card), ..report.machine };
+        let measurement = Measurement { on_card_ms: Some(1.25), ..report.measurements[0].clone() };
+        let text = table(&Report { version: "0", machine, measurements: vec![measurement] });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "a card, 1 thread, peak 900000.0 GFLOP/s");
+        assert!(lines[3].contains("    1.25 ms ") && lines[2].len() == lines[3].len(), "{text}");
     }
 }

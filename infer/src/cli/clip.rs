@@ -19,7 +19,7 @@ use super::interrupt::{self, Watch};
 use super::plan::{Job, Source, Target};
 use super::talk::Talk;
 use crate::video::{self, AnimationStream, Container, FramePainter, Observer, RenderOptions, Scale, StreamWriter};
-use crate::{Stabilizer, SteadyOptions, Stylizer};
+use crate::{Flight, Stabilizer, SteadyOptions, Stylizer};
 
 /// Bytes of a pipe that are read or written at a time.
 const BUFFER: usize = 1 << 20;
@@ -42,7 +42,7 @@ impl ClipOptions {
     pub(super) fn painter<'a>(&self, stylizer: &'a Stylizer) -> Result<Box<dyn FramePainter + 'a>> {
         Ok(match self.steady {
             Some(steady) => Box::new(Stabilizer::new(stylizer.clone(), steady)?),
-            None => Box::new(|frame: Picture| stylizer.stylize_owned(frame)),
+            None => Box::new(Flight::new(stylizer)),
         })
     }
 }

@@ -6,15 +6,15 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::device::set_threads;
+use common::Result;
+use common::device::{DeviceChoice, set_threads};
 use common::engine::Precision;
 use common::styles::BUNDLED;
-use common::{Result, ResultExt};
 use tokio::sync::oneshot;
 
 use super::interrupt;
 use super::output::print;
-use super::stylize::{find_model, parse_memory};
+use super::stylize::{check_computing, find_model, parse_memory};
 use super::talk;
 use crate::Stylizer;
 use crate::serve::{Limits, ServeConfig, ServeEvent, Server};
@@ -100,9 +100,13 @@ pub(super) struct Args {
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     grace: f64,
 
-    /// Numbers to multiply: f32, or bf16, faster on processors that have it, and up to some levels off
-    #[arg(long, value_name = "TYPE", default_value_t = Precision::default(), help_heading = "Computing")]
-    precision: Precision,
+    /// Where to compute: auto, cpu, cuda or cuda:N; `auto` is the first card, if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
+    device: DeviceChoice,
+
+    /// Numbers to multiply: f32, bf16 or f16; default: f32 on the CPU, f16 on a card
+    #[arg(long, value_name = "TYPE", help_heading = "Computing")]
+    precision: Option<Precision>,
 
     /// Memory for painting, besides the pictures themselves: bytes, or with K, M or G; default: half of what is free
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
@@ -158,12 +162,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn config(args: &Args) -> Result<ServeConfig> {
-    let precision = args.precision;
-    precision.check().context(|| format!("cannot compute with `--precision {precision}`"))?;
+    check_computing(args.device, args.precision)?;
     let named = args.style.iter().map(|style| find_model(style));
     let bundled = BUNDLED.iter().filter(|bundled| !args.style.iter().any(|style| style.as_os_str() == bundled.name));
     let models = named.chain(bundled.map(common::styles::BundledStyle::model));
-    let styles = models.map(|model| Stylizer::with_precision(&model?, precision)).collect::<Result<_>>()?;
+    let styles = models.map(|model| Stylizer::on(&model?, args.device, args.precision)).collect::<Result<Vec<_>>>()?;
+    // All say the same of a card that is not there.
+    let mut notes: Vec<_> = styles.iter().flat_map(Stylizer::take_notes).collect();
+    notes.dedup();
+    notes.iter().filter(|_| !args.quiet).for_each(|text| talk::note(text));
     let limits = Limits {
         body: args.max_body as usize,
         pixels: (args.max_megapixels * 1e6) as u64,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use common::device::{DeviceChoice, set_threads};
-use common::engine::Precision;
+use common::engine::{AnyEngine, Precision};
 use common::model_file::StyleModel;
 use common::picture::DEFAULT_QUALITY;
 use common::styles::BundledStyle;
@@ -17,7 +17,7 @@ use super::clip::ClipOptions;
 use super::format::Format;
 use super::interrupt;
 use super::plan::{Plan, Source, Target};
-use super::talk::Talk;
+use super::talk::{Talk, note};
 use super::video::{VideoArgs, fingerprint};
 use crate::stylizer::unknown_style;
 use crate::{StylizeOptions, Stylizer};
@@ -85,12 +85,18 @@ pub(super) struct Args {
     quiet: bool,
 
     /// Where to compute: auto, cpu, cuda or cuda:N
+    ///
+    /// `auto` is the first card, if this build can use cards and there is one. What a card has no memory for is painted on the
+    /// CPU, and that is said.
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
     device: DeviceChoice,
 
-    /// Numbers to multiply: f32, or bf16, faster on processors that have it, and up to some levels off
-    #[arg(long, value_name = "TYPE", default_value_t = Precision::default(), help_heading = "Computing")]
-    precision: Precision,
+    /// Numbers to multiply: f32, bf16 or f16; default: f32 on the CPU, f16 on a card
+    ///
+    /// On processors that have it bf16 is faster, and up to some levels off. On a card all three are summed in single
+    /// precision; f16 is the fastest and within a level or two.
+    #[arg(long, value_name = "TYPE", help_heading = "Computing")]
+    precision: Option<Precision>,
 
     /// Memory for painting, besides the picture itself: bytes, or with K, M or G; default: half of what is free
     ///
@@ -141,7 +147,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         set_threads(args.threads)?;
     }
     let model = load(args.style.as_deref(), args.device, args.precision)?;
-    let stylizer = Stylizer::with_precision(&model, args.precision)?.with_options(StylizeOptions {
+    let stylizer = Stylizer::on(&model, args.device, args.precision)?.with_options(StylizeOptions {
         strength: args.strength,
         keep_colors: args.keep_colors,
         max_size: args.max_size,
@@ -153,8 +159,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         fingerprint(&model)?,
         args.strength,
         args.keep_colors,
-        args.precision
-    );
+        stylizer.engine().precision()
+    ) + if stylizer.engine().card_name().is_some() { ", cuda" } else { "" };
+    if !args.quiet {
+        stylizer.take_notes().iter().for_each(|text| note(text));
+    }
     let clips = args.video.options(&model.card.network, args.max_size, painter);
     Ok(paint_all(&stylizer, &plan, skipped, &args, &clips))
 }
@@ -184,14 +193,19 @@ fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args, clip
     ExitCode::from(u8::from(failed > 0))
 }
 
-fn load(style: Option<&Path>, device: DeviceChoice, precision: Precision) -> Result<StyleModel> {
-    // Painting on another device is still to come; until then, this says that there is none.
-    device.open()?;
-    precision.check().context(|| format!("cannot compute with `--precision {precision}`"))?;
+fn load(style: Option<&Path>, device: DeviceChoice, precision: Option<Precision>) -> Result<StyleModel> {
+    check_computing(device, precision)?;
     match style {
         None => BundledStyle::default_style()?.model(),
         Some(style) => find_model(style),
     }
+}
+
+/// Checks `--device` and `--precision` before anything is loaded.
+pub(super) fn check_computing(device: DeviceChoice, precision: Option<Precision>) -> Result<()> {
+    AnyEngine::check(device, None)?;
+    let name = precision.unwrap_or_default();
+    AnyEngine::check(device, precision).context(|| format!("cannot compute with `--precision {name}`"))
 }
 
 /// The bundled style of this name, or the model in this file.

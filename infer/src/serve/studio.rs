@@ -12,6 +12,7 @@ use super::fence::Hosts;
 use super::gallery::Gallery;
 use super::metrics::Metrics;
 use super::painters::Painters;
+use crate::Stylizer;
 
 /// Bodies that may be in memory at once, in bodies of the largest size.
 const BODIES: usize = 4;
@@ -67,6 +68,11 @@ impl Studio {
 
     pub(super) fn tell(&self, event: &ServeEvent) {
         (self.observer)(event);
+    }
+
+    /// Tells what a painter had to do otherwise than asked.
+    pub(super) fn tell_notes(&self, stylizer: &Stylizer) {
+        stylizer.take_notes().into_iter().for_each(|note| self.tell(&ServeEvent::Failed(note)));
     }
 
     /// Tells everybody that no new work is begun.

@@ -95,7 +95,7 @@ pub(super) fn damaged(error: &Error) -> Problem {
 async fn paint(studio: &Studio, held: Held, options: &Options) -> Result<Painted, Problem> {
     let stylizer = options.stylizer()?;
     let (format, quality, pixels) = (options.format, options.quality, studio.limits.pixels);
-    let asked = Instant::now();
+    let (asked, painter) = (Instant::now(), stylizer.clone());
     let work = move |interest: &Interest| {
         let mut times = Times { wait: asked.elapsed(), ..Times::default() };
         let mut lap = Lap(Instant::now());
@@ -118,6 +118,7 @@ async fn paint(studio: &Studio, held: Held, options: &Options) -> Result<Painted
         Ok(Painted { bytes, format, losses, times })
     };
     let result = studio.painters.run(Lane::Picture, work).await;
+    studio.tell_notes(&painter);
     result.unwrap_or_else(|refused| Err(Problem::refused(refused, studio.retry_after())))
 }
 

@@ -16,6 +16,16 @@ pub trait FramePainter: Send {
     /// If the frame cannot be painted; the clip ends there.
     fn paint(&mut self, frame: Picture) -> Result<Picture>;
 
+    /// Takes the next frame, none after the last one, and gives the next painting, if it is there: the first paintings may
+    /// wait until some more frames are under way. Without another frame every call gives one, until there is none left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::paint`].
+    fn push(&mut self, frame: Option<Picture>) -> Result<Option<Picture>> {
+        frame.map(|frame| self.paint(frame)).transpose()
+    }
+
     /// The next frame does not follow the last one: a new clip, or an interrupted one that goes on.
     fn reset(&mut self) {}
 }

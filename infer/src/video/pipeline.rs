@@ -3,12 +3,13 @@
 //! A thread reads frames ahead, the caller's paints, another takes the paintings away. The queues between them hold a few
 //! frames, so that a slow step makes the others wait instead of filling the memory.
 
+use std::collections::VecDeque;
 use std::panic;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use common::Result;
 use common::video::VideoFrame;
+use common::{Error, Result};
 
 use super::FramePainter;
 
@@ -83,9 +84,29 @@ fn paint_each(
     first: u64,
 ) -> Result<Painted> {
     let mut painted = Painted { frames: 0, stopped: false };
-    for frame in frames {
-        let VideoFrame { picture, pts } = frame?;
-        let picture = painter.paint(picture)?;
+    // The times of the frames that are under way.
+    let mut times = VecDeque::new();
+    let mut frames = frames.into_iter();
+    let mut failure = None;
+    loop {
+        // Frames before one that cannot be read are painted.
+        let frame = if failure.is_some() { None } else { frames.next() };
+        let frame = frame.transpose().unwrap_or_else(|error| {
+            failure = Some(error);
+            None
+        });
+        let was_last = frame.is_none();
+        let picture = frame.map(|VideoFrame { picture, pts }| {
+            times.push_back(pts);
+            picture
+        });
+        let Some(picture) = painter.push(picture)? else {
+            if was_last {
+                break;
+            }
+            continue;
+        };
+        let pts = times.pop_front().ok_or_else(|| Error::new("there are more paintings than frames"))?;
         if paintings.send(VideoFrame { picture, pts }).is_err() {
             // The sink failed, and says why.
             break;
@@ -94,15 +115,15 @@ fn paint_each(
         observer.painted(first + painted.frames);
         painted.stopped = observer.is_stopped();
         if painted.stopped {
+            // What is under way counts as not read.
             break;
         }
     }
-    Ok(painted)
+    failure.map_or(Ok(painted), Err)
 }
 
 #[cfg(test)]
 mod tests {
-    use common::Error;
     use common::picture::Picture;
 
     use super::*;
@@ -162,6 +183,39 @@ mod tests {
         let mut watch = Watch { stop_after: Some(13), ..Watch::default() };
         let (painted, shelf) = paint(&mut frames(20), 99, &mut watch);
         assert_eq!((painted.unwrap(), shelf), (Painted { frames: 3, stopped: true }, vec![0, 1, 2]));
+    }
+
+    /// Gives each painting when two more frames are there.
+    struct Late(VecDeque<Picture>);
+
+    impl FramePainter for Late {
+        fn paint(&mut self, frame: Picture) -> Result<Picture> {
+            Ok(frame)
+        }
+
+        fn push(&mut self, frame: Option<Picture>) -> Result<Option<Picture>> {
+            let is_over = frame.is_none();
+            self.0.extend(frame);
+            Ok(if is_over || self.0.len() > 2 { self.0.pop_front() } else { None })
+        }
+    }
+
+    #[test]
+    fn paintings_that_come_late_keep_their_times_and_none_is_lost() {
+        for count in [0, 1, 2, 3, 20] {
+            let mut shelf = Shelf(Vec::new(), 99);
+            let mut late = Late(VecDeque::new());
+            let painted = paint_frames(&mut frames(count), &mut late, &mut shelf, &mut Watch::default(), 0).unwrap();
+            assert_eq!((painted.frames, shelf.0), (count as u64, (0..count).collect::<Vec<_>>()));
+        }
+        let mut broken = frames(4).chain([Err(Error::new("cut short"))]);
+        let (mut shelf, mut late) = (Shelf(Vec::new(), 99), Late(VecDeque::new()));
+        let error = paint_frames(&mut broken, &mut late, &mut shelf, &mut Watch::default(), 0).unwrap_err();
+        assert_eq!((error.to_string(), shelf.0.len()), ("cut short".into(), 4));
+        let mut watch = Watch { stop_after: Some(5), ..Watch::default() };
+        let (mut shelf, mut late) = (Shelf(Vec::new(), 99), Late(VecDeque::new()));
+        let painted = paint_frames(&mut frames(20), &mut late, &mut shelf, &mut watch, 0).unwrap();
+        assert_eq!((painted, shelf.0), (Painted { frames: 5, stopped: true }, (0..5).collect()));
     }
 
     #[test]

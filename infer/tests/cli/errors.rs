@@ -37,6 +37,28 @@ fn wrong_words_end_with_exit_code_2() {
 }
 
 #[test]
+fn a_precision_that_the_processor_lacks_is_said_with_another() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    let words = ["cannot compute with `--precision f16`", "hint: use `f32`"];
+    refused(&studio, "stylize in.png -o out.png --device cpu --precision f16", 2, &words);
+    refused(&studio, "bench --device cpu --precision f16", 2, &words);
+    refused(&studio, "serve --device cpu --precision f16 --listen 127.0.0.1:0", 2, &words);
+    refused(&studio, "stylize in.png -o out.png --precision f8", 2, &["expected `f32`, `bf16` or `f16`"]);
+}
+
+/// A build with the feature says so of a machine without a card; on one with a card there is nothing to refuse.
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_card_that_was_asked_for_by_name_is_missed_by_name() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    for command in ["stylize in.png -o out.png", "bench", "serve --listen 127.0.0.1:0"] {
+        refused(&studio, &format!("{command} --device cuda:1"), 1, &["`--device cuda:1`", "hint: use `--device cpu`"]);
+    }
+}
+
+#[test]
 fn an_unknown_style_lists_the_known_ones() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));

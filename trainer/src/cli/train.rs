@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use common::Result;
 use common::network::Preset;
 
@@ -12,6 +12,8 @@ use super::progress::Progress;
 use super::{Machine, say, stop_on_signal};
 use crate::config::{Length, TrainConfig};
 use crate::live::{self, Address, Live};
+use crate::peers::Seat;
+use crate::precision::Precision;
 use crate::schedule::Schedule;
 use crate::train::{self, CardText, Job, Observers, Outcome, Start};
 
@@ -108,6 +110,9 @@ struct Course {
     /// Largest norm of the gradient; 0 is none
     #[arg(long, value_name = "NORM", default_value_t = TrainConfig::default().clip_norm)]
     clip_norm: f64,
+    /// Numbers to compute with: `f32`, `tf32` or `bf16` [default: bf16 on a GPU that has it, else f32]
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
     /// Seed of first weights, order, crops, flips, and of the changes that the temporal loss makes
     #[arg(long, value_name = "NUMBER", default_value_t = TrainConfig::default().seed)]
     seed: u64,
@@ -158,12 +163,16 @@ struct Card {
 }
 
 pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
-    let config = config(args);
+    let seat = Seat::find(|name| std::env::var(name).ok())?;
+    // Of several processes one talks.
+    let (quiet, first) = (args.quiet || seat.index > 0, seat.index == 0);
+    let device = args.machine.open_for(&seat)?;
+    let config = config(args, args.course.precision.unwrap_or_else(|| Precision::of_device(&device)));
     // Before anything is read: an address that is taken should not cost a minute to learn of.
-    let live = open_page(args, config.batch)?;
-    let job = job(args, words)?;
+    let live = if first { open_page(args, config.batch)? } else { None };
+    let job = job(args, words, device, seat)?;
     let mut observers = Observers::default();
-    if !args.quiet {
+    if !quiet {
         observers.0.push(Box::new(Progress::new(config.batch)));
     }
     if let Some(live) = live {
@@ -171,7 +180,7 @@ pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
     }
     let outcome = train::train(&job, &config, &mut observers, stop_on_signal()?)?;
     drop(observers);
-    if !args.quiet {
+    if !quiet {
         tell(&outcome, &args.output);
     }
     Ok(())
@@ -198,8 +207,9 @@ fn name(args: &Args) -> String {
     args.card.name.clone().unwrap_or_else(stem)
 }
 
-fn config(args: &Args) -> TrainConfig {
-    let Course { steps, epochs, batch, size, largest_size, zoom, lr, schedule, warmup, clip_norm, seed } = args.course;
+fn config(args: &Args, precision: Precision) -> TrainConfig {
+    let Course { steps, epochs, batch, size, largest_size, zoom, lr, schedule, warmup, clip_norm, precision: _, seed } =
+        args.course;
     TrainConfig {
         network: args.network.preset.into(),
         loss_network: args.judge.objective.loss_network,
@@ -215,12 +225,13 @@ fn config(args: &Args) -> TrainConfig {
         schedule,
         warmup,
         clip_norm,
+        precision,
         seed,
         ..TrainConfig::default()
     }
 }
 
-fn job(args: &Args, words: &[OsString]) -> Result<Job> {
+fn job(args: &Args, words: &[OsString], device: Device, seat: Seat) -> Result<Job> {
     let run = &args.run;
     Ok(Job {
         style: args.style.clone(),
@@ -237,7 +248,8 @@ fn job(args: &Args, words: &[OsString]) -> Result<Job> {
             _ => Start::Fresh,
         },
         snapshot_every: run.snapshot_every,
-        device: args.machine.open()?,
+        device,
+        seat,
         loader_threads: run.loader_threads,
         cache_bytes: run.cache << 20,
         card: card_text(args, words),

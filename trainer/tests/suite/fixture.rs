@@ -8,6 +8,7 @@ use common::network::StyleNetConfig;
 use image::{Rgb, RgbImage};
 use rand::RngExt;
 use trainer::config::{Length, TrainConfig};
+use trainer::peers::Seat;
 use trainer::random::{Purpose, generator};
 use trainer::train::{CardText, Job, Start};
 
@@ -56,6 +57,7 @@ impl Fixture {
             start: Start::Resume,
             snapshot_every: 3,
             device: Device::Cpu,
+            seat: Seat::ALONE,
             loader_threads: 2,
             cache_bytes: 1 << 20,
             card: CardText { name: "checks".into(), ..CardText::default() },

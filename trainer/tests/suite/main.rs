@@ -7,4 +7,5 @@ mod command_line;
 mod fixture;
 mod kill;
 mod live;
+mod peers;
 mod training;

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use common::device::DeviceChoice;
 use common::engine::Precision;
 use common::network::Preset;
 use infer::bench::Subject;
@@ -86,7 +87,7 @@ fn the_pace_finds_a_size_that_holds_the_rate_and_stays_there() {
 
 /// A server of this process that paints with a preset's random weights, until the process ends.
 fn serve_preset(preset: Preset) -> std::net::SocketAddr {
-    let stylizer = Subject::preset(preset).unwrap().stylizer(Precision::F32).unwrap();
+    let stylizer = Subject::preset(preset).unwrap().stylizer(DeviceChoice::Cpu, Some(Precision::F32)).unwrap();
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::bind(ServeConfig { listen, ..ServeConfig::new(vec![stylizer]) }).unwrap();
     let address = server.address();

@@ -1,0 +1,273 @@
+// What lies between the convolutions of a painting: steps.rs says what each step does, and its twin is interpret.rs.
+//
+// Pictures are channels last with a multiple of 8 channels, of which a thread moves 8 at a time. Counts fit 32 bits: larger
+// pictures are not painted on a card. Sums are f32 within a thread and a tile, f64 over tiles, in an order that only the
+// picture's size decides.
+
+#define EIGHT 8
+#define COLOURS 3
+#define SHIFTS 9
+#define REACH 4
+#define UNIT 128.f
+
+// A picture that overflows f16 is cut off, which shows, where an infinity would spread over the whole painting.
+__device__ inline value stored(float x) {
+#if VALUE == 2
+  x = x > 65504.f ? 65504.f : x < -65504.f ? -65504.f : x;
+#endif
+  return narrow(x);
+}
+
+__device__ inline void load_eight(const value* from, float* to) {
+  for (int i = 0; i < EIGHT / PACK; ++i) {
+    pack some = ((const pack*)from)[i];
+    for (int j = 0; j < PACK; ++j) to[i * PACK + j] = widen(some.at[j]);
+  }
+}
+
+__device__ inline void store_eight(const float* from, value* to) {
+  for (int i = 0; i < EIGHT / PACK; ++i) {
+    pack some;
+    for (int j = 0; j < PACK; ++j) some.at[j] = stored(from[i * PACK + j]);
+    ((pack*)to)[i] = some;
+  }
+}
+
+// The pixel of a line of `size` that lies `at` from its first one.
+__device__ inline int shown(int at, int size, int mirrored) {
+  if (mirrored) {
+    if (at < 0) at = -at;
+    if (at >= size) at = 2 * (size - 1) - at;
+    return at;
+  }
+  return at < 0 ? 0 : at >= size ? size - 1 : at;
+}
+
+// The level of a pixel. `bytes` holds `stride` bytes a pixel, else `levels` is (3, pixels).
+__device__ inline float level_of(const unsigned char* bytes, const float* levels, int stride, int pixels, int pixel, int colour) {
+  return bytes ? (float)bytes[(long long)pixel * stride + colour] : levels[(long long)colour * pixels + pixel];
+}
+
+// The sum of each colour of a tile of `tile` pixels: parts[tile][colour].
+KERNEL survey(const unsigned char* bytes, const float* levels, float* parts, int pixels, int stride, int tile) {
+  int first = blockIdx.x * tile, end = smaller(first + tile, pixels);
+  for (int colour = 0; colour < COLOURS; ++colour) {
+    float sum = 0.f;
+    for (int pixel = first + threadIdx.x; pixel < end; pixel += THREADS)
+      sum += level_of(bytes, levels, stride, pixels, pixel, colour);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) parts[COLOURS * blockIdx.x + colour] = sum;
+  }
+}
+
+// The mean of each colour, rounded to a level: a block for each.
+KERNEL merge_survey(const float* parts, float* centre, int tiles, int pixels) {
+  __shared__ double cells[THREADS];
+  double sum = 0.;
+  for (int i = threadIdx.x; i < tiles; i += THREADS) sum += parts[COLOURS * i + blockIdx.x];
+  cells[threadIdx.x] = sum;
+  __syncthreads();
+  for (int half = THREADS / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) cells[threadIdx.x] += cells[threadIdx.x + half];
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) centre[blockIdx.x] = (float)floor(cells[0] / pixels + 0.5);
+}
+
+// The frame's nine shifts beside one another.
+KERNEL expand(const unsigned char* bytes, const float* levels, const float* centre, value* to, int height, int width,
+              int stride, int channels) {
+  int groups = channels / EIGHT, columns = width + 2;
+  unsigned index = blockIdx.x * (unsigned)THREADS + threadIdx.x;
+  if (index >= (unsigned)(height + 2) * columns * groups) return;
+  int group = index % groups, pixel = index / groups;
+  int y = pixel / columns, x = pixel % columns;
+  float values[EIGHT];
+  for (int i = 0; i < EIGHT; ++i) {
+    int channel = group * EIGHT + i, shift = channel / COLOURS, colour = channel % COLOURS;
+    values[i] = 0.f;
+    if (shift >= SHIFTS) continue;
+    int row = shown(y + 3 * (shift / 3) - REACH, height, 1), column = shown(x + 3 * (shift % 3) - REACH, width, 1);
+    float level = level_of(bytes, levels, stride, height * width, row * width + column, colour);
+    values[i] = (level - centre[colour]) / UNIT;
+  }
+  store_eight(values, to + (long long)index * EIGHT);
+}
+
+// Adds the moments `other` to `own` (Chan et al., 1979): count, mean, squared distances.
+template <class number>
+__device__ inline void merge(number* own, const number* other) {
+  number count = own[0] + other[0];
+  if (other[0] == 0) return;
+  number delta = other[1] - own[1], share = other[0] / count;
+  own[2] += other[2] + delta * delta * own[0] * share;
+  own[1] += delta * share;
+  own[0] = count;
+}
+
+// The moments of each channel of a tile of `tile` pixels: parts[tile][channel]. With two phases, a pixel holds four results,
+// of which those outside the picture do not count.
+KERNEL measure(const value* from, float* parts, int height, int width, int channels, int phases, int tile) {
+  __shared__ float cells[THREADS][3];
+  int groups = channels / EIGHT, lanes = THREADS / groups;
+  int group = threadIdx.x % groups, lane = threadIdx.x / groups;
+  int first = blockIdx.x * tile, end = smaller(first + tile, height * width);
+  int phase = group * EIGHT / (channels / (phases * phases)), row_phase = phase / 2, column_phase = phase % 2;
+  float pivot[EIGHT], sum[EIGHT], squares[EIGHT], values[EIGHT];
+  for (int i = 0; i < EIGHT; ++i) pivot[i] = sum[i] = squares[i] = 0.f;
+  float count = 0.f;
+  for (int pixel = first + lane; lane < lanes && pixel < end; pixel += lanes) {
+    if (phases == 2) {
+      // Row `2 i - 1 + phase` of the results: the first and the last are outside.
+      int y = 2 * (pixel / width) - 1 + row_phase, x = 2 * (pixel % width) - 1 + column_phase;
+      if (y < 0 || x < 0 || y >= 2 * (height - 1) || x >= 2 * (width - 1)) continue;
+    }
+    load_eight(from + (long long)pixel * channels + group * EIGHT, values);
+    for (int i = 0; i < EIGHT; ++i) {
+      // Distances from a value of the set: nothing large cancels.
+      if (count == 0.f) pivot[i] = values[i];
+      float distance = values[i] - pivot[i];
+      sum[i] += distance;
+      squares[i] += distance * distance;
+    }
+    count += 1.f;
+  }
+  for (int i = 0; i < EIGHT; ++i) {
+    float shift = count > 0.f ? sum[i] / count : 0.f, left = squares[i] - sum[i] * shift;
+    __syncthreads();
+    cells[threadIdx.x][0] = count;
+    cells[threadIdx.x][1] = pivot[i] + shift;
+    cells[threadIdx.x][2] = left > 0.f ? left : 0.f;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+      if (lane < half && lane + half < lanes) merge(cells[threadIdx.x], cells[threadIdx.x + half * groups]);
+      __syncthreads();
+    }
+    if (lane == 0) {
+      float* to = parts + 3 * ((long long)blockIdx.x * channels + group * EIGHT + i);
+      for (int j = 0; j < 3; ++j) to[j] = cells[threadIdx.x][j];
+    }
+  }
+}
+
+// How a channel, that of the block, is normalised: normals = (mean, factor, bias) by channel.
+//
+// `constants` are weight, bias, unit and the sums of each colour's weights, of each channel; `centre` are the colours' means. `control[0]` is the weight of the frames before; `before` and
+// `after` are mean and variance of each channel in the network's own units, `from` channels of them belong to other layers.
+KERNEL merge_tiles(const float* parts, const float* constants, const float* centre, const double* control, const double* before, double* after,
+                   float* normals, int tiles, int channels, int phases, int from, float epsilon) {
+  __shared__ double cells[THREADS][3];
+  int channel = blockIdx.x, count = phases * phases;
+  double own[3] = {0., 0., 0.};
+  for (int i = threadIdx.x; i < tiles * count; i += THREADS) {
+    const float* part = parts + 3 * ((long long)(i / count) * count * channels + (i % count) * channels + channel);
+    double other[3] = {part[0], part[1], part[2]};
+    merge(own, other);
+  }
+  for (int j = 0; j < 3; ++j) cells[threadIdx.x][j] = own[j];
+  __syncthreads();
+  for (int half = THREADS / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) merge(cells[threadIdx.x], cells[threadIdx.x + half]);
+    __syncthreads();
+  }
+  if (threadIdx.x > 0) return;
+  const float* constant = constants + 6 * channel;
+  double unit = constant[2], offset = 0., keep = control[0];
+  for (int colour = 0; colour < COLOURS; ++colour) offset += (double)constant[3 + colour] * centre[colour];
+  double mean = unit * cells[0][1] + offset, variance = unit * unit * (cells[0][2] / cells[0][0]);
+  const double* kept = before + 2 * (from + channel);
+  // Where nothing is kept, what lies there is not read.
+  if (keep > 0.) {
+    mean += keep * (kept[0] - mean);
+    variance += keep * (kept[1] - variance);
+  }
+  after[2 * (from + channel)] = mean;
+  after[2 * (from + channel) + 1] = variance;
+  normals[3 * channel] = (float)((mean - offset) / unit);
+  normals[3 * channel + 1] = (float)(constant[0] / sqrt((variance + epsilon) / (unit * unit)));
+  normals[3 * channel + 2] = constant[1];
+}
+
+// Pixels of one thread of `apply`: the normals of its channels are read once.
+#define PIXELS 4
+
+// The results normalised, rectified, added to `residual`, and given a border. `channels` are those of the picture written,
+// `height` and `width` those of its inner part, `columns` pixels of a row of the results.
+KERNEL apply(const value* from, const value* residual, const float* normals, value* to, int height, int width, int columns,
+             int channels, int phases, int to_height, int to_width, int pad, int mirrored, int relu) {
+  int groups = channels / EIGHT, lanes = THREADS / groups;
+  int group = threadIdx.x % groups, lane = threadIdx.x / groups;
+  if (lane >= lanes) return;
+  float mean[EIGHT], factor[EIGHT], bias[EIGHT], values[EIGHT], other[EIGHT];
+  for (int i = 0; i < EIGHT; ++i) {
+    const float* normal = normals + 3 * (group * EIGHT + i);
+    mean[i] = normal[0];
+    factor[i] = normal[1];
+    bias[i] = normal[2];
+  }
+  for (int i = 0; i < PIXELS; ++i) {
+    unsigned pixel = (blockIdx.x * (unsigned)PIXELS + i) * lanes + lane;
+    if (pixel >= (unsigned)to_height * to_width) return;
+    int y = shown((int)(pixel / to_width) - pad, height, mirrored), x = shown((int)(pixel % to_width) - pad, width, mirrored);
+    long long at = phases == 2
+                       ? (((long long)((y + 1) / 2) * columns + (x + 1) / 2) * 4 + 2 * ((y + 1) % 2) + (x + 1) % 2) * channels
+                       : ((long long)y * columns + x) * channels;
+    load_eight(from + at + group * EIGHT, values);
+    for (int j = 0; j < EIGHT; ++j) {
+      values[j] = (values[j] - mean[j]) * factor[j] + bias[j];
+      if (relu && values[j] < 0.f) values[j] = 0.f;
+    }
+    if (residual) {
+      load_eight(residual + ((long long)(y + 1) * (width + 2) + x + 1) * channels + group * EIGHT, other);
+      for (int j = 0; j < EIGHT; ++j) values[j] += other[j];
+    }
+    store_eight(values, to + (long long)pixel * channels + group * EIGHT);
+  }
+}
+
+__device__ inline float luma(const float* levels) { return 0.299f * levels[0] + 0.587f * levels[1] + 0.114f * levels[2]; }
+
+__device__ inline float cut(float level) { return level < 0.f ? 0.f : level > 255.f ? 255.f : level; }
+
+// The painting's luma with the photo's colours: infer's blend.rs, which says why.
+__device__ inline void keep_colours(float* painted, const float* photo) {
+  float cut_levels[COLOURS];
+  for (int i = 0; i < COLOURS; ++i) cut_levels[i] = cut(painted[i]);
+  float target = luma(cut_levels), saturation = 1.f, own = luma(photo);
+  for (int i = 0; i < COLOURS; ++i) {
+    float chroma = photo[i] - own, room = chroma > 0.f ? 255.f - target : target;
+    saturation = fminf(saturation, room / fabsf(chroma));
+  }
+  for (int i = 0; i < COLOURS; ++i) painted[i] = target + saturation * (photo[i] - own);
+}
+
+// The painting from its parts, whose factors and biases `join` holds: as levels (3, height, width), or as bytes over the frame's,
+// mixed with it: control[1] is the strength, control[2] whether its colours stay.
+KERNEL join(const value* parts, const float* join, const double* control, const unsigned char* frame, float* levels,
+            unsigned char* bytes, int height, int width, int stride, int channels) {
+  unsigned pixel = blockIdx.x * (unsigned)THREADS + threadIdx.x;
+  if (pixel >= (unsigned)height * width) return;
+  int y = pixel / width, x = pixel % width;
+  float painted[COLOURS];
+  for (int colour = 0; colour < COLOURS; ++colour) painted[colour] = join[channels + colour];
+  for (int shift = 0; shift < SHIFTS; ++shift) {
+    const value* part = parts + ((long long)(y + 3 * (shift / 3)) * (width + 6) + x + 3 * (shift % 3)) * channels + COLOURS * shift;
+    for (int colour = 0; colour < COLOURS; ++colour) painted[colour] += join[COLOURS * shift + colour] * widen(part[colour]);
+  }
+  if (levels) {
+    for (int colour = 0; colour < COLOURS; ++colour) levels[((long long)colour * height + y) * width + x] = painted[colour];
+    return;
+  }
+  float photo[COLOURS], strength = (float)control[1];
+  const unsigned char* under = frame + (long long)pixel * stride;
+  unsigned char* to = bytes + (long long)pixel * stride;
+  for (int colour = 0; colour < COLOURS; ++colour) photo[colour] = under[colour];
+  if (control[2] != 0.) keep_colours(painted, photo);
+  for (int colour = 0; colour < COLOURS; ++colour) {
+    float level = painted[colour];
+    if (strength < 1.f) level = photo[colour] + strength * (cut(level) - photo[colour]);
+    // To the nearest level; not a number is black, as on the processor.
+    to[colour] = level == level ? (unsigned char)cut(level + 0.5f) : 0;
+  }
+  if (stride == 4) to[3] = under[3];
+}

@@ -1,0 +1,116 @@
+//! Which of several processes this is, as torchrun, Slurm's `srun`, and `mpirun` say it.
+
+use common::{Error, Result};
+
+/// Where the first process is found unless `MASTER_ADDR` and `MASTER_PORT` say otherwise.
+const ADDRESS: (&str, u16) = ("127.0.0.1", 29_500);
+
+/// A launcher's words for: index among all, number of all, index on its machine.
+const LAUNCHERS: [(&str, [&str; 3]); 4] = [
+    ("torchrun", ["RANK", "WORLD_SIZE", "LOCAL_RANK"]),
+    ("mpirun", ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"]),
+    ("mpiexec", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"]),
+    // Of the step: a batch script that starts one process alone has no step, but the numbers of its allocation.
+    ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"]),
+];
+
+/// A process among several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Which one, from 0.
+    pub index: usize,
+    /// Of how many.
+    pub count: usize,
+    /// Which one on its machine: the number of its GPU.
+    pub local: usize,
+    /// Where the first one listens.
+    pub address: (String, u16),
+}
+
+impl Seat {
+    /// A process on its own.
+    pub const ALONE: Self = Self { index: 0, count: 1, local: 0, address: (String::new(), 0) };
+
+    /// The seat that the environment names; [`Self::ALONE`] where no launcher is at work.
+    ///
+    /// # Errors
+    ///
+    /// If a variable makes no sense.
+    pub fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        for (launcher, [index, count, local]) in LAUNCHERS {
+            let (Some(index_text), Some(count_text)) = (variable(index), variable(count)) else { continue };
+            let (index_found, count_found) = (number(index, &index_text)?, number(count, &count_text)?);
+            if index_found >= count_found {
+                let message = format!("`{index}={index_text}` is not below `{count}={count_text}`");
+                return Err(
+                    Error::usage(message).with_hint(format!("let {launcher} start this program, or unset both"))
+                );
+            }
+            if count_found == 1 {
+                return Ok(Self::ALONE);
+            }
+            let local = variable(local).map_or(Ok(index_found), |text| number(local, &text))?;
+            let host = variable("MASTER_ADDR").unwrap_or_else(|| ADDRESS.0.into());
+            let port =
+                variable("MASTER_PORT").map_or(Ok(usize::from(ADDRESS.1)), |text| number("MASTER_PORT", &text))?;
+            // torchrun itself listens at the port it names: ours is the next.
+            let port = u16::try_from(port + 1).map_err(|_| Error::usage(format!("`MASTER_PORT={port}` is no port")))?;
+            return Ok(Self { index: index_found, count: count_found, local, address: (host, port) });
+        }
+        Ok(Self::ALONE)
+    }
+
+    /// Seats for `count` processes on this machine.
+    #[cfg(test)]
+    pub(crate) fn local(count: usize) -> Vec<Self> {
+        let free = std::net::TcpListener::bind((ADDRESS.0, 0)).and_then(|listener| listener.local_addr());
+        let address = (ADDRESS.0.to_owned(), free.map_or(ADDRESS.1, |address| address.port()));
+        (0..count).map(|index| Self { index, count, local: index, address: address.clone() }).collect()
+    }
+}
+
+fn number(name: &str, text: &str) -> Result<usize> {
+    text.trim().parse().map_err(|_| Error::usage(format!("`{name}={text}` is not a number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(variables: &[(&str, &str)]) -> Result<Seat> {
+        Seat::find(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into()))
+    }
+
+    #[test]
+    fn every_launcher_is_understood() {
+        let seat = |local, host: &str, port| Seat { index: 5, count: 8, local, address: (host.into(), port) };
+        let torchrun =
+            [("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1"), ("MASTER_ADDR", "a"), ("MASTER_PORT", "1")];
+        assert_eq!(find(&torchrun).unwrap(), seat(1, "a", 2));
+        let srun =
+            [("SLURM_PROCID", "5"), ("SLURM_STEP_NUM_TASKS", "8"), ("SLURM_LOCALID", "2"), ("SLURM_NTASKS", "9")];
+        assert_eq!(find(&srun).unwrap(), seat(2, "127.0.0.1", 29_501));
+        let mpirun =
+            [("OMPI_COMM_WORLD_RANK", "5"), ("OMPI_COMM_WORLD_SIZE", "8"), ("OMPI_COMM_WORLD_LOCAL_RANK", "3")];
+        assert_eq!(find(&mpirun).unwrap(), seat(3, "127.0.0.1", 29_501));
+        assert_eq!(find(&[("PMI_RANK", "5"), ("PMI_SIZE", "8")]).unwrap(), seat(5, "127.0.0.1", 29_501));
+    }
+
+    #[test]
+    fn without_a_launcher_or_with_one_process_there_is_nobody_to_meet() {
+        assert_eq!(find(&[]).unwrap(), Seat::ALONE);
+        assert_eq!(find(&[("RANK", "0"), ("WORLD_SIZE", "1")]).unwrap(), Seat::ALONE);
+        // A batch script's own process, and variables that other programs leave about.
+        assert_eq!(find(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]).unwrap(), Seat::ALONE);
+        assert_eq!(find(&[("RANK", "3")]).unwrap(), Seat::ALONE);
+    }
+
+    #[test]
+    fn words_that_make_no_sense_are_named() {
+        let text = |variables: &[(&str, &str)]| find(variables).unwrap_err().to_string();
+        assert_eq!(text(&[("RANK", "x"), ("WORLD_SIZE", "2")]), "`RANK=x` is not a number");
+        assert_eq!(text(&[("RANK", "2"), ("WORLD_SIZE", "2")]), "`RANK=2` is not below `WORLD_SIZE=2`");
+        let port = [("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_PORT", "65535")];
+        assert_eq!(text(&port), "`MASTER_PORT=65535` is no port");
+    }
+}

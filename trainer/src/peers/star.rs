@@ -1,0 +1,179 @@
+//! Processes that meet at the first one over TCP: bytes handed out, sums taken.
+//!
+//! A sum is taken by the first process, in the order of the processes, and sent to all: every process gets the same bytes, and
+//! the same ones in every run.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use common::{Error, Result, ResultExt};
+
+use super::Seat;
+
+/// How long processes wait for each other at the start: launchers start them together.
+const MEETING: Duration = Duration::from_secs(120);
+
+/// How long one waits for another's sums: a snapshot, a contact sheet and a slow disk included.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Sent first, with index and count: what else may call at this port is sent away.
+const GREETING: [u8; 8] = *b"impasto1";
+
+/// The connections of one process: the first one's to all others in their order, the others' to the first.
+#[derive(Debug)]
+pub(super) struct Star {
+    first: bool,
+    streams: Vec<TcpStream>,
+}
+
+impl Star {
+    pub(super) fn meet(seat: &Seat) -> Result<Self> {
+        let (host, port) = &seat.address;
+        let streams = if seat.index == 0 { listen(seat) } else { call(seat).map(|stream| vec![stream]) };
+        let streams = streams.map_err(|error| {
+            Error::new(format!("process {} of {} cannot meet the others at {host}:{port}", seat.index, seat.count))
+                .with_source(error)
+                .with_hint("all of them must be started; `MASTER_ADDR` and `MASTER_PORT` say where the first one is")
+        })?;
+        for stream in &streams {
+            let prepared = stream
+                .set_nodelay(true)
+                .and_then(|()| stream.set_nonblocking(false))
+                .and_then(|()| stream.set_read_timeout(Some(PATIENCE)));
+            prepared.context(|| "cannot prepare a connection")?;
+        }
+        Ok(Self { first: seat.index == 0, streams })
+    }
+
+    /// The first process's bytes, on all of them.
+    #[cfg_attr(not(feature = "nccl"), cfg_attr(not(test), expect(dead_code, reason = "hands out the NCCL id")))]
+    pub(super) fn hand_out<const N: usize>(&mut self, mut bytes: [u8; N]) -> Result<[u8; N]> {
+        for stream in &mut self.streams {
+            let moved = if self.first { stream.write_all(&bytes) } else { stream.read_exact(&mut bytes) };
+            moved.context(gone)?;
+        }
+        Ok(bytes)
+    }
+
+    /// The sums of the values of all processes.
+    pub(super) fn sum(&mut self, values: &[f32]) -> Result<Vec<f32>> {
+        let mut sums = values.to_vec();
+        let mut bytes = vec![0; 4 * values.len()];
+        if self.first {
+            for stream in &mut self.streams {
+                stream.read_exact(&mut bytes).context(gone)?;
+                for (sum, &part) in sums.iter_mut().zip(bytes.as_chunks().0) {
+                    *sum += f32::from_le_bytes(part);
+                }
+            }
+        }
+        fill(&mut bytes, &sums);
+        for stream in &mut self.streams {
+            stream.write_all(&bytes).context(gone)?;
+            if !self.first {
+                stream.read_exact(&mut bytes).context(gone)?;
+            }
+        }
+        Ok(bytes.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
+    }
+}
+
+fn fill(bytes: &mut [u8], values: &[f32]) {
+    for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+        *bytes = value.to_le_bytes();
+    }
+}
+
+fn gone() -> &'static str {
+    "another process of this training is gone"
+}
+
+fn greeting(seat: &Seat) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&GREETING);
+    bytes[8..12].copy_from_slice(&(seat.index as u32).to_le_bytes());
+    bytes[12..].copy_from_slice(&(seat.count as u32).to_le_bytes());
+    bytes
+}
+
+/// Waits for all others, whichever comes first.
+fn listen(seat: &Seat) -> Result<Vec<TcpStream>> {
+    let (host, port) = &seat.address;
+    // By its name only where that is this machine's alone.
+    let local = host == "127.0.0.1" || host == "localhost";
+    let listener = TcpListener::bind((if local { "127.0.0.1" } else { "0.0.0.0" }, *port));
+    let listener = listener.context(|| "cannot listen")?;
+    listener.set_nonblocking(true).context(|| "cannot listen")?;
+    let start = Instant::now();
+    let mut others: Vec<Option<TcpStream>> = (1..seat.count).map(|_| None).collect();
+    while others.iter().any(Option::is_none) {
+        if let Ok((mut stream, _)) = listener.accept() {
+            if let Some(index) = who(&mut stream, seat.count) {
+                others[index - 1] = Some(stream);
+            }
+        } else if start.elapsed() > MEETING {
+            let missing = others.iter().filter(|other| other.is_none()).count();
+            return Err(Error::new(format!("{missing} did not come within {} s", MEETING.as_secs())));
+        } else {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(others.into_iter().flatten().collect())
+}
+
+/// The index that a caller names; none if it is no process of this training.
+fn who(stream: &mut TcpStream, count: usize) -> Option<usize> {
+    let mut bytes = [0; 16];
+    stream.set_nonblocking(false).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.read_exact(&mut bytes).ok()?;
+    let expected = |index: usize| greeting(&Seat { index, count, ..Seat::ALONE });
+    (1..count).find(|&index| expected(index) == bytes)
+}
+
+/// Calls the first process until it answers.
+fn call(seat: &Seat) -> Result<TcpStream> {
+    let start = Instant::now();
+    loop {
+        let (host, port) = &seat.address;
+        let connected = TcpStream::connect((host.as_str(), *port));
+        match connected {
+            Ok(mut stream) => {
+                stream.write_all(&greeting(seat)).context(gone)?;
+                return Ok(stream);
+            }
+            Err(error) if start.elapsed() > MEETING => {
+                return Err(error).context(|| "the first process does not answer");
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_sent_away_and_bytes_reach_everyone() {
+        let seats = Seat::local(3);
+        let address = seats[0].address.clone();
+        let threads: Vec<_> = seats
+            .into_iter()
+            .map(|seat| {
+                std::thread::spawn(move || {
+                    let mut star = Star::meet(&seat).unwrap();
+                    let bytes = star.hand_out(if seat.index == 0 { *b"shared" } else { [0; 6] }).unwrap();
+                    (bytes, star.sum(&[seat.index as f32, 0.5]).unwrap())
+                })
+            })
+            .collect();
+        if let Ok(mut stranger) = TcpStream::connect((address.0.as_str(), address.1)) {
+            let _ = stranger.write_all(b"GET / HTTP/1.1\r\n\r\n");
+        }
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), (*b"shared", vec![3.0, 1.5]));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The numbers that a training computes with (mixed precision: Micikevicius et al., 2018).
+//!
+//! Whatever the precision, weights, their moments, statistics, Gram sums, gradients of weights and losses are f32. bf16 has the
+//! exponents of f32, so no loss is scaled. A painting is f32 between network and objective: total variation and content look at
+//! differences of levels, which bf16 would round to whole ones.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{DType, Device, Tensor};
+use common::network::StyleNet;
+use common::{Error, Result, device};
+use serde::{Deserialize, Serialize};
+
+/// The numbers of activations, and what convolutions multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// f32 whose factors are rounded to 10 bits of fraction as they are multiplied.
+    Tf32,
+    /// Activations and factors of bf16: 7 bits of fraction.
+    Bf16,
+}
+
+impl Precision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Tf32, Self::Bf16];
+
+    /// What a device trains in unless told otherwise: bf16 where it computes so, else f32.
+    #[must_use]
+    pub fn of_device(device: &Device) -> Self {
+        if device::has_bf16(device) { Self::Bf16 } else { Self::F32 }
+    }
+
+    /// The type of activations.
+    #[must_use]
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 | Self::Tf32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Whether this is f32, which cards do not mention.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    pub(crate) fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+
+    /// Makes the device compute so, in this process.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not.
+    pub fn prepare(self, device: &Device) -> Result<()> {
+        if self != Self::F32 && device.is_cpu() {
+            return Err(Error::usage(format!("`--precision {self}` needs a GPU; the CPU trains in f32"))
+                .with_hint("drop `--precision`, or train with `--device cuda` where there is one"));
+        }
+        if self == Self::Bf16 && !device::has_bf16(device) {
+            return Err(Error::usage("this GPU does not compute in bf16")
+                .with_hint("use `--precision f32`; bf16 needs an Ampere GPU or a later one"));
+        }
+        device::allow_tf32(self == Self::Tf32);
+        Ok(())
+    }
+
+    /// Paints f32 photos to f32 paintings, computing so in between.
+    ///
+    /// # Errors
+    ///
+    /// If the network refuses the photos.
+    pub fn paint(self, network: &StyleNet, photos: &Tensor) -> Result<Tensor> {
+        Ok(network.forward(&photos.to_dtype(self.dtype())?)?.to_dtype(DType::F32)?)
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|precision| precision.to_string() == text);
+        found.ok_or_else(|| "expected `f32`, `tf32` or `bf16`".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_trains_in_f32_and_says_so() {
+        assert_eq!(Precision::of_device(&Device::Cpu), Precision::F32);
+        Precision::F32.prepare(&Device::Cpu).unwrap();
+        for precision in [Precision::Tf32, Precision::Bf16] {
+            let error = precision.prepare(&Device::Cpu).unwrap_err();
+            assert_eq!(error.to_string(), format!("`--precision {precision}` needs a GPU; the CPU trains in f32"));
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.hint().is_some_and(|hint| hint.contains("drop `--precision`")));
+        }
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for precision in Precision::ALL {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        assert!("f64".parse::<Precision>().is_err());
+    }
+}
