@@ -38,6 +38,7 @@ pub fn peak_flops() -> f64 {
 pub fn instructions() -> &'static str {
     match Level::detect() {
         Level::Portable => "portable",
+        Level::Neon => "NEON",
         Level::Avx2 => "AVX2",
         Level::Avx512 => "AVX-512",
     }

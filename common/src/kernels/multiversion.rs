@@ -44,7 +44,7 @@ macro_rules! multiversion {
                 $crate::kernels::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
                 // SAFETY: this level is returned only where the processor has AVX2.
                 $crate::kernels::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
-                $crate::kernels::simd::Level::Portable => {}
+                $crate::kernels::simd::Level::Portable | $crate::kernels::simd::Level::Neon => {}
             }
             portable($($argument),*)
         }
