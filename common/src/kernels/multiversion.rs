@@ -3,9 +3,11 @@
 //! The loops are plain safe Rust that LLVM vectorises. They never contract a product and a sum into one rounding, and they
 //! sum in a fixed number of lanes, so that all versions return the same bytes.
 
+#[cfg(any(test, target_arch = "x86_64"))]
 use super::simd::Level;
 
 /// The best level of this processor (std caches the detection).
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn level() -> Level {
     #[cfg(test)]
     if let Some(level) = tests::OVERRIDE.get() {
