@@ -80,6 +80,7 @@ pub fn card_peak_flops(ordinal: usize, precision: crate::engine::Precision) -> c
 pub fn instructions() -> &'static str {
     match Level::detect() {
         Level::Portable => "portable",
+        Level::Neon => "NEON",
         Level::Avx2 => "AVX2",
         Level::Avx512 => "AVX-512",
     }

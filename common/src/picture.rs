@@ -18,7 +18,7 @@ use image::{DynamicImage, RgbImage};
 use crate::{Error, Result};
 
 pub use animation::{Animation, AnimationWriter, Frame, GifWriter, Repeat};
-pub use decode::{claimed_size, read_picture_bytes};
+pub use decode::{bytes_to_decode, claimed_size, read_picture_bytes};
 pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
 pub use format::PictureFormat;
 pub use strips::{PictureInfo, StripReader, StripWriter};

@@ -241,6 +241,11 @@ impl Stylizer {
         self.engine.release();
     }
 
+    /// The memory that the options allow for painting, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.options.memory()
+    }
+
     /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format `format`
     /// can be written so, and as a whole it would take a quarter of the memory that the options allow, or more.
     ///

@@ -67,6 +67,9 @@ pub struct Rendered {
     pub damage: Option<Error>,
 }
 
+/// What to do where an encoder finds no room.
+const ROOM: &str = "make room on the disk; the same command with `--resume` then goes on with what is painted";
+
 /// Paints the clip `source` into the file `output`.
 ///
 /// The file appears under its name when it is complete, or if the observer stops the run: then with what is painted so far.
@@ -77,6 +80,23 @@ pub struct Rendered {
 /// If ffmpeg is missing, the clip cannot be read, an option cannot be, or a frame cannot be painted or encoded. An
 /// [`ErrorKind::Interrupted`](common::error::ErrorKind) if the observer stops it.
 pub fn render(
+    source: &Path,
+    output: &Path,
+    container: Container,
+    options: &RenderOptions,
+    painter: &mut dyn FramePainter,
+    observer: &mut dyn Observer,
+) -> Result<Rendered> {
+    render_parts(source, output, container, options, painter, observer)
+        .map_err(|error| if is_disk_full(&error.to_string()) { error.with_hint(ROOM) } else { error })
+}
+
+/// Whether an error's text, ffmpeg's perhaps, says so in the words of Unix or of Windows.
+fn is_disk_full(text: &str) -> bool {
+    ["No space left on device", "not enough space on the disk"].iter().any(|words| text.contains(words))
+}
+
+fn render_parts(
     source: &Path,
     output: &Path,
     container: Container,
@@ -222,6 +242,9 @@ fn try_encoder(encoding: &mut Encoding, folder: &Path, observer: &mut dyn Observ
     // Of a file that could not be made there may be nothing.
     let _ = fs::remove_file(&path);
     result.map_err(|error| {
+        if is_disk_full(&error.to_string()) {
+            return error;
+        }
         Error::usage(format!("the encoder `{}` does not work so", encoding.codec))
             .with_source(error)
             .with_hint("see `--codec`, `--crf` and `--codec-options`; `ffmpeg -encoders` lists the encoders")

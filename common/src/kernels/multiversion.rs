@@ -3,9 +3,11 @@
 //! The loops are plain safe Rust that LLVM vectorises. They never contract a product and a sum into one rounding, and they
 //! sum in a fixed number of lanes, so that all versions return the same bytes.
 
+#[cfg(any(test, target_arch = "x86_64"))]
 use super::simd::Level;
 
 /// The best level of this processor (std caches the detection).
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn level() -> Level {
     #[cfg(test)]
     if let Some(level) = tests::OVERRIDE.get() {
@@ -44,7 +46,7 @@ macro_rules! multiversion {
                 $crate::kernels::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
                 // SAFETY: this level is returned only where the processor has AVX2.
                 $crate::kernels::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
-                $crate::kernels::simd::Level::Portable => {}
+                $crate::kernels::simd::Level::Portable | $crate::kernels::simd::Level::Neon => {}
             }
             portable($($argument),*)
         }

@@ -3,11 +3,23 @@
 //! An algorithm is written once, generic over [`Simd`], and instantiated in functions that enable the registers' target
 //! feature; everything in between is `#[inline(always)]`, so that the intrinsics end up in such a function.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
 /// A set of vector instructions, chosen at run time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// What the compiler makes of arrays of four: SSE2 or NEON.
+    /// What the compiler makes of arrays of four, on any machine.
     Portable,
+    /// NEON, which every 64-bit Arm processor for applications has: 32 registers of 4.
+    Neon,
     /// AVX2 and FMA: 16 registers of 8.
     Avx2,
     /// AVX-512F, VL and DQ: 32 registers of 16. (Without VL, narrower instructions reach only the lower 16 registers,
@@ -24,13 +36,16 @@ impl Level {
     /// Every one that this machine has, for tests.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().filter(|level| level.or_narrower() == *level).collect()
+        [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512]
+            .into_iter()
+            .filter(|level| level.or_narrower() == *level)
+            .collect()
     }
 
     /// Floats in a register.
     pub(crate) fn lanes(self) -> usize {
         match self {
-            Self::Portable => 4,
+            Self::Portable | Self::Neon => 4,
             Self::Avx2 => 8,
             Self::Avx512 => 16,
         }
@@ -38,7 +53,7 @@ impl Level {
 
     /// Whether there are 32 registers rather than 16.
     pub(crate) fn is_wide(self) -> bool {
-        self == Self::Avx512
+        matches!(self, Self::Neon | Self::Avx512)
     }
 
     /// Whether the machine multiplies pairs of bf16 at this level: `AVX512_BF16`.
@@ -57,14 +72,20 @@ impl Level {
             && is_x86_feature_detected!("avx512dq");
         if self == Self::Avx512 && wide {
             Self::Avx512
-        } else if self != Self::Portable && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        } else if self >= Self::Avx2 && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             Self::Avx2
         } else {
             Self::Portable
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn or_narrower(self) -> Self {
+        let neon = self >= Self::Neon && std::arch::is_aarch64_feature_detected!("neon");
+        if neon { Self::Neon } else { Self::Portable }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn or_narrower(self) -> Self {
         Self::Portable
     }
@@ -152,9 +173,8 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Without a fused instruction, `f32::mul_add` is a call into the C library.
-        let fused = cfg!(target_arch = "aarch64");
-        let one = |i: usize| if fused { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] };
+        // `f32::mul_add` is a call into the C library where the machine may have no fused instruction.
+        let one = |i: usize| a[i] * b[i] + c[i];
         [one(0), one(1), one(2), one(3)]
     }
 
@@ -178,185 +198,5 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
         (v[0] + v[2]) + (v[1] + v[3])
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{
-        __m256, __m512, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps,
-        _mm256_and_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_cvtss_f32,
-        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_set1_epi32,
-        _mm256_set1_ps, _mm256_setr_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_cvtss_f32,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
-        _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
-    };
-
-    use super::Simd;
-
-    /// See [`super::Level::Avx2`].
-    pub(crate) struct Avx2;
-
-    // SAFETY of every block: the caller runs under AVX2 and FMA and vouches for the pointers, by the trait's contract.
-    impl Simd for Avx2 {
-        type V = __m256;
-        const LANES: usize = 8;
-        const WIDE: bool = false;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_loadu_ps(from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(to: *mut f32, v: Self::V) {
-            // SAFETY: see above.
-            unsafe { _mm256_storeu_ps(to, v) }
-        }
-
-        #[inline(always)]
-        unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
-            // SAFETY: see above.
-            unsafe {
-                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(len as i32), lane), v);
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_add_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_sub_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn keep_first(v: Self::V, len: usize) -> Self::V {
-            // SAFETY: see above.
-            unsafe {
-                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(len as i32), lane);
-                _mm256_and_ps(v, _mm256_castsi256_ps(mask))
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn first(v: Self::V) -> f32 {
-            // SAFETY: see above.
-            unsafe { _mm256_cvtss_f32(v) }
-        }
-
-        #[inline(always)]
-        unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_fmadd_ps(a, b, c) }
-        }
-
-        #[inline(always)]
-        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm256_max_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn sum(v: Self::V) -> f32 {
-            // SAFETY: see above.
-            unsafe {
-                let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-            }
-        }
-    }
-
-    /// See [`super::Level::Avx512`].
-    pub(crate) struct Avx512;
-
-    // SAFETY of every block: the caller runs under AVX-512F and vouches for the pointers, by the trait's contract.
-    impl Simd for Avx512 {
-        type V = __m512;
-        const LANES: usize = 16;
-        const WIDE: bool = true;
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_set1_ps(value) }
-        }
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_loadu_ps(from) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(to: *mut f32, v: Self::V) {
-            // SAFETY: see above.
-            unsafe { _mm512_storeu_ps(to, v) }
-        }
-
-        #[inline(always)]
-        unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
-            // SAFETY: see above.
-            unsafe { _mm512_mask_storeu_ps(to, ((1_u32 << len) - 1) as u16, v) }
-        }
-
-        #[inline(always)]
-        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_add_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_sub_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn keep_first(v: Self::V, len: usize) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_maskz_mov_ps(((1_u32 << len) - 1) as u16, v) }
-        }
-
-        #[inline(always)]
-        unsafe fn first(v: Self::V) -> f32 {
-            // SAFETY: see above.
-            unsafe { _mm512_cvtss_f32(v) }
-        }
-
-        #[inline(always)]
-        unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_fmadd_ps(a, b, c) }
-        }
-
-        #[inline(always)]
-        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-            // SAFETY: see above.
-            unsafe { _mm512_max_ps(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn sum(v: Self::V) -> f32 {
-            // SAFETY: see above.
-            unsafe { _mm512_reduce_add_ps(v) }
-        }
     }
 }

@@ -7,6 +7,8 @@
 #![expect(clippy::needless_range_loop, reason = "loops over registers unroll best as plain indices")]
 
 use super::layout::Moments;
+#[cfg(target_arch = "aarch64")]
+use super::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Level, Portable, Simd};
@@ -124,12 +126,12 @@ pub(crate) unsafe fn correlate(
     // SAFETY: the level was detected; the checks above keep every read and write inside.
     unsafe {
         match panel.level {
-            Level::Portable => job.run::<Portable>(),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => job.run_avx2(),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => job.run_avx512(),
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => job.run_neon(),
             _ => job.run::<Portable>(),
         }
     }
@@ -160,6 +162,13 @@ impl Correlation<'_> {
     unsafe fn run_avx512(&mut self) {
         // SAFETY: see above.
         unsafe { self.run::<Avx512>() }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon(&mut self) {
+        // SAFETY: see above.
+        unsafe { self.run::<Neon>() }
     }
 
     /// Tiles use 24 of 32 or 12 of 16 registers for sums: enough to hide the latency of a multiply-add.
@@ -285,12 +294,12 @@ impl Dots<'_> {
         // SAFETY: the level was detected; the checks above keep every read and write inside.
         unsafe {
             match level {
-                Level::Portable => self.run_with::<Portable>(totals),
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx2 => self.run_avx2(totals),
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512 => self.run_avx512(totals),
-                #[cfg(not(target_arch = "x86_64"))]
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon => self.run_neon(totals),
                 _ => self.run_with::<Portable>(totals),
             }
         }
@@ -308,6 +317,13 @@ impl Dots<'_> {
     unsafe fn run_avx512(&self, totals: &mut [f32]) {
         // SAFETY: `run` checked all bounds and the level.
         unsafe { self.run_with::<Avx512>(totals) }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon(&self, totals: &mut [f32]) {
+        // SAFETY: `run` checked all bounds and the level.
+        unsafe { self.run_with::<Neon>(totals) }
     }
 
     #[inline(always)]

@@ -104,6 +104,16 @@ pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
     Ok((height, width))
 }
 
+/// Bytes that decoding takes as a whole, besides those of the file: the pixels, and for progressive JPEG the coefficients of all
+/// of them, which come in another order. `None` if the head does not say the size.
+#[must_use]
+pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
+    let (height, width) = claimed_size(bytes).ok()?;
+    let progressive = PictureFormat::of_bytes(bytes).ok()? == PictureFormat::Jpeg && jpeg::is_progressive(bytes);
+    // Two bytes for each of three components, of which chroma often has fewer: the most that it can be.
+    Some(u64::from(height) * u64::from(width) * if progressive { 3 + 6 } else { 3 })
+}
+
 pub(super) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
@@ -275,6 +285,16 @@ mod tests {
             let error = Picture::decode_within(&bytes, 32 * 16 - 1).unwrap_err().to_string();
             assert!(error.contains("over the limit of 0 million"), "{format}: {error}");
         }
+    }
+
+    #[test]
+    fn progressive_files_take_three_times_the_memory() {
+        let mut progressive = jpeg(|_| {});
+        assert_eq!(bytes_to_decode(&progressive), Some(3 * 32 * 16));
+        let at = progressive.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        progressive[at + 1] = 0xC2;
+        assert_eq!(bytes_to_decode(&progressive), Some(9 * 32 * 16));
+        assert_eq!(bytes_to_decode(b"no picture"), None);
     }
 
     #[test]

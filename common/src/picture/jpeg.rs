@@ -26,7 +26,20 @@ pub(super) fn check_complete(bytes: &[u8]) -> Result<()> {
     Err(cut_short())
 }
 
-fn cut_short() -> Error {
+/// Whether the blocks of the picture are spread over the file (ITU-T T.81, annex G).
+pub(super) fn is_progressive(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let Some((marker, after)) = next_marker(rest) {
+        match (marker, skip_segment(marker, after)) {
+            (0xC2 | 0xC6 | 0xCA | 0xCE, _) => return true,
+            (START_OF_SCAN, _) | (_, Err(_)) => return false,
+            (_, Ok(after)) => rest = after,
+        }
+    }
+    false
+}
+
+pub(super) fn cut_short() -> Error {
     Error::new("the file is cut short").with_hint("copy or download it again")
 }
 

@@ -1,14 +1,16 @@
 //! Pictures read and written in strips of rows, from the top down: a picture of a thousand million pixels is never in
 //! memory as a whole.
 //!
-//! A strip is a [`Picture`] as wide as the file's, so that all that works on pictures works on strips. PNG and TIFF can
-//! be read and written in strips; JPEG can only be written: every pure-Rust decoder of it decodes the whole picture.
+//! A strip is a [`Picture`] as wide as the file's, so that all that works on pictures works on strips. PNG, TIFF and JPEG
+//! can be read and written so, but for the variants of them whose rows are not stored in order.
 
+mod baseline;
 mod jpeg;
 mod png;
 mod read;
 mod samples;
 mod tiff;
+mod turned;
 mod write;
 
 use super::Picture;

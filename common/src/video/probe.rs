@@ -26,6 +26,8 @@ pub struct VideoInfo {
     pub time_base: Ratio,
     /// Frames a second on average.
     pub frame_rate: Option<Ratio>,
+    /// Whether frames show for different times: the mean rate is no part of the one that the moments fit into.
+    pub variable_rate: bool,
     /// The first timestamp.
     pub start: Option<i64>,
     /// The length in units of the time base.
@@ -255,6 +257,7 @@ fn info(probed: &Probed) -> Result<VideoInfo> {
         rotation,
         time_base: video.time_base.parse().map_err(|_| Error::new("ffprobe finds no time base"))?,
         frame_rate: rates.into_iter().find_map(|rate| rate.parse().ok()),
+        variable_rate: is_variable(rates),
         start: video.start_pts,
         duration: video.duration_ts.filter(|&duration| duration > 0),
         frames: video.nb_frames.as_ref().and_then(|frames| frames.parse().ok()).filter(|&frames| frames > 0),
@@ -278,6 +281,14 @@ fn info(probed: &Probed) -> Result<VideoInfo> {
             .map(|stream| OtherStream { index: stream.index, kind: stream.kind(), codec: stream.codec_name.clone() })
             .collect(),
     })
+}
+
+/// Whether the mean rate is no part of the lowest one that has a tick for every frame. Of interlaced clips, that may be the rate
+/// of fields; means are off by what the last frame's length is.
+fn is_variable([mean, ticks]: [&String; 2]) -> bool {
+    let (Ok(mean), Ok(ticks)) = (mean.parse::<Ratio>(), ticks.parse::<Ratio>()) else { return false };
+    let ratio = ticks.value() / mean.value();
+    (ratio / ratio.round().max(1.0) - 1.0).abs() > 0.01
 }
 
 fn is_rgb(pixel_format: &str) -> bool {

@@ -42,8 +42,7 @@ pub struct Y4mReader<R> {
     reader: R,
     info: StreamInfo,
     subsampling: Subsampling,
-    frames: i64,
-    ended: bool,
+    count: Count,
 }
 
 impl<R: BufRead> Y4mReader<R> {
@@ -55,7 +54,7 @@ impl<R: BufRead> Y4mReader<R> {
     pub fn new(mut reader: R) -> Result<Self> {
         let line = line(&mut reader)?.ok_or_else(|| Error::new("the stream is empty"))?;
         let (info, subsampling) = parse_header(&line)?;
-        Ok(Self { reader, info, subsampling, frames: 0, ended: false })
+        Ok(Self { reader, info, subsampling, count: Count::default() })
     }
 
     /// What all frames share.
@@ -63,31 +62,24 @@ impl<R: BufRead> Y4mReader<R> {
     pub fn info(&self) -> &StreamInfo {
         &self.info
     }
-
-    fn read(&mut self) -> Result<Option<VideoFrame>> {
-        let Some(line) = line(&mut self.reader)? else { return Ok(None) };
-        if line != "FRAME" && !line.starts_with("FRAME ") {
-            return Err(Error::new(format!("frame {} of the stream does not begin with `FRAME`", self.frames)));
-        }
-        let StreamInfo { width, height, bits, .. } = self.info;
-        let samples = self.subsampling.bytes(width, height);
-        let planes = exactly(&mut self.reader, samples * if bits > 8 { 2 } else { 1 }, self.frames)?;
-        let planes = if bits > 8 { upper_bits(&planes, bits) } else { planes };
-        let image = planar_to_rgb(&planes, (width, height), self.subsampling, &self.info.color);
-        Ok(Some(count(image, &mut self.frames)))
-    }
 }
 
 impl<R: BufRead> Iterator for Y4mReader<R> {
     type Item = Result<VideoFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let frame = self.read();
-        self.ended = !matches!(frame, Ok(Some(_)));
-        frame.transpose()
+        let Self { reader, info, subsampling, count } = self;
+        let StreamInfo { width, height, bits, ref color, .. } = *info;
+        count.next(|frame| {
+            let Some(line) = line(reader)? else { return Ok(None) };
+            if line != "FRAME" && !line.starts_with("FRAME ") {
+                return Err(Error::new(format!("frame {frame} of the stream does not begin with `FRAME`")));
+            }
+            let samples = subsampling.bytes(width, height);
+            let planes = exactly(reader, samples * if bits > 8 { 2 } else { 1 }, frame)?;
+            let planes = if bits > 8 { upper_bits(&planes, bits) } else { planes };
+            Ok(Some(planar_to_rgb(&planes, (width, height), *subsampling, color)))
+        })
     }
 }
 
@@ -95,24 +87,13 @@ impl<R: BufRead> Iterator for Y4mReader<R> {
 pub struct RgbReader<R> {
     reader: R,
     size: (u32, u32),
-    frames: i64,
-    ended: bool,
+    count: Count,
 }
 
 impl<R: BufRead> RgbReader<R> {
     /// Reads frames of `width` by `height` pixels.
     pub fn new(reader: R, size: (u32, u32)) -> Self {
-        Self { reader, size, frames: 0, ended: false }
-    }
-
-    fn read(&mut self) -> Result<Option<VideoFrame>> {
-        if self.reader.fill_buf().context(|| CANNOT_READ)?.is_empty() {
-            return Ok(None);
-        }
-        let (width, height) = self.size;
-        let pixels = exactly(&mut self.reader, 3 * width as usize * height as usize, self.frames)?;
-        let image = RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few bytes"))?;
-        Ok(Some(count(image, &mut self.frames)))
+        Self { reader, size, count: Count::default() }
     }
 }
 
@@ -120,12 +101,36 @@ impl<R: BufRead> Iterator for RgbReader<R> {
     type Item = Result<VideoFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let Self { reader, size: (width, height), count } = self;
+        count.next(|frame| {
+            if reader.fill_buf().context(|| CANNOT_READ)?.is_empty() {
+                return Ok(None);
+            }
+            let pixels = exactly(reader, 3 * *width as usize * *height as usize, frame)?;
+            let image = RgbImage::from_raw(*width, *height, pixels);
+            image.map(Some).ok_or_else(|| Error::new("a frame has too few bytes"))
+        })
+    }
+}
+
+/// The frames read so far. The first that is none, or an error, is the last.
+#[derive(Debug, Default)]
+struct Count {
+    frames: i64,
+    ended: bool,
+}
+
+impl Count {
+    /// The next frame of those that `read` gives, who is told its number.
+    fn next(&mut self, read: impl FnOnce(i64) -> Result<Option<RgbImage>>) -> Option<Result<VideoFrame>> {
         if self.ended {
             return None;
         }
-        let frame = self.read();
-        self.ended = !matches!(frame, Ok(Some(_)));
-        frame.transpose()
+        let image = read(self.frames);
+        self.ended = !matches!(image, Ok(Some(_)));
+        let pts = self.frames;
+        self.frames += 1;
+        image.map(|image| image.map(|image| VideoFrame { picture: image.into(), pts })).transpose()
     }
 }
 
@@ -170,11 +175,6 @@ impl<W: Write> Y4mWriter<W> {
 
 const CANNOT_READ: &str = "cannot read the stream";
 const CANNOT_WRITE: &str = "cannot write the stream";
-
-fn count(image: RgbImage, frames: &mut i64) -> VideoFrame {
-    *frames += 1;
-    VideoFrame { picture: image.into(), pts: *frames - 1 }
-}
 
 /// A line without its end; `None` at the end of the stream.
 fn line(reader: &mut impl BufRead) -> Result<Option<String>> {

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
+use common::error::ErrorKind;
 use common::files::write_atomic;
 use common::picture::{
-    Animation, AnimationWriter, EncodeOptions, Frame, Loss, Picture, PictureFormat, read_picture_bytes,
+    Animation, AnimationWriter, EncodeOptions, Frame, Loss, Picture, PictureFormat, bytes_to_decode, read_picture_bytes,
 };
 use common::video::is_video;
 use common::{Error, Result, ResultExt};
@@ -38,10 +39,28 @@ pub(super) struct BatchOptions<'a> {
     pub(super) clips: &'a ClipOptions,
 }
 
-/// Paints the pictures, tells what could not be kept or done, and returns how many failed.
+/// How many pictures failed, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Failures {
+    /// What was asked for cannot be.
+    pub(super) usage: usize,
+    pub(super) other: usize,
+}
+
+impl Failures {
+    pub(super) fn count(self) -> usize {
+        self.usage + self.other
+    }
+
+    fn add(&mut self, kind: ErrorKind) {
+        *(if kind == ErrorKind::Usage { &mut self.usage } else { &mut self.other }) += 1;
+    }
+}
+
+/// Paints the pictures, tells what could not be kept or done, and returns what failed.
 ///
 /// A Ctrl-C while a clip is painted ends it: see [`interrupt::is_stopped`].
-pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: BatchOptions, talk: &Talk) -> usize {
+pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: BatchOptions, talk: &Talk) -> Failures {
     let BatchOptions { quality, overlap, .. } = options;
     let paint = |work: Work<'a, Loaded>| {
         talk.begin(work.job.source.name());
@@ -51,7 +70,7 @@ pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: Batch
     let end = |work: Work<Painted>| work.then(|job, painted, notes| store(job, painted, quality, notes)).end(talk);
     if !overlap || jobs.len() < 2 {
         let wanted = jobs.iter().take_while(|_| !interrupt::is_stopped());
-        return wanted.filter(|job| !end(paint(load(job)))).count();
+        return failures(wanted.map(|job| end(paint(load(job)))));
     }
     thread::scope(|scope| {
         // Without room in the channels, who has finished a picture holds it until the next thread is free.
@@ -64,7 +83,7 @@ pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: Batch
                 }
             }
         });
-        let storing = scope.spawn(move || to_store.into_iter().filter_map(|work| (!end(work)).then_some(())).count());
+        let storing = scope.spawn(move || failures(to_store.into_iter().map(end)));
         for work in to_paint {
             if painted.send(paint(work)).is_err() || interrupt::is_stopped() {
                 break;
@@ -73,6 +92,12 @@ pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: Batch
         drop(painted);
         storing.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
     })
+}
+
+fn failures(ends: impl Iterator<Item = Result<(), ErrorKind>>) -> Failures {
+    let mut failures = Failures::default();
+    ends.filter_map(Result::err).for_each(|kind| failures.add(kind));
+    failures
 }
 
 /// A picture on its way from source to target.
@@ -120,8 +145,8 @@ impl<'a, T> Work<'a, T> {
 }
 
 impl Work<'_, ()> {
-    /// Says what there is to say and returns whether all went well.
-    fn end(self, talk: &Talk) -> bool {
+    /// Says what there is to say, and returns of what kind the error is if there is one.
+    fn end(self, talk: &Talk) -> Result<(), ErrorKind> {
         let name = self.job.source.name();
         for note in &self.notes {
             talk.note(&format!("{name}: {note}"));
@@ -130,7 +155,7 @@ impl Work<'_, ()> {
             talk.error(error);
         }
         talk.advance();
-        self.result.is_ok()
+        self.result.map_err(|error| error.kind())
     }
 }
 
@@ -153,7 +178,17 @@ fn load(job: &Job, stylizer: &Stylizer, options: BatchOptions, notes: &mut Vec<S
             read_picture_bytes(path)?
         }
     };
+    notes.extend(beyond_memory(&bytes, stylizer.memory()));
     decode(bytes, job, options.max_size, notes).context(|| cannot_paint(job))
+}
+
+/// A word on a picture that is decoded as a whole and is more than the memory allowed for painting.
+fn beyond_memory(bytes: &[u8], memory: u64) -> Option<String> {
+    let needed = bytes_to_decode(bytes).filter(|&needed| needed > memory)? >> 20;
+    Some(format!(
+        "decoding it takes {needed} MB besides the memory for painting; PNG, TIFF and JPEG that is not progressive are read in \
+         strips if painted into one of them (`jpegtran` and the like make such a JPEG without loss)"
+    ))
 }
 
 fn decode(bytes: Vec<u8>, job: &Job, max_size: Option<u32>, notes: &mut Vec<String>) -> Result<Loaded> {

@@ -164,6 +164,12 @@ impl Pour<'_, '_> {
         // Neither a pipe nor a reader of GIF knows a variable rate's time base; a constant rate of the mean serves both.
         let rate = options.read.frame_rate.or(info.frame_rate);
         let is_pipe = !matches!(self.job.format, Some(Format::Picture(_)));
+        if let Some(rate) = rate.filter(|_| is_pipe && info.variable_rate && options.read.frame_rate.is_none()) {
+            let rate = rate.value();
+            self.progress.note(&format!(
+                "the frame rate varies, and the output has one: frames are dropped or shown twice for {rate:.3} a second"
+            ));
+        }
         let read = ReadOptions {
             size: Some(size),
             frame_rate: if is_pipe { rate } else { options.read.frame_rate },

@@ -181,7 +181,8 @@ fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args, clip
         overlap: args.threads != 1,
         clips,
     };
-    let failed = plan.failures.len() + batch::paint_all(stylizer, &plan.jobs, options, &talk);
+    let failures = batch::paint_all(stylizer, &plan.jobs, options, &talk);
+    let failed = plan.failures.len() + failures.count();
     let total = plan.jobs.len() + plan.failures.len();
     if interrupt::is_stopped() {
         talk.finish("stopped");
@@ -190,7 +191,12 @@ fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args, clip
     let seconds = started.elapsed().as_secs_f64();
     let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };
     talk.finish(&format!("painted {} of {total} in {seconds:.1} s{there}", total - failed));
-    ExitCode::from(u8::from(failed > 0))
+    match failed {
+        0 => ExitCode::SUCCESS,
+        // What was asked for, such as an encoder that there is not, could be done for nothing.
+        _ if failures.usage == total => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn load(style: Option<&Path>, device: DeviceChoice, precision: Option<Precision>) -> Result<StyleModel> {

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use common::video::{Ratio, StreamKind, VideoInfo, quiet_child};
 use common::{Error, Result, ResultExt};
 
-use super::Container;
 use super::encoder::problems;
 use super::parts::Part;
+use super::{Container, is_disk_full};
 
 /// The unit in which ffmpeg's lists count.
 const MICROSECOND: Ratio = Ratio { numerator: 1, denominator: 1_000_000 };
@@ -93,6 +93,9 @@ impl Join<'_> {
         command.args(["-t", "0.5"]);
         let path = self.folder.join(format!("trial.{}", self.container.extension()));
         self.write(command, &path).map_err(|error| {
+            if is_disk_full(&error.to_string()) {
+                return error;
+            }
             Error::usage(format!("{} does not hold the sound or the subtitles of the clip", self.container))
                 .with_source(error)
                 .with_hint("name the `--output` .mkv, which holds any")

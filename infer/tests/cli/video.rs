@@ -91,6 +91,49 @@ fn a_variable_rate_over_several_parts_keeps_every_time() {
 }
 
 #[test]
+fn a_variable_rate_that_becomes_constant_is_told() {
+    let Some(studio) = studio() else { return };
+    ffmpeg(
+        &studio,
+        &format!("{NTSC} -t 1 -vf select=lt(n\\,9)+gt(n\\,20) -fps_mode passthrough -pix_fmt yuv420p in.mp4"),
+    );
+    ffmpeg(&studio, &format!("{NTSC} -t 1 -pix_fmt yuv420p even.mp4"));
+    for (line, told) in [("in.mp4", true), ("in.mp4 --fps 10", false), ("even.mp4", false)] {
+        let run = studio.stylize(&format!("{line} -o out.y4m"));
+        assert_eq!(run.stderr.contains("the frame rate varies"), told, "{line}: {}", run.stderr);
+    }
+    let run = studio.stylize("in.mp4 -o out.mp4");
+    assert!(!run.stderr.contains("the frame rate varies"), "{}", run.stderr);
+}
+
+/// A disk of its own, in a namespace that ends with the program; skipped where that is not allowed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_says_how_to_go_on() {
+    let Some(studio) = studio() else { return };
+    ffmpeg(&studio, &format!("{NTSC} -t 1 -pix_fmt yuv420p in.mp4"));
+    fs::create_dir(studio.path("disk")).unwrap();
+    let mount = |size: &str, line: &str| {
+        let mut command = Command::new("unshare");
+        let script = format!("mount -t tmpfs -o size={size} none disk && exec \"$0\" \"$@\"");
+        command.args(["--mount", "--map-root-user", "sh", "-c", &script]).arg(env!("CARGO_BIN_EXE_infer"));
+        command.args(line.split(' ')).current_dir(studio.path("")).output()
+    };
+    if !mount("100k", "styles").is_ok_and(|output| output.status.success()) {
+        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        {
+            eprintln!("skipped: no disk of its own can be mounted");
+        }
+        return;
+    }
+    let output = mount("64k", &format!("stylize in.mp4 --style {STYLE} -o disk/out.mkv --codec ffv1")).unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("No space left on device") && text.contains("hint: make room on the disk; "), "{text}");
+    assert!(text.contains("`--resume`"), "{text}");
+}
+
+#[test]
 fn turned_odd_silent_and_deep_clips_are_painted() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, "-f lavfi -i rgbtestsrc=size=33x27:rate=25 -t 0.4 -c:v ffv1 -pix_fmt yuv420p odd.mkv");
@@ -143,16 +186,16 @@ fn what_cannot_be_is_refused_before_anything_is_painted() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, &format!("{NTSC} {TONE} -t 0.3 -pix_fmt yuv420p -c:a pcm_s16le in.mov"));
     for (options, code, word) in [
-        ("out.mp4 --codec nope", 1, "the encoder `nope` does not work so"),
-        ("out.mp4 --codec-options preset=warp", 1, "the encoder `libx264` does not work so"),
+        ("out.mp4 --codec nope", 2, "the encoder `nope` does not work so"),
+        ("out.mp4 --codec-options preset=warp", 2, "the encoder `libx264` does not work so"),
         ("out.mp4 --codec copy", 2, "expected the name of an encoder"),
         ("out.mp4 --crf 99", 2, "--crf"),
         ("out.mp4 --fps 0", 2, "--fps"),
         ("out.mp4 --start=-1", 2, "--start"),
-        ("out.mov --start 9", 1, "before the part asked for"),
+        ("out.mov --start 9", 2, "before the part asked for"),
         ("out.mp4 --scale 9", 2, "expected `WIDTHxHEIGHT`"),
-        ("out.png", 1, "a clip cannot be painted into PNG"),
-        ("out.webm", 1, "does not hold the sound"),
+        ("out.png", 2, "a clip cannot be painted into PNG"),
+        ("out.webm", 2, "does not hold the sound"),
     ] {
         let run = studio.run(&format!("stylize in.mov --style {STYLE} --output {options}"));
         assert_eq!(run.code, Some(code), "{options}: {}", run.stderr);

@@ -102,7 +102,8 @@ impl Packing {
     pub(super) fn pack(&self, level: Level, kernels: Kernels, weights: &mut [f32]) {
         assert!(weights.len() >= self.len() && kernels.inputs == self.inputs);
         let shared = SharedPointer(weights.as_mut_ptr());
-        (0..kernels.outputs.div_ceil(level.lanes())).into_par_iter().for_each(|part| {
+        let outputs = if self.outputs > level.lanes() { self.groups * self.outputs } else { kernels.outputs };
+        (0..outputs.div_ceil(level.lanes())).into_par_iter().for_each(|part| {
             let pack = Pack { packing: self, kernels, first: part * level.lanes(), weights: shared };
             // SAFETY: the machine has the level, and each part has floats of its own.
             unsafe { work_at(level, false, pack) }
@@ -191,7 +192,8 @@ impl Work for Pack<'_> {
         let stride = self.packing.groups * M * kernels.inputs;
         // SAFETY: `Packing::pack` checked that there is room for every group at every point.
         unsafe {
-            let to = self.weights.get().add(self.first * kernels.inputs);
+            // Within a group, the outputs of one input lie together.
+            let to = self.weights.get().add(self.first / M * M * kernels.inputs + self.first % M);
             if self.packing.fold {
                 kernels.pack::<S, M, true>(self.first, to, stride);
             } else {

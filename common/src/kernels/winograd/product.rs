@@ -18,7 +18,8 @@ pub(super) struct Kernels<'a> {
 
 impl Kernels<'_> {
     /// Evaluates a register's worth of outputs from `first` at the points. For point `p`, each group of `M` outputs takes
-    /// `inputs * M` floats, the first one's at `to + p * stride`; groups that begin beyond the outputs are left out.
+    /// `inputs * M` floats, the first one's at `to + p * stride`; groups that begin beyond the outputs are left out. Where a
+    /// register is but a part of a group, `to` is where that part begins in it.
     ///
     /// # Safety
     ///
@@ -30,7 +31,7 @@ impl Kernels<'_> {
         to: *mut f32,
         stride: usize,
     ) {
-        let count = S::LANES.min(self.outputs - first);
+        let count = S::LANES.min(self.outputs.saturating_sub(first));
         let mut taps = [[0.0; MAX_LANES]; 9];
         for input in 0..self.inputs {
             self.gather(first, count, input, &mut taps);
@@ -47,6 +48,11 @@ impl Kernels<'_> {
                 for (_, row) in rows.iter().enumerate().filter(|&(i, _)| !(FOLD && i == DEAD)) {
                     let points = transform::weight::<S>(*row);
                     for (_, &point) in points.iter().enumerate().filter(|&(j, _)| !(FOLD && j == DEAD)) {
+                        if S::LANES < M {
+                            S::store(to.add(p * stride + input * M), point);
+                            p += 1;
+                            continue;
+                        }
                         let mut lanes = [0.0; MAX_LANES];
                         S::store(lanes.as_mut_ptr(), point);
                         for (group, lanes) in lanes.as_chunks::<M>().0.iter().enumerate().take(count.div_ceil(M)) {

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 
 use super::PictureInfo;
+use super::baseline::JpegRows;
 use super::png::PngRows;
 use super::samples::Samples;
 use super::tiff::TiffRows;
+use super::turned::Turned;
 use crate::picture::{Picture, PictureFormat, decode};
 use crate::{Error, Result, ResultExt};
 
@@ -30,6 +32,7 @@ pub struct StripReader {
 }
 
 /// What a format's file says of itself: enough to decide whether it can be read in strips.
+#[derive(Debug, Clone)]
 pub(super) struct Header {
     pub(super) width: u32,
     pub(super) height: u32,
@@ -57,8 +60,10 @@ pub(super) trait Rows: Send {
 impl StripReader {
     /// Opens a picture file; `None` if it must be read as a whole with [`Picture::open`].
     ///
-    /// These must: JPEG, WebP, BMP and GIF; pictures that their EXIF block turns; interlaced and animated PNG; TIFF
-    /// with planes, CMYK, floating point, or strips (or rows of tiles) of more than 256 MiB.
+    /// These must: WebP, BMP and GIF; JPEG that is progressive, or whose components do not come together; interlaced and
+    /// animated PNG; TIFF with planes, CMYK, floating point, or strips (or rows of tiles) of more than 256 MiB.
+    ///
+    /// A picture that its EXIF block turns passes through a temporary file of the size of its pixels.
     ///
     /// # Errors
     ///
@@ -73,14 +78,15 @@ impl StripReader {
         let format = PictureFormat::of_bytes(beginning)?;
         let rows: Option<Box<dyn Rows>> = match format {
             PictureFormat::Png => PngRows::open(file)?.map(|rows| Box::new(rows) as _),
+            PictureFormat::Jpeg => JpegRows::open(file)?.map(|rows| Box::new(rows) as _),
             PictureFormat::Tiff => TiffRows::open(BufReader::new(file))?.map(|rows| Box::new(rows) as _),
             _ => None,
         };
-        let Some(rows) = rows else { return Ok(None) };
-        let header = rows.header();
-        if header.orientation != Orientation::NoTransforms {
-            return Ok(None);
+        let Some(mut rows) = rows else { return Ok(None) };
+        if rows.header().orientation != Orientation::NoTransforms {
+            rows = Box::new(Turned::new(rows));
         }
+        let header = rows.header();
         let info = PictureInfo {
             width: header.width,
             height: header.height,
@@ -286,6 +292,7 @@ mod tests {
                 assert_reads_as_decoded(&tiff::<colortype::Gray8>(size, 1, compression), "grey");
                 assert_reads_as_decoded(&tiff::<colortype::Gray16>(size, 1, compression), "grey 16");
                 assert_reads_as_decoded(&tiff::<colortype::RGB8>(size, 1, compression), "RGB");
+                assert_reads_as_decoded(&tiff::<colortype::RGB8>(size, 6, compression), "RGB turned");
                 assert_reads_as_decoded(&tiff::<colortype::RGB16>(size, 1, compression), "RGB 16");
                 assert_reads_as_decoded(&tiff::<colortype::RGBA8>(size, 1, compression), "RGBA");
                 assert_reads_as_decoded(&tiff::<colortype::RGBA16>(size, 1, compression), "RGBA 16");
@@ -333,17 +340,11 @@ mod tests {
 
     #[test]
     fn what_is_not_stored_from_the_top_down_must_be_read_whole() {
-        for format in [PictureFormat::Jpeg, PictureFormat::WebP, PictureFormat::Bmp, PictureFormat::Gif] {
+        for format in [PictureFormat::WebP, PictureFormat::Bmp, PictureFormat::Gif] {
             let picture = Picture::from(image::RgbImage::new(5, 3));
             assert!(open(&picture.encode(format.into()).unwrap()).unwrap().is_none(), "{format}");
         }
         assert!(open(include_bytes!("../testdata/cmyk.tiff")).unwrap().is_none());
-        assert!(open(&tiff::<colortype::RGB8>((5, 3), 3, Compression::Uncompressed)).unwrap().is_none());
-        let mut turned = Vec::new();
-        let mut encoder = PngEncoder::new(&mut turned);
-        encoder.set_exif_metadata(b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0".to_vec()).unwrap();
-        encoder.write_image(&[0; 45], 5, 3, ExtendedColorType::Rgb8).unwrap();
-        assert!(open(&turned).unwrap().is_none());
         let mut interlaced = png((5, 3), ColorType::Rgb, BitDepth::Eight, None);
         interlaced[28] = 1;
         let sum = crc(&interlaced[12..29]);
