@@ -57,7 +57,7 @@ impl DeviceChoice {
             Self::Cpu => Ok((Device::Cpu, None)),
             Self::Auto if !cfg!(feature = "cuda") => Ok((Device::Cpu, None)),
             Self::Auto => Ok(open_cuda(0).map_or_else(
-                |error| (Device::Cpu, Some(format!("computing on the CPU: there is no usable GPU ({error})"))),
+                |error| (Device::Cpu, Some(format!("computing on the CPU: {error}"))),
                 |device| (device, None),
             )),
             Self::Cuda(ordinal) => open_cuda(ordinal)
@@ -76,12 +76,20 @@ fn open_cuda(ordinal: usize) -> Result<Device, String> {
         crate::kernels::cuda::Gpu::set_up(device.as_cuda_device()?)?;
         Ok(device)
     });
-    opened.map_err(|error| first_line(&error.to_string()))
+    opened.map_err(|error| cause(&error.to_string()))
 }
 
-/// A driver's error without the backtrace that candle may append.
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_owned()
+/// A driver's error in words that a user knows, without the backtrace that candle may append.
+fn cause(text: &str) -> String {
+    const KNOWN: [(&str, &str); 5] = [
+        ("CUDA_ERROR_STUB_LIBRARY", "there is no NVIDIA driver on this machine"),
+        ("CUDA_ERROR_NO_DEVICE", "there is no NVIDIA GPU in this machine"),
+        ("CUDA_ERROR_INVALID_DEVICE", "there is no GPU of this number"),
+        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "the parts of the NVIDIA driver are of different versions"),
+        ("CUDA_ERROR_INSUFFICIENT_DRIVER", "the NVIDIA driver is older than this build needs"),
+    ];
+    let known = KNOWN.iter().find(|(name, _)| text.contains(name)).map(|&(_, words)| words);
+    known.unwrap_or_else(|| text.lines().next().unwrap_or_default().trim()).to_owned()
 }
 
 /// Whether the device computes in bf16: NVIDIA GPUs from Ampere on.
@@ -131,6 +139,13 @@ mod tests {
         let (device, notice) = DeviceChoice::Auto.open().unwrap();
         assert_eq!(notice.is_some(), cfg!(feature = "cuda") && device.is_cpu());
         assert!(notice.is_none_or(|notice| notice.lines().count() == 1));
+    }
+
+    #[test]
+    fn a_missing_driver_is_told_in_words_and_anything_else_in_one_line() {
+        let text = "DriverError(CUDA_ERROR_STUB_LIBRARY, \"<Failure when calling cuGetErrorString()>\")\n   0: frame";
+        assert_eq!(cause(text), "there is no NVIDIA driver on this machine");
+        assert_eq!(cause("something else\n   0: frame"), "something else");
     }
 
     #[test]

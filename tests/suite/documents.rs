@@ -18,7 +18,7 @@ const DOCUMENTS: [&str; 7] = [
 ];
 
 /// Flags of other programs that the documents mention.
-const FOREIGN_FLAGS: [&str; 23] = [
+const FOREIGN_FLAGS: [&str; 24] = [
     // Of pip, torchrun and srun.
     "--no-deps",
     "--target",
@@ -34,6 +34,7 @@ const FOREIGN_FLAGS: [&str; 23] = [
     "--enable-media-stream",
     "--use-fake-ui-for-media-stream",
     "--features",
+    "--lib",
     "--ignored",
     "--locked",
     "--no-sign-request",

@@ -48,16 +48,18 @@ impl Peers {
         if seat.count == 1 {
             return Ok(Self::alone());
         }
-        let star = Star::meet(seat)?;
+        #[cfg_attr(not(feature = "nccl"), expect(unused_mut, reason = "only NCCL needs to hand something out"))]
+        let mut star = Star::meet(seat)?;
         #[cfg(feature = "nccl")]
-        let (mut star, ring) = (star, None);
+        let ring = nccl::Ring::form(seat, &mut star, device)?;
+        #[cfg(not(feature = "nccl"))]
+        let _ = device;
         let mut peers = Self {
             seat: seat.clone(),
-            #[cfg(feature = "nccl")]
-            ring: nccl::Ring::form(seat, &mut star, device)?.or(ring),
             star: Some(star),
+            #[cfg(feature = "nccl")]
+            ring,
         };
-        let _ = device;
         // Nobody goes on before all have come this far.
         peers.mean_of(0.0)?;
         Ok(peers)

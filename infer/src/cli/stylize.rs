@@ -94,7 +94,7 @@ pub(super) struct Args {
     /// Numbers to multiply: f32, bf16 or f16; default: f32 on the CPU, f16 on a card
     ///
     /// On processors that have it bf16 is faster, and up to some levels off. On a card all three are summed in single
-    /// precision; f16 is the fastest and within a level or two.
+    /// precision; f16 is the fastest, and a tenth of a level off on average.
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<Precision>,
 

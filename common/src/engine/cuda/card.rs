@@ -56,7 +56,7 @@ pub struct CardTimes {
 }
 
 impl CudaEngine {
-    /// Puts a network's weights on the card of this number: see [`super::Engine::new`]. Default: f16.
+    /// Puts a network's weights on the card of this number: see [`crate::engine::Engine::new`]. Default: f16.
     ///
     /// # Errors
     ///
