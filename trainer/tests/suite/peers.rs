@@ -60,9 +60,10 @@ fn assert_same_course(one: &Job, many: &Job) {
     for (one, many) in one_table[0].iter().zip(&many_table[0]) {
         assert!((one - many).abs() <= 1e-5 * one.abs() + 1e-8, "{one} and {many}");
     }
-    // Adam's first updates are of one size, whatever the gradient's: what differs in its last places grows at first.
-    for (one, many) in one_table.iter().flatten().zip(many_table.iter().flatten()) {
-        assert!((one - many).abs() <= 2e-2 * one.abs() + 1e-6, "{one} and {many}");
+    // Biases before a normalisation have no gradient but rounding, which Adam makes steps of: the norm of the gradient drifts,
+    // the objective hardly.
+    for (one, many) in one_table.iter().zip(&many_table) {
+        assert!((one[2] - many[2]).abs() <= 1e-4 * one[2].abs(), "{} and {}", one[2], many[2]);
     }
 }
 
