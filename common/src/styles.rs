@@ -15,8 +15,10 @@ pub struct BundledStyle {
 }
 
 /// All bundled styles; the first is the default.
-pub const BUNDLED: &[BundledStyle] =
-    &[BundledStyle { name: "starry_night", bytes: include_bytes!("../styles/starry_night.safetensors") }];
+pub const BUNDLED: &[BundledStyle] = &[
+    BundledStyle { name: "starry_night", bytes: include_bytes!("../styles/starry_night.safetensors") },
+    BundledStyle { name: "starry_night_video", bytes: include_bytes!("../styles/starry_night_video.safetensors") },
+];
 
 impl BundledStyle {
     /// The style of this name, if there is one.
