@@ -36,7 +36,8 @@ fn rate(folder: &Path, cache_bytes: usize) -> Result<f64> {
     }
     let first = if cache_bytes > 0 { paths.len().div_ceil(BATCH) } else { 0 };
     let photos = Arc::new(Photos::new(folder, paths, SIZE, 1.15, cache_bytes));
-    let config = LoaderConfig { batch: BATCH, part: (0, 1), size: SIZE, zoom: 1.15, seed: 0, threads: 1 };
+    let config =
+        LoaderConfig { batch: BATCH, part: (0, 1), size: SIZE, largest_size: SIZE, zoom: 1.15, seed: 0, threads: 1 };
     let mut loader = Loader::start(photos, config, 0)?;
     for _ in 0..first {
         loader.take()?;

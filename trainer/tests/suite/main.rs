@@ -8,4 +8,5 @@ mod fixture;
 mod kill;
 mod live;
 mod peers;
+mod pictures;
 mod training;

@@ -64,7 +64,9 @@ fn every_colour_and_sampling_reads_as_it_decodes() {
                     let bytes = encode(&image, color, |encoder| {
                         encoder.set_sampling_factor(sampling);
                         encoder.set_optimized_huffman_tables(optimized);
-                        restart.into_iter().for_each(|restart| encoder.set_restart_interval(restart));
+                        if let Some(restart) = restart {
+                            encoder.set_restart_interval(restart);
+                        }
                     });
                     let what = format!("{color:?} {sampling:?} {restart:?} {optimized} {width}x{height}");
                     // This encoder writes a scan for each component where it looks for the best tables, and where one has
