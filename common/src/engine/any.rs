@@ -177,7 +177,7 @@ impl AnyEngine {
         self.notes.lock().map(|mut notes| std::mem::take(&mut *notes)).unwrap_or_default()
     }
 
-    /// Begins to paint a frame on the card: see [`Ticket::finish`]. Several may be under way at a time, but for those whose
+    /// Begins to paint a frame on the card: see [`Self::finish`]. Several may be under way at a time, but for those whose
     /// `statistics` follow the frames before.
     ///
     /// # Errors
