@@ -12,9 +12,9 @@ use rayon::prelude::*;
 pub struct LbfgsConfig {
     /// Steps remembered to model the curvature. Default: 100, as in the papers.
     pub history: usize,
-    /// Length of every step but the first, in units of the model's own. Default: 1.
+    /// Length of every step that a model of the curvature gives, in units of its own. Default: 1.
     pub learning_rate: f64,
-    /// How far the first step goes, summed over the absolute changes of all values. Default: 1, as in PyTorch.
+    /// How far a step goes that no model gives, as the first, summed over the absolute changes of all values. Default: 1, as in PyTorch.
     ///
     /// PyTorch goes no further than the gradient itself, which is nothing where the objective is of order 1 and has
     /// a million variables of order 100: a picture wants about its number of values here.
@@ -80,10 +80,11 @@ impl Lbfgs {
             self.reset();
             step = gradient.iter().map(|g| -g).collect();
         }
-        let length = if self.last.is_some() {
-            self.config.learning_rate
-        } else {
+        // Without a model the step has no length of its own. That lasts beyond the first where the objective curves downwards.
+        let length = if self.pairs.is_empty() {
             self.config.learning_rate * self.first_step / steepness
+        } else {
+            self.config.learning_rate
         };
         step.par_iter_mut().for_each(|value| *value *= length as f32);
         values.par_iter_mut().zip(&step).for_each(|(value, step)| *value += step);
@@ -197,6 +198,16 @@ mod tests {
         lbfgs.step(&mut x, &[1e-6, -1e-6, 1e-6, 1e-6]);
         for (x, expected) in x.iter().zip([-2.0, 2.0, -2.0, -2.0]) {
             assert!((x - expected).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn steps_keep_their_length_until_there_is_curvature_to_learn_from() {
+        let mut lbfgs = Lbfgs::new(LbfgsConfig { first_step: 8.0, ..LbfgsConfig::default() });
+        let mut x = vec![0.0f32; 4];
+        for steps in [1.0, 2.0, 3.0] {
+            lbfgs.step(&mut x, &[-1e-6; 4]);
+            assert!(x.iter().all(|x| (x - 2.0 * steps).abs() < 1e-5), "{x:?} after {steps}");
         }
     }
 

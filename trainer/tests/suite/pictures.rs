@@ -38,7 +38,7 @@ fn every_method_lowers_the_objective_from_every_start() {
         let config = OptimizeConfig { method, start, scales: 1, iterations: 30, ..OptimizeConfig::default() };
         let course = course(&fixture, &config);
         let (first, last) = (course[0].objective, course[29].objective);
-        assert!(last < 0.95 * first, "{method} from {start}: {first} to {last}");
+        assert!(last < 0.8 * first, "{method} from {start}: {first} to {last}");
     }
 }
 
