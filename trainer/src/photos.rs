@@ -1,6 +1,5 @@
 //! The folder of training photos: which are trained on, which are set aside, which turn out to be of no use.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -126,9 +125,7 @@ impl Photos {
     }
 
     fn decode(&self, path: &Path) -> Result<RgbImage> {
-        // Decoders have panicked on damaged files before; one photo must not end a night's training.
-        let photo = catch_unwind(AssertUnwindSafe(|| picture::read_rgb(path)))
-            .unwrap_or_else(|_| Err(Error::new(format!("cannot decode `{}`: the decoder gave up", path.display()))))?;
+        let photo = picture::read_rgb(path)?;
         let short_side = photo.width().min(photo.height());
         if f64::from(short_side) < SMALLEST_PART * self.crop as f64 {
             let size = format!("{}x{}", photo.width(), photo.height());

@@ -47,14 +47,14 @@ impl<'a> Animation<'a> {
     /// If the bytes are not a picture we know, or the first frames are damaged or too large.
     pub fn decode(bytes: &'a [u8]) -> Result<Option<Self>> {
         let format = PictureFormat::of_bytes(bytes)?;
-        match format {
+        decode::guarded(|| match format {
             PictureFormat::Gif => Self::new(format, GifDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?),
             PictureFormat::WebP => {
                 let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?;
                 if decoder.has_animation() { Self::new(format, decoder) } else { Ok(None) }
             }
             _ => Ok(None),
-        }
+        })
     }
 
     fn new(format: PictureFormat, mut decoder: impl AnimationDecoder<'a> + ImageDecoder) -> Result<Option<Self>> {
@@ -80,8 +80,9 @@ impl Iterator for Animation<'_> {
     type Item = Result<Frame>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let frame = self.first.pop_front().or_else(|| self.rest.next())?;
-        Some(frame.map_err(decode::prose).map(|frame| {
+        let next = || Ok(self.first.pop_front().or_else(|| self.rest.next()));
+        let frame = decode::guarded(next).and_then(|frame| frame.transpose().map_err(decode::prose)).transpose()?;
+        Some(frame.map(|frame| {
             let (numerator, denominator) = frame.delay().numer_denom_ms();
             let image = DynamicImage::from(frame.into_buffer());
             let picture = Picture { format: Some(self.format), ..Picture::from(image) };

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -47,6 +48,10 @@ impl Picture {
     ///
     /// As [`Self::open`], or if the picture has more pixels.
     pub fn decode_within(bytes: &[u8], pixels: u64) -> Result<Self> {
+        guarded(|| Self::decode_unguarded(bytes, pixels))
+    }
+
+    fn decode_unguarded(bytes: &[u8], pixels: u64) -> Result<Self> {
         let format = PictureFormat::of_bytes(bytes)?;
         if format == PictureFormat::Jpeg {
             jpeg::check_complete(bytes)?;
@@ -114,6 +119,12 @@ pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(height) * u64::from(width) * if progressive { 3 + 6 } else { 3 })
 }
 
+/// Runs a decoder. They have panicked on odd files before; one picture must not end a batch, or a night's training.
+pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    let gave_up = |_| Err(Error::new("the decoder gave up").with_hint("save the picture anew in another program"));
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(gave_up)
+}
+
 pub(super) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
@@ -166,6 +177,14 @@ mod tests {
 
     use super::*;
     use crate::picture::{EncodeOptions, Loss};
+
+    #[test]
+    fn a_decoder_that_panics_is_an_error() {
+        let error =
+            guarded::<()>(|| panic!("as zune-jpeg 0.5.15 does, of CMYK whose black has more samples")).unwrap_err();
+        assert_eq!(error.to_string(), "the decoder gave up");
+        assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
+    }
 
     /// A red left half and a blue right half: turns are easy to tell, and blocks of one colour survive JPEG.
     fn halves() -> RgbImage {

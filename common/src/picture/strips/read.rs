@@ -71,7 +71,7 @@ impl StripReader {
     pub fn open(path: impl AsRef<Path>) -> Result<Option<Self>> {
         let path = path.as_ref();
         let (file, beginning) = open_and_look(path).context(|| cannot_read(path))?;
-        Self::new(path, file, &beginning).context(|| cannot_read(path))
+        decode::guarded(|| Self::new(path, file, &beginning)).context(|| cannot_read(path))
     }
 
     fn new(path: &Path, file: File, beginning: &[u8]) -> Result<Option<Self>> {
@@ -128,7 +128,7 @@ impl StripReader {
         if rows == 0 {
             return Ok(None);
         }
-        let strip = self.read_rows(rows).context(|| cannot_read(&self.path))?;
+        let strip = decode::guarded(|| self.read_rows(rows)).context(|| cannot_read(&self.path))?;
         Ok(Some(strip))
     }
 
