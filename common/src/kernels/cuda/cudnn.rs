@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::ptr::from_ref;
 
@@ -48,10 +49,10 @@ pub(super) fn convolve(
     result: Place,
 ) -> Result<()> {
     CONTEXTS.with_borrow_mut(|contexts| {
-        if !contexts.contains_key(&device.id()) {
-            contexts.insert(device.id(), Context::new(device)?);
-        }
-        let context = contexts.get_mut(&device.id()).ok_or_else(|| Error::msg("cuDNN has no context"))?;
+        let context = match contexts.entry(device.id()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Context::new(device)?),
+        };
         context.convolve((direction, *convolution, Gpu::tf32()), arguments, result)
     })
 }
