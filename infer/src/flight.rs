@@ -27,15 +27,6 @@ impl<'a> Flight<'a> {
     pub fn new(stylizer: &'a Stylizer) -> Self {
         Self { stylizer, under_way: VecDeque::new() }
     }
-
-    fn land(&self, painting: Painting) -> Result<Picture> {
-        let own = &mut Statistics::own();
-        match painting {
-            Painting::Done(picture) => Ok(*picture),
-            Painting::OnCard(ticket, blank) => self.stylizer.finish(ticket, blank, own),
-            Painting::ForHost(picture) => self.stylizer.paint_here(*picture, own),
-        }
-    }
 }
 
 impl FramePainter for Flight<'_> {
@@ -53,7 +44,7 @@ impl FramePainter for Flight<'_> {
         if !is_over && waits && self.under_way.len() < AHEAD {
             return Ok(None);
         }
-        self.under_way.pop_front().map(|painting| self.land(painting)).transpose()
+        self.under_way.pop_front().map(|painting| self.stylizer.land(painting, &mut Statistics::own())).transpose()
     }
 
     fn reset(&mut self) {

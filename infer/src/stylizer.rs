@@ -1,23 +1,24 @@
 //! One style, ready to paint.
 
+mod card;
+mod strips;
+
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Storage, Tensor};
 use common::device::DeviceChoice;
-use common::engine::{AnyEngine, Begun, Blend, Frame, Outcome, Precision, Rows, Statistics, Ticket, default_memory};
+use common::engine::{AnyEngine, Precision, Rows, Statistics, default_memory};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
-use common::picture::{Blank, EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
+use common::picture::Picture;
 use common::styles::{BundledStyle, bundled_names};
 use common::{Error, Result};
 use rayon::prelude::*;
 
+pub(crate) use self::card::Painting;
 use crate::blend;
-
-/// A picture that would take more than one part in this many of the memory is painted in strips.
-const WHOLE_SHARE: u64 = 4;
 
 /// How a picture is painted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -182,46 +183,12 @@ impl Stylizer {
 
     /// As [`Self::stylize_owned`], with the normalisations of one of many frames.
     pub(crate) fn stylize_frame(&self, picture: Picture, statistics: &mut Statistics) -> Result<Picture> {
-        match self.begin(picture, statistics)? {
-            Painting::Done(picture) => Ok(*picture),
-            Painting::OnCard(ticket, blank) => self.finish(ticket, blank, statistics),
-            Painting::ForHost(picture) => self.paint_here(*picture, statistics),
-        }
-    }
-
-    /// Begins to paint a picture if a card paints it; nothing is done yet if none does.
-    pub(crate) fn begin(&self, picture: Picture, statistics: &Statistics) -> Result<Painting> {
-        let picture = self.fit(picture);
-        if self.options.strength == 0.0 {
-            return Ok(Painting::Done(Box::new(picture)));
-        }
-        if self.engine.card_name().is_none() {
-            return Ok(Painting::ForHost(Box::new(picture)));
-        }
-        // Pictures of 16 bits, and those too small for the network, go to the card as levels.
-        let (blank, bytes) = match picture.into_bytes() {
-            Ok((blank, bytes)) if blank.size().0.min(blank.size().1) >= StyleNet::MIN_SIZE => (blank, bytes),
-            Ok((blank, bytes)) => return Ok(Painting::ForHost(Box::new(blank.fill(bytes)?))),
-            Err(picture) => return Ok(Painting::ForHost(picture)),
-        };
-        let frame = Frame { bytes, channels: blank.channels(), size: blank.size() };
-        let StylizeOptions { strength, keep_colors, .. } = self.options;
-        Ok(match self.engine.begin(frame, Blend { strength, keep_colors }, statistics)? {
-            Begun::Ticket(ticket) => Painting::OnCard(ticket, blank),
-            Begun::Refused(frame) => Painting::ForHost(Box::new(blank.fill(frame.bytes)?)),
-        })
-    }
-
-    /// Waits for a picture that a card paints.
-    pub(crate) fn finish(&self, ticket: Ticket, blank: Blank, statistics: &mut Statistics) -> Result<Picture> {
-        match self.engine.finish(ticket, statistics)? {
-            Outcome::Painted(frame) => blank.fill(frame.bytes),
-            Outcome::Refused(frame) => self.paint_here(blank.fill(frame.bytes)?, statistics),
-        }
+        let painting = self.begin(picture, statistics)?;
+        self.land(painting, statistics)
     }
 
     /// Paints a picture that has the size it is painted in, row by row.
-    pub(crate) fn paint_here(&self, picture: Picture, statistics: &mut Statistics) -> Result<Picture> {
+    fn paint_here(&self, picture: Picture, statistics: &mut Statistics) -> Result<Picture> {
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         // The painting replaces the photo from the top down when the engine has read it for the last time.
         let shared = RefCell::new(picture);
@@ -244,64 +211,6 @@ impl Stylizer {
     /// The memory that the options allow for painting, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.options.memory()
-    }
-
-    /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format `format`
-    /// can be written so, and as a whole it would take a quarter of the memory that the options allow, or more.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read.
-    pub fn prefers_strips(&self, photo: &Path, format: PictureFormat) -> Result<bool> {
-        if !StripWriter::can_write(format) || self.options.max_size.is_some() {
-            return Ok(false);
-        }
-        let Some(reader) = StripReader::open(photo)? else { return Ok(false) };
-        let info = reader.info();
-        let samples = u64::from(info.width) * u64::from(info.height) * if info.has_alpha { 4 } else { 3 };
-        Ok(samples * u64::from(info.bits) / 8 > self.options.memory() / WHOLE_SHARE)
-    }
-
-    /// Paints the picture file `photo` into the file `painting`, strip by strip: neither is ever in memory as a whole.
-    ///
-    /// The painting is that of [`Self::stylize`], and appears under its name once it is complete. Returns what its format
-    /// could not hold.
-    ///
-    /// # Errors
-    ///
-    /// If the photo cannot be read in strips (see [`StripReader::open`]) or has a side below [`StyleNet::MIN_SIZE`], the
-    /// options ask for a smaller picture, a file cannot be read or written, or as [`Self::stylize`].
-    pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<Vec<Loss>> {
-        let open = || {
-            let reader = StripReader::open(photo)?;
-            reader.ok_or_else(|| Error::new(format!("`{}` cannot be read in strips", photo.display())))
-        };
-        // The network reads the photo several times; the strips that the painting is laid over are read beside it.
-        let (network, mut under) = (RefCell::new(open()?), open()?);
-        let size = (under.info().height as usize, under.info().width as usize);
-        if size.0.min(size.1) < StyleNet::MIN_SIZE || self.options.max_size.is_some() {
-            return Err(Error::usage("only a picture of some size is painted in strips, and in that size"));
-        }
-        let mut writer = StripWriter::create(painting, under.info(), options)?;
-        let mut losses = Vec::new();
-        let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
-            let mut reader = network.borrow_mut();
-            if first == 0 {
-                reader.rewind()?;
-            }
-            strip(&mut reader, rows.len())?.read_rows(0, rows);
-            Ok(())
-        };
-        self.run(size, &mut Statistics::own(), read, |_, band| {
-            let mut strip = strip(&mut under, band.len() / 3 / size.1)?;
-            self.paint_over(&mut strip, 0, band);
-            let new =
-                strip.losses(options.format).into_iter().filter(|loss| !losses.contains(loss)).collect::<Vec<_>>();
-            losses.extend(new);
-            writer.write(strip)
-        })?;
-        writer.finish()?;
-        Ok(losses)
     }
 
     /// Replaces rows of `picture` from `first` on by a band of the painting, `(rows, 3, width)`, blended as the options ask.
@@ -393,16 +302,6 @@ impl Stylizer {
     }
 }
 
-/// A picture whose painting has begun.
-pub(crate) enum Painting {
-    /// There was nothing to paint.
-    Done(Box<Picture>),
-    /// It is under way: see [`Stylizer::finish`].
-    OnCard(Ticket, Blank),
-    /// It is for [`Stylizer::paint_here`].
-    ForHost(Box<Picture>),
-}
-
 /// A picture that is extended by its last row and column to the size that the network needs.
 struct Extended<F> {
     size: (usize, usize),
@@ -432,11 +331,6 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for Extended<F> {
     }
 }
 
-/// The next `rows` rows of a picture file.
-fn strip(reader: &mut StripReader, rows: usize) -> Result<Picture> {
-    reader.read(rows as u32)?.ok_or_else(|| Error::new("the picture has fewer rows than its header says"))
-}
-
 /// The lines of red, green and blue of every row of a band `(rows, 3, width)`.
 fn lines(band: &mut [f32], width: usize) -> Vec<[&mut [f32]; 3]> {
     let rows = band.chunks_exact_mut(3 * width).map(|row| {
@@ -459,7 +353,7 @@ mod tests {
     use super::*;
 
     /// A network that learned nothing: every weight is a small constant. Enough to see what is done around it.
-    fn stylizer() -> Stylizer {
+    pub(super) fn stylizer() -> Stylizer {
         let mut tensors = common::weights::Tensors::new();
         let mut add = |name: &str, shape: &[usize]| {
             let value = if name.contains("conv") { 0.02f32 } else { 1.0 };
@@ -513,42 +407,6 @@ mod tests {
             let pairs = alone.into_iter().zip(values(&painting.narrow(0, i, 1).unwrap()));
             assert!(pairs.into_iter().all(|(alone, together)| (alone - together).abs() < 1e-3));
         }
-    }
-
-    #[test]
-    fn strips_give_the_painting_of_the_whole_picture() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = image::RgbaImage::from_fn(61, 143, |x, y| {
-            image::Rgba([(x * 4) as u8, (y * 7 % 256) as u8, (x * y % 251) as u8, (x + y) as u8])
-        });
-        let photo = Picture::from(image::DynamicImage::from(image));
-        for options in
-            [StylizeOptions::default(), StylizeOptions { strength: 0.5, keep_colors: true, ..Default::default() }]
-        {
-            let stylizer = stylizer().with_options(options).unwrap();
-            for name in ["photo.png", "photo.tiff"] {
-                let (from, to) = (folder.path().join(name), folder.path().join("painting.png"));
-                photo.save(&from).unwrap();
-                assert_eq!(stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap(), []);
-                let jpeg = folder.path().join("painting.jpg");
-                let losses = stylizer.stylize_file(&from, &jpeg, PictureFormat::Jpeg.into()).unwrap();
-                assert_eq!(losses, [Loss::Transparency]);
-                let (strips, whole) = (Picture::open(&to).unwrap(), stylizer.stylize(&photo).unwrap());
-                assert!(strips.as_image() == whole.as_image(), "{name}");
-            }
-            let error = stylizer.stylize_file(
-                &folder.path().join("none.png"),
-                &folder.path().join("x.png"),
-                PictureFormat::Png.into(),
-            );
-            assert!(error.is_err() && !folder.path().join("x.png").exists());
-        }
-        let small = Stylizer { options: StylizeOptions { memory: Some(100_000), ..Default::default() }, ..stylizer() };
-        let prefers = |stylizer: &Stylizer, format: PictureFormat| {
-            stylizer.prefers_strips(&folder.path().join("photo.png"), format).unwrap()
-        };
-        assert!(prefers(&small, PictureFormat::Jpeg) && !prefers(&small, PictureFormat::Bmp));
-        assert!(!prefers(&stylizer(), PictureFormat::Png));
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! Pictures that a card paints while the processor reads and writes others.
+
+use common::Result;
+use common::engine::{Begun, Blend, Frame, Outcome, Statistics, Ticket};
+use common::network::StyleNet;
+use common::picture::{Blank, Picture};
+
+use super::{StylizeOptions, Stylizer};
+
+/// A picture whose painting has begun.
+pub(crate) enum Painting {
+    /// There was nothing to paint.
+    Done(Box<Picture>),
+    /// It is under way: see [`Stylizer::finish`].
+    OnCard(Ticket, Blank),
+    /// It is for [`Stylizer::paint_here`].
+    ForHost(Box<Picture>),
+}
+
+impl Stylizer {
+    /// Begins to paint a picture if a card paints it; nothing is done yet if none does.
+    pub(crate) fn begin(&self, picture: Picture, statistics: &Statistics) -> Result<Painting> {
+        let picture = self.fit(picture);
+        if self.options.strength == 0.0 {
+            return Ok(Painting::Done(Box::new(picture)));
+        }
+        if self.engine.card_name().is_none() {
+            return Ok(Painting::ForHost(Box::new(picture)));
+        }
+        // Pictures of 16 bits, and those too small for the network, go to the card as levels.
+        let (blank, bytes) = match picture.into_bytes() {
+            Ok((blank, bytes)) if blank.size().0.min(blank.size().1) >= StyleNet::MIN_SIZE => (blank, bytes),
+            Ok((blank, bytes)) => return Ok(Painting::ForHost(Box::new(blank.fill(bytes)?))),
+            Err(picture) => return Ok(Painting::ForHost(picture)),
+        };
+        let frame = Frame { bytes, channels: blank.channels(), size: blank.size() };
+        let StylizeOptions { strength, keep_colors, .. } = self.options;
+        Ok(match self.engine.begin(frame, Blend { strength, keep_colors }, statistics)? {
+            Begun::Ticket(ticket) => Painting::OnCard(ticket, blank),
+            Begun::Refused(frame) => Painting::ForHost(Box::new(blank.fill(frame.bytes)?)),
+        })
+    }
+
+    /// Ends what was begun.
+    pub(crate) fn land(&self, painting: Painting, statistics: &mut Statistics) -> Result<Picture> {
+        match painting {
+            Painting::Done(picture) => Ok(*picture),
+            Painting::OnCard(ticket, blank) => self.finish(ticket, blank, statistics),
+            Painting::ForHost(picture) => self.paint_here(*picture, statistics),
+        }
+    }
+
+    /// Waits for a picture that a card paints.
+    fn finish(&self, ticket: Ticket, blank: Blank, statistics: &mut Statistics) -> Result<Picture> {
+        match self.engine.finish(ticket, statistics)? {
+            Outcome::Painted(frame) => blank.fill(frame.bytes),
+            Outcome::Refused(frame) => self.paint_here(blank.fill(frame.bytes)?, statistics),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Picture files painted in strips: a picture of a thousand million pixels is never in memory as a whole.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use common::engine::Statistics;
+use common::network::StyleNet;
+use common::picture::{EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
+use common::{Error, Result};
+
+use super::Stylizer;
+
+/// A picture that would take more than one part in this many of the memory is painted in strips.
+const WHOLE_SHARE: u64 = 4;
+
+impl Stylizer {
+    /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format `format`
+    /// can be written so, and as a whole it would take a quarter of the memory that the options allow, or more.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn prefers_strips(&self, photo: &Path, format: PictureFormat) -> Result<bool> {
+        if !StripWriter::can_write(format) || self.options.max_size.is_some() {
+            return Ok(false);
+        }
+        let Some(reader) = StripReader::open(photo)? else { return Ok(false) };
+        let info = reader.info();
+        let samples = u64::from(info.width) * u64::from(info.height) * if info.has_alpha { 4 } else { 3 };
+        Ok(samples * u64::from(info.bits) / 8 > self.options.memory() / WHOLE_SHARE)
+    }
+
+    /// Paints the picture file `photo` into the file `painting`, strip by strip: neither is ever in memory as a whole.
+    ///
+    /// The painting is that of [`Self::stylize`], and appears under its name once it is complete. Returns what its format
+    /// could not hold.
+    ///
+    /// # Errors
+    ///
+    /// If the photo cannot be read in strips (see [`StripReader::open`]) or has a side below [`StyleNet::MIN_SIZE`], the
+    /// options ask for a smaller picture, a file cannot be read or written, or as [`Self::stylize`].
+    pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<Vec<Loss>> {
+        let open = || {
+            let reader = StripReader::open(photo)?;
+            reader.ok_or_else(|| Error::new(format!("`{}` cannot be read in strips", photo.display())))
+        };
+        // The network reads the photo several times; the strips that the painting is laid over are read beside it.
+        let (network, mut under) = (RefCell::new(open()?), open()?);
+        let size = (under.info().height as usize, under.info().width as usize);
+        if size.0.min(size.1) < StyleNet::MIN_SIZE || self.options.max_size.is_some() {
+            return Err(Error::usage("only a picture of some size is painted in strips, and in that size"));
+        }
+        let mut writer = StripWriter::create(painting, under.info(), options)?;
+        let mut losses = Vec::new();
+        let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
+            let mut reader = network.borrow_mut();
+            if first == 0 {
+                reader.rewind()?;
+            }
+            strip(&mut reader, rows.len())?.read_rows(0, rows);
+            Ok(())
+        };
+        self.run(size, &mut Statistics::own(), read, |_, band| {
+            let mut strip = strip(&mut under, band.len() / 3 / size.1)?;
+            self.paint_over(&mut strip, 0, band);
+            let new =
+                strip.losses(options.format).into_iter().filter(|loss| !losses.contains(loss)).collect::<Vec<_>>();
+            losses.extend(new);
+            writer.write(strip)
+        })?;
+        writer.finish()?;
+        Ok(losses)
+    }
+}
+
+/// The next `rows` rows of a picture file.
+fn strip(reader: &mut StripReader, rows: usize) -> Result<Picture> {
+    reader.read(rows as u32)?.ok_or_else(|| Error::new("the picture has fewer rows than its header says"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::stylizer;
+    use super::*;
+    use crate::StylizeOptions;
+
+    #[test]
+    fn strips_give_the_painting_of_the_whole_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = image::RgbaImage::from_fn(61, 143, |x, y| {
+            image::Rgba([(x * 4) as u8, (y * 7 % 256) as u8, (x * y % 251) as u8, (x + y) as u8])
+        });
+        let photo = Picture::from(image::DynamicImage::from(image));
+        for options in
+            [StylizeOptions::default(), StylizeOptions { strength: 0.5, keep_colors: true, ..Default::default() }]
+        {
+            let stylizer = stylizer().with_options(options).unwrap();
+            for name in ["photo.png", "photo.tiff"] {
+                let (from, to) = (folder.path().join(name), folder.path().join("painting.png"));
+                photo.save(&from).unwrap();
+                assert_eq!(stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap(), []);
+                let jpeg = folder.path().join("painting.jpg");
+                let losses = stylizer.stylize_file(&from, &jpeg, PictureFormat::Jpeg.into()).unwrap();
+                assert_eq!(losses, [Loss::Transparency]);
+                let (strips, whole) = (Picture::open(&to).unwrap(), stylizer.stylize(&photo).unwrap());
+                assert!(strips.as_image() == whole.as_image(), "{name}");
+            }
+            let (from, to) = (folder.path().join("photo.jpg"), folder.path().join("painting.png"));
+            photo.save(&from).unwrap();
+            stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap();
+            let whole = stylizer.stylize(&Picture::open(&from).unwrap()).unwrap();
+            assert!(Picture::open(&to).unwrap().as_image() == whole.as_image(), "photo.jpg");
+            let error = stylizer.stylize_file(
+                &folder.path().join("none.png"),
+                &folder.path().join("x.png"),
+                PictureFormat::Png.into(),
+            );
+            assert!(error.is_err() && !folder.path().join("x.png").exists());
+        }
+        let small = Stylizer { options: StylizeOptions { memory: Some(100_000), ..Default::default() }, ..stylizer() };
+        let prefers = |stylizer: &Stylizer, format: PictureFormat| {
+            stylizer.prefers_strips(&folder.path().join("photo.png"), format).unwrap()
+        };
+        assert!(prefers(&small, PictureFormat::Jpeg) && !prefers(&small, PictureFormat::Bmp));
+        assert!(!prefers(&stylizer(), PictureFormat::Png));
+    }
+}
