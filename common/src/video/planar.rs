@@ -57,17 +57,13 @@ pub fn planar_to_rgb(planes: &[u8], (width, height): (u32, u32), subsampling: Su
     let (cb, cr) = chroma.split_at(chroma_size.0 * chroma_size.1);
     let reader = ChromaReader { planes: [cb, cr], size: chroma_size, subsampling };
     image.par_chunks_mut(3 * size.0 * LINES).enumerate().for_each(|(block, pixels)| {
-        let mut lines = [vec![0; size.0], vec![0; size.0], vec![0; size.0]];
+        let mut lines = Default::default();
         let mut chroma = [vec![0; size.0], vec![0; size.0]];
         let mut halves = Vec::new();
         for (y, pixels) in (block * LINES..).zip(pixels.chunks_exact_mut(3 * size.0)) {
             reader.read(y, &mut chroma, &mut halves);
-            let [red, green, blue] = &mut lines;
             let line = &luma[y * size.0..][..size.0];
-            ycc::to_rgb(&coefficients, line, [&chroma[0], &chroma[1]], [red, green, blue]);
-            for (x, pixel) in pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                *pixel = [lines[0][x], lines[1][x], lines[2][x]];
-            }
+            ycc::to_rgb(&coefficients, line, [&chroma[0], &chroma[1]], pixels, &mut lines);
         }
     });
     image
@@ -88,7 +84,7 @@ pub fn rgb_to_planar(image: &RgbImage, color: &Color) -> Vec<u8> {
         for (luma, pixels) in luma.chunks_exact_mut(width).zip(pixels.chunks_exact(3 * width)) {
             ycc::to_luma(&coefficients, pixels, luma);
         }
-        let mut sums = Vec::new();
+        let mut sums = Default::default();
         for ((cb, cr), pair) in cb.chunks_exact_mut(half).zip(cr.chunks_exact_mut(half)).zip(pixels.chunks(6 * width)) {
             let top = &pair[..3 * width];
             let bottom = pair.get(3 * width..).filter(|line| !line.is_empty()).unwrap_or(top);
@@ -106,7 +102,7 @@ struct ChromaReader<'a> {
 }
 
 impl ChromaReader<'_> {
-    fn read(&self, y: usize, lines: &mut [Vec<i32>; 2], halves: &mut Vec<i32>) {
+    fn read(&self, y: usize, lines: &mut [Vec<i16>; 2], halves: &mut Vec<i16>) {
         for (plane, line) in self.planes.iter().zip(lines) {
             let row = |i: usize| &plane[i.min(self.size.1 - 1) * self.size.0..][..self.size.0];
             match self.subsampling {
@@ -116,7 +112,7 @@ impl ChromaReader<'_> {
                 }
                 Subsampling::Horizontal => ycc::double_chroma(row(y), row(y), line, halves),
                 Subsampling::None => {
-                    line.iter_mut().zip(row(y)).for_each(|(out, &level)| *out = 8 * i32::from(level));
+                    line.iter_mut().zip(row(y)).for_each(|(out, &level)| *out = 8 * i16::from(level));
                 }
                 Subsampling::Grey => line.fill(8 * 128),
             }
