@@ -1,8 +1,10 @@
 //! The command line: it turns words into a configuration, and errors into an exit code.
 
+mod card;
 mod download;
 mod evaluate;
 mod evaluate_clip;
+mod interpolate;
 mod objective;
 mod optimize;
 mod progress;
@@ -37,6 +39,7 @@ enum Command {
     Optimize(optimize::Args),
     Evaluate(evaluate::Args),
     EvaluateClip(evaluate_clip::Args),
+    Interpolate(interpolate::Args),
 }
 
 /// The machine to work with.
@@ -98,6 +101,7 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
         Command::Optimize(args) => optimize::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::EvaluateClip(args) => evaluate_clip::run(&args),
+        Command::Interpolate(args_of_mixture) => interpolate::run(&args_of_mixture, &args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

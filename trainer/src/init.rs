@@ -47,15 +47,10 @@ pub fn random_parameters(config: &StyleNetConfig, seed: u64, device: &Device) ->
 ///
 /// If its network has other sizes than `config`.
 pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Device) -> Result<Parameters> {
-    let theirs = model.card.network;
-    if theirs != *config {
-        let sizes = |config: &StyleNetConfig| format!("{} channels and {} blocks", config.channels, config.blocks);
-        let error = Error::usage(format!("style `{}` has {}, not {}", model.card.name, sizes(&theirs), sizes(config)));
-        return Err(match theirs.preset() {
-            Some(preset) => error.with_hint(format!("train with `--preset {preset}`")),
-            None => error,
-        });
-    }
+    check_sizes(model, config).map_err(|error| match model.card.network.preset() {
+        Some(preset) => error.with_hint(format!("train with `--preset {preset}`")),
+        None => error,
+    })?;
     let mut parameters = Parameters::new();
     for (name, shape) in shapes(config)? {
         let tensor = model.tensors.get(&name).filter(|tensor| *tensor.shape() == shape);
@@ -63,6 +58,20 @@ pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Devic
         parameters.insert(name, Var::from_tensor(&tensor.to_device(device)?)?);
     }
     Ok(parameters)
+}
+
+/// Checks that the network of a style has the sizes of `config`.
+///
+/// # Errors
+///
+/// If not.
+pub(crate) fn check_sizes(model: &StyleModel, config: &StyleNetConfig) -> Result<()> {
+    let theirs = model.card.network;
+    if theirs == *config {
+        return Ok(());
+    }
+    let sizes = |config: &StyleNetConfig| format!("{} channels and {} blocks", config.channels, config.blocks);
+    Err(Error::usage(format!("style `{}` has {}, not {}", model.card.name, sizes(&theirs), sizes(config))))
 }
 
 /// Builds the network on `parameters`: it follows them as they are trained.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod digest;
 pub mod evaluate;
 pub mod init;
+pub mod interpolate;
 pub mod lbfgs;
 pub mod live;
 pub mod loader;

@@ -7,6 +7,7 @@ use candle_core::{DType, Device};
 use common::Result;
 use common::network::Preset;
 
+use super::card::{self, Card};
 use super::objective::ObjectiveArgs;
 use super::progress::Progress;
 use super::{Machine, say, stop_on_signal};
@@ -15,7 +16,7 @@ use crate::live::{self, Address, Live};
 use crate::peers::Seat;
 use crate::precision::Precision;
 use crate::schedule::Schedule;
-use crate::train::{self, CardText, Job, Observers, Outcome, Start};
+use crate::train::{self, Job, Observers, Outcome, Start};
 
 /// Photos that could not be used are listed up to this many.
 const LISTED: usize = 20;
@@ -73,7 +74,7 @@ struct Network {
     #[arg(long, value_name = "FILE")]
     init_from: Option<PathBuf>,
     /// Numbers in the style-model file: `f32`, or `f16` for half the size
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = parse_dtype)]
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = card::parse_dtype)]
     dtype: DType,
 }
 
@@ -148,20 +149,6 @@ struct RunArgs {
     cache: usize,
 }
 
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Card")]
-struct Card {
-    /// Name of the style [default: the output's]
-    #[arg(long)]
-    name: Option<String>,
-    /// What the style imitates: painter, title, year
-    #[arg(long, value_name = "TEXT")]
-    source: Option<String>,
-    /// Licence of the style
-    #[arg(long, value_name = "TEXT")]
-    licence: Option<String>,
-}
-
 pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
     let seat = Seat::find(|name| std::env::var(name).ok())?;
     // Of several processes one talks.
@@ -189,7 +176,7 @@ pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
 /// The page of the training, if one is wanted; says where it is.
 fn open_page(args: &Args, batch: usize) -> Result<Option<Live>> {
     let Some(address) = &args.run.serve else { return Ok(None) };
-    let live = Live::open(address, &run_dir(args), &name(args), batch)?;
+    let live = Live::open(address, &run_dir(args), &args.card.name(&args.output), batch)?;
     if !args.quiet {
         let bound = live.address();
         let reach = if bound.ip().is_loopback() { "" } else { ", also by others who reach this machine" };
@@ -200,11 +187,6 @@ fn open_page(args: &Args, batch: usize) -> Result<Option<Live>> {
 
 fn run_dir(args: &Args) -> PathBuf {
     args.run.run_dir.clone().unwrap_or_else(|| args.output.with_extension("run"))
-}
-
-fn name(args: &Args) -> String {
-    let stem = || args.output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    args.card.name.clone().unwrap_or_else(stem)
 }
 
 fn config(args: &Args, precision: Precision) -> TrainConfig {
@@ -252,38 +234,8 @@ fn job(args: &Args, words: &[OsString], device: Device, seat: Seat) -> Result<Jo
         seat,
         loader_threads: run.loader_threads,
         cache_bytes: run.cache << 20,
-        card: card_text(args, words),
+        card: args.card.text(&args.output, words),
     })
-}
-
-fn card_text(args: &Args, words: &[OsString]) -> CardText {
-    CardText {
-        name: name(args),
-        source: args.card.source.clone(),
-        licence: args.card.licence.clone(),
-        command: Some(command_line(words)),
-    }
-}
-
-/// The command as one would type it, without what does not change the result: a resumed run writes the same card.
-fn command_line(words: &[OsString]) -> String {
-    let mut kept = vec!["trainer".to_owned()];
-    let mut words = words.iter().skip(1).map(|word| word.to_string_lossy()).peekable();
-    while let Some(word) = words.next() {
-        match word.as_ref() {
-            "--resume" | "--restart" | "--quiet" | "-q" => {}
-            // Its address may follow; another flag may too.
-            "--serve" => drop(words.next_if(|next| !next.starts_with('-'))),
-            word if word.starts_with("--serve=") => {}
-            word => kept.push(quoted(word)),
-        }
-    }
-    kept.join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn tell(outcome: &Outcome, output: &Path) {
@@ -304,31 +256,6 @@ fn default_steps() -> usize {
     TrainConfig::default().length.steps(0, 1)
 }
 
-fn parse_dtype(text: &str) -> Result<DType, String> {
-    match text {
-        "f32" => Ok(DType::F32),
-        "f16" => Ok(DType::F16),
-        _ => Err("expected `f32` or `f16`".into()),
-    }
-}
-
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a number of at least 1".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_on_the_card_can_be_typed_again_and_does_not_tell_of_interruptions() {
-        let words = ["/bin/trainer", "train", "--style", "my wave.jpg", "--resume", "--name", "it's"];
-        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-        assert_eq!(command_line(&words), r"trainer train --style 'my wave.jpg' --name 'it'\''s'");
-        for serve in [&["--serve"][..], &["--serve", "0.0.0.0:80"], &["--serve=8017"]] {
-            let words = [&["trainer", "train"], serve, &["--style", "wave.jpg"]].concat();
-            let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-            assert_eq!(command_line(&words), "trainer train --style wave.jpg");
-        }
-    }
 }

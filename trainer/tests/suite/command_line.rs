@@ -35,6 +35,41 @@ fn a_training_runs_in_process_and_tells_by_its_exit_code_how_it_went() {
 }
 
 #[test]
+fn a_mixture_of_two_styles_is_a_style_whose_card_tells_how_it_was_made() {
+    use common::model_file::StyleModel;
+
+    let fixture = Fixture::new();
+    let output = fixture.path("half.safetensors").into_os_string().into_string().unwrap();
+    let interpolate = |from: &str, amount: &str| {
+        cli::run([
+            "trainer",
+            "interpolate",
+            "--from",
+            from,
+            "--to",
+            "starry_night_video",
+            "--amount",
+            amount,
+            "--output",
+            &output,
+            "-q",
+        ])
+    };
+    assert_eq!(interpolate("no such style", "0.5"), ExitCode::from(1));
+    assert_eq!(interpolate("starry_night", "half"), ExitCode::from(2));
+    assert!(!fixture.path("half.safetensors").exists());
+    assert_eq!(interpolate("starry_night", "0.5"), ExitCode::SUCCESS);
+    let model = StyleModel::open(&fixture.path("half.safetensors")).unwrap();
+    assert_eq!(model.card.name, "half");
+    assert_eq!(model.card.licence.as_deref(), Some("CC0-1.0"));
+    let command = model.card.command.unwrap();
+    assert!(
+        command.starts_with("trainer interpolate --from starry_night --to starry_night_video --amount 0.5"),
+        "{command}"
+    );
+}
+
+#[test]
 fn an_error_names_the_file_and_says_what_to_do() {
     let fixture = Fixture::new();
     fs::create_dir(fixture.path("empty")).unwrap();

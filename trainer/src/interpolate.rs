@@ -1,0 +1,116 @@
+//! A style between two, of which one was trained from the other: their weights mixed one by one.
+//!
+//! Networks that share the beginning of their training can be mixed linearly, and paint what lies between (Wang et al., 2019, "Deep
+//! Network Interpolation for Continuous Imagery Effect Transition"). The mixture of a network with its fine-tuned successor
+//! often keeps more of both than either has (Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models"): so a style that
+//! was made steady for clips gets back the strength of its strokes. Between networks that were trained apart lies nothing: their
+//! channels do not mean the same.
+
+use candle_core::Tensor;
+use common::model_file::{ModelCard, StyleModel};
+use common::{Error, Result};
+
+use crate::init::check_sizes;
+
+/// The style `amount` of the way from `from` to `to`: 0 is the one, 1 the other, and what lies outside goes on beyond.
+///
+/// The card is that of `to`, without the objective, which was another network's.
+///
+/// # Errors
+///
+/// If the networks have different sizes, `amount` is not finite, or tensors are missing.
+pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleModel> {
+    if !amount.is_finite() {
+        return Err(Error::usage(format!("an amount of {amount} is not a number")));
+    }
+    let mix = |(name, from, to): (&String, &Tensor, &Tensor)| {
+        Ok((name.clone(), ((from * (1.0 - amount))? + (to * amount)?)?))
+    };
+    let tensors = pairs(from, to)?.into_iter().map(mix).collect::<Result<_>>()?;
+    Ok(StyleModel { card: ModelCard { objective: None, ..to.card.clone() }, tensors })
+}
+
+/// How far apart the weights of two networks lie: the norm of their difference by the geometric mean of their norms.
+///
+/// The root of 2 or so for networks that were trained apart, even in the same style; a tenth to a half for one that was
+/// trained from the other.
+///
+/// # Errors
+///
+/// As [`between`].
+pub fn distance(from: &StyleModel, to: &StyleModel) -> Result<f64> {
+    let square = |tensor: &Tensor| Ok::<_, Error>(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?));
+    let (mut difference, mut first, mut second) = (0.0, 0.0, 0.0);
+    // Convolutions only: the scales of a normalisation are near 1 in any network, and tell nothing.
+    for (_, a, b) in pairs(from, to)?.into_iter().filter(|(_, a, _)| a.rank() == 4) {
+        difference += square(&(a - b)?)?;
+        first += square(a)?;
+        second += square(b)?;
+    }
+    Ok((difference / (first * second).sqrt().max(f64::MIN_POSITIVE)).sqrt())
+}
+
+/// The tensors of both by name.
+fn pairs<'a>(from: &'a StyleModel, to: &'a StyleModel) -> Result<Vec<(&'a String, &'a Tensor, &'a Tensor)>> {
+    check_sizes(to, &from.card.network)?;
+    let pair = |(name, tensor)| {
+        let other = to.tensors.get(name);
+        let other = other.ok_or_else(|| Error::new(format!("style `{}` has no tensor `{name}`", to.card.name)))?;
+        Ok((name, tensor, other))
+    };
+    from.tensors.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use common::network::StyleNetConfig;
+
+    use super::*;
+    use crate::init;
+
+    fn model(name: &str, seed: u64, blocks: usize) -> StyleModel {
+        let config = StyleNetConfig { channels: 2, blocks };
+        let parameters = init::random_parameters(&config, seed, &Device::Cpu).unwrap();
+        let tensors = parameters.into_iter().map(|(name, parameter)| (name, parameter.as_detached_tensor())).collect();
+        StyleModel { card: ModelCard { steps: seed as usize, ..ModelCard::new(name, config) }, tensors }
+    }
+
+    fn weights(model: &StyleModel) -> Vec<f32> {
+        model.tensors.values().flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
+    }
+
+    #[test]
+    fn both_ends_are_the_two_styles_and_between_and_beyond_lie_the_mixtures_of_their_weights() {
+        let (from, to) = (model("from", 1, 1), model("to", 2, 1));
+        let at = |amount: f64| between(&from, &to, amount).unwrap();
+        assert_eq!(weights(&at(0.0)), weights(&from));
+        assert_eq!(weights(&at(1.0)), weights(&to));
+        for amount in [0.25, 0.5, 1.5] {
+            for ((a, b), mixed) in weights(&from).iter().zip(weights(&to)).zip(weights(&at(amount))) {
+                let expected = f64::from(*a) + amount * f64::from(b - a);
+                assert!((f64::from(mixed) - expected).abs() < 1e-6, "{amount}: {mixed} is not {expected}");
+            }
+        }
+        assert_eq!(at(0.5).card, to.card);
+    }
+
+    #[test]
+    fn the_distance_tells_what_was_trained_apart() {
+        let (one, other) = (model("one", 1, 1), model("other", 2, 1));
+        let apart = distance(&one, &other).unwrap();
+        assert!((apart - 2f64.sqrt()).abs() < 0.2, "{apart}");
+        let near = distance(&one, &between(&one, &other, 0.2).unwrap()).unwrap();
+        assert!(near > 0.1 && near < 0.4, "{near}");
+        assert!(distance(&one, &one).unwrap() < 1e-9);
+    }
+
+    #[test]
+    fn networks_of_other_sizes_and_amounts_that_are_none_are_refused() {
+        let (one, other) = (model("one", 1, 1), model("other", 1, 2));
+        let error = between(&one, &other, 0.5).unwrap_err();
+        assert_eq!(error.to_string(), "style `other` has 2 channels and 2 blocks, not 2 channels and 1 blocks");
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(between(&one, &one, f64::NAN).unwrap_err().exit_code(), 2);
+    }
+}
