@@ -105,6 +105,30 @@ pub fn has_bf16(device: &Device) -> bool {
     }
 }
 
+/// Whether a failure is one of memory: of the device's, or of page-locked memory for it.
+///
+/// It is told by the text: driver and libraries each have an error type of their own, which candle wraps without its kind, and
+/// which a build without them does not know.
+#[must_use]
+pub fn is_out_of_memory(error: &Error) -> bool {
+    let text = error.to_string();
+    ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED"].iter().any(|sign| text.contains(sign))
+}
+
+/// Waits for the device, and gives back what it keeps for later computations of this thread: to be called before trying with less
+/// after [`is_out_of_memory`].
+///
+/// # Errors
+///
+/// If a computation that was under way failed.
+pub fn release_memory(device: &Device) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        drop(crate::kernels::cuda::Gpu::of(device).take_workspace());
+    }
+    Ok(device.synchronize()?)
+}
+
 /// Lets GPUs round the factors of f32 products to TF32 from now on, in this process. They do not unless told.
 pub fn allow_tf32(allowed: bool) {
     #[cfg(feature = "cuda")]
@@ -146,6 +170,20 @@ mod tests {
         let text = "DriverError(CUDA_ERROR_STUB_LIBRARY, \"<Failure when calling cuGetErrorString()>\")\n   0: frame";
         assert_eq!(cause(text), "there is no NVIDIA driver on this machine");
         assert_eq!(cause("something else\n   0: frame"), "something else");
+    }
+
+    #[test]
+    fn a_lack_of_memory_is_known_by_what_driver_and_libraries_say() {
+        let wrapped = |text: &str| Error::from(candle_core::Error::Msg(text.to_owned()).bt());
+        for text in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+            "cuDNN cannot start: CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)",
+        ] {
+            assert!(is_out_of_memory(&wrapped(text)), "{text}");
+        }
+        assert!(!is_out_of_memory(&wrapped("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")")));
+        release_memory(&Device::Cpu).unwrap();
     }
 
     #[test]

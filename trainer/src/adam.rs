@@ -61,9 +61,32 @@ impl Gradients {
     pub fn of(parameters: &Parameters, gradients: &GradStore) -> Result<Self> {
         let own = parameters.iter().map(|(name, parameter)| {
             let gradient = gradients.get(parameter).ok_or_else(|| no_gradient(name))?;
-            Ok((name.clone(), gradient.contiguous()?))
+            // Detached: a gradient knows what it was computed from, all activations, and would keep their memory.
+            Ok((name.clone(), gradient.contiguous()?.detach()))
         });
         Ok(Self(own.collect::<Result<_>>()?))
+    }
+
+    /// The sum with the gradients of the same parameters by another part of the batch.
+    ///
+    /// # Errors
+    ///
+    /// If they are those of other parameters.
+    pub fn plus(self, other: &Self) -> Result<Self> {
+        let sums = self.0.into_iter().map(|(name, gradient)| {
+            let sum = (gradient + other.0.get(&name).ok_or_else(|| no_gradient(&name))?)?;
+            Ok((name, sum))
+        });
+        Ok(Self(sums.collect::<Result<_>>()?))
+    }
+
+    /// All of them times `factor`.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn times(self, factor: f64) -> Result<Self> {
+        Ok(Self(self.0.into_iter().map(|(name, gradient)| Ok((name, (gradient * factor)?))).collect::<Result<_>>()?))
     }
 
     /// The Euclidean norm of all of them together, as a scalar tensor on their device.

@@ -143,6 +143,10 @@ impl Observer for Live {
         self.board().saved();
     }
 
+    fn split(&mut self, size: usize, parts: usize) {
+        self.board().split(size, parts);
+    }
+
     fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
         let table = self.stored();
         self.board().roll_back(failed, step, rate_scale, table);

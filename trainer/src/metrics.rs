@@ -9,6 +9,7 @@ use common::{Error, Result, ResultExt, files};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::Losses;
+use crate::parts;
 
 /// The figures of one step. Losses are averages over the batch, before the step's update.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,22 +53,26 @@ mod exact {
 impl Metrics {
     /// Reads all scalars of a step back at once: the one device sync of a step.
     ///
-    /// `mean` makes means over a part of the batch means over the whole.
+    /// `losses` are those of the parts of this process, all of one size; `mean` makes means over a process means over the batch.
     ///
     /// # Errors
     ///
-    /// If a loss is not a scalar, or `mean` fails.
+    /// If there is no part, a loss is not a scalar, or `mean` fails.
     pub fn read(
         step: usize,
         learning_rate: f64,
-        losses: &Losses,
+        losses: &[Losses],
         gradient_norm: &Tensor,
         mean: impl FnOnce(Tensor) -> Result<Tensor>,
     ) -> Result<Self> {
-        let terms = [&losses.total, &losses.content, &losses.style, &losses.tv, gradient_norm];
-        let layers = losses.layers.iter().map(|(_, value)| value);
-        let scalars: Vec<_> = terms.into_iter().chain(&losses.temporal).chain(layers).map(Tensor::detach).collect();
-        let values = mean(Tensor::stack(&scalars, 0)?)?.to_vec1::<f32>()?;
+        let rows = losses.iter().map(|losses| {
+            let terms = [&losses.total, &losses.content, &losses.style, &losses.tv, gradient_norm];
+            let layers = losses.layers.iter().map(|(_, value)| value);
+            let scalars: Vec<_> = terms.into_iter().chain(&losses.temporal).chain(layers).map(Tensor::detach).collect();
+            Ok(Tensor::stack(&scalars, 0)?)
+        });
+        let values = mean(parts::mean(&rows.collect::<Result<Vec<_>>>()?)?)?.to_vec1::<f32>()?;
+        let losses = losses.first().ok_or_else(|| Error::new("a step has no part"))?;
         let [total, content, style, tv, gradient_norm, ref rest @ ..] = values[..] else {
             return Err(Error::new("the objective lacks a term"));
         };

@@ -3,6 +3,7 @@
 //! One code for training, for optimising a picture and for evaluating a network.
 
 mod config;
+mod content;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use candle_core::{D, DType, Tensor};
 use common::{Result, ops};
 
 pub use self::config::{Convention, ObjectiveConfig};
+pub use self::content::{ContentFeatures, ContentTarget};
 use crate::loss_network::{Layer, LossNetwork};
 
 /// The objective of one style, its targets computed once.
@@ -46,13 +48,6 @@ pub struct Losses {
     pub layers: Vec<(String, Tensor)>,
 }
 
-/// What stays of a photo for the content loss: its features, and one over their mean square at each layer.
-#[derive(Debug, Clone)]
-pub struct ContentTarget {
-    /// At each layer the features and what their distance is multiplied by, a scalar.
-    features: BTreeMap<Layer, (Tensor, Tensor)>,
-}
-
 impl Losses {
     /// The losses with the weighted temporal loss as one more term.
     ///
@@ -61,6 +56,19 @@ impl Losses {
     /// If it is not a scalar.
     pub fn with_temporal(self, temporal: Tensor) -> Result<Self> {
         Ok(Self { total: (&self.total + &temporal)?, temporal: Some(temporal), ..self })
+    }
+
+    /// The figures alone, without what they were computed from: the memory of a backward pass is free then.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self {
+            total: self.total.detach(),
+            content: self.content.detach(),
+            style: self.style.detach(),
+            tv: self.tv.detach(),
+            temporal: self.temporal.as_ref().map(Tensor::detach),
+            layers: self.layers.iter().map(|(name, value)| (name.clone(), value.detach())).collect(),
+        }
     }
 }
 
@@ -97,33 +105,19 @@ impl Objective {
     ///
     /// If the photos are too small for the loss network.
     pub fn content_target(&self, photos: &Tensor) -> Result<ContentTarget> {
-        self.content_target_of_part(photos, Ok)
+        let features = self.content_features(photos)?;
+        let magnitudes = features.magnitudes().cloned();
+        features.target(magnitudes.as_ref())
     }
 
-    /// As [`Self::content_target`], for photos that are one part of a batch: `mean` makes means over a part, in one tensor, means
-    /// over the batch. Nothing is read back: the magnitudes stay on the device.
+    /// The first half of [`Self::content_target`], for photos that are one part of a batch: the second needs a mean over all parts.
     ///
     /// # Errors
     ///
-    /// If the photos are too small for the loss network, or `mean` fails.
-    pub fn content_target_of_part(
-        &self,
-        photos: &Tensor,
-        mean: impl FnOnce(Tensor) -> Result<Tensor>,
-    ) -> Result<ContentTarget> {
+    /// If the photos are too small for the loss network.
+    pub fn content_features(&self, photos: &Tensor) -> Result<ContentFeatures> {
         let features = self.network.features(&photos.detach(), &self.content_layers)?;
-        if features.is_empty() {
-            return Ok(ContentTarget { features: BTreeMap::new() });
-        }
-        let energies = features.values().map(|features| match self.config.convention {
-            Convention::Relative => ops::mean_square(features),
-            _ => Tensor::ones((), DType::F32, features.device()),
-        });
-        let energies = mean(Tensor::stack(&energies.collect::<candle_core::Result<Vec<_>>>()?, 0)?)?;
-        let factors = energies.recip()?;
-        let features = features.into_iter().enumerate();
-        let features = features.map(|(at, (layer, features))| Ok((layer, (features, factors.get(at)?))));
-        Ok(ContentTarget { features: features.collect::<Result<_>>()? })
+        ContentFeatures::new(features, self.config.convention)
     }
 
     /// The losses of `painted` against the photos it was painted from, both `(batch, 3, height, width)`, RGB in `[0, 255]`.
@@ -144,7 +138,7 @@ impl Objective {
         let features = self.network.features(painted, &self.layers)?;
         let zero = Tensor::zeros((), DType::F32, painted.device())?;
         let (mut content, mut style, mut layers) = (zero.clone(), zero.clone(), Vec::new());
-        for (layer, (target, factor)) in &photos.features {
+        for (layer, (target, factor)) in photos.layers() {
             let distance = (ops::mse(&features[layer], target)? * factor)?;
             content = (content + (&distance * self.config.content_layers[layer])?)?;
             layers.push((format!("content.{layer}"), distance));

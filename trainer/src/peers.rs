@@ -1,7 +1,7 @@
 //! Several processes that train one style together, one for each GPU: data-parallel training.
 //!
 //! Each takes its part of every batch; what is a mean over the batch (magnitudes of content features, gradients, figures) is made
-//! one by the mean over the processes. So the losses are those of one process with the same batch, up to the order of sums, and
+//! one by the mean over the processes, as it is by that over the parts of a process (`parts`). So the losses are those of one process with the same batch, up to the order of sums, and
 //! every process makes the same step. The first one writes the files.
 //!
 //! Who takes part is what the launchers that people have say in the environment (`launcher`); they meet over TCP (`star`), which
@@ -106,6 +106,15 @@ impl Peers {
         let Some(star) = &mut self.star else { return Ok(number) };
         let sum = star.sum(&[number as f32])?;
         Ok(f64::from(sum.first().copied().unwrap_or_default()) / self.seat.count as f64)
+    }
+
+    /// Whether something holds in one process at least.
+    ///
+    /// # Errors
+    ///
+    /// If a process is gone.
+    pub fn any(&mut self, own: bool) -> Result<bool> {
+        Ok(self.mean_of(f64::from(u8::from(own)))? > 0.0)
     }
 
     /// The mean of an f32 tensor over all processes, every value by itself.

@@ -57,8 +57,8 @@ impl TemporalLoss {
     }
 
     /// The weighted loss, a scalar, of the network that is `paint` and its paintings `painted` of `photos`, both `(batch, 3, height, width)`,
-    /// RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from their numbers. `mean` makes a mean
-    /// over a part of the batch one over the whole.
+    /// RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from their numbers. Where they are a part
+    /// of a batch, `visible` is what [`Self::visible`] says of all of it.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl TemporalLoss {
         photos: &Tensor,
         painted: &Tensor,
         sample: u64,
-        mean: impl FnOnce(f64) -> Result<f64>,
+        visible: Option<f64>,
     ) -> Result<Tensor> {
         let (batch, _, height, width) = photos.dims4()?;
         let draw = |picture| Change::draw(self.seed, sample + picture as u64, (height, width));
@@ -78,8 +78,21 @@ impl TemporalLoss {
         let changed = paint(&changes.of_photos(photos)?)?;
         let moved = ops::warp(painted, &changes.positions)?;
         let difference = ops::mse(&changed.broadcast_mul(&changes.mask)?, &moved.broadcast_mul(&changes.mask)?)?;
-        Ok((difference * (self.weight / (self.unit * mean(changes.visible)?)))?)
+        Ok((difference * (self.weight / (self.unit * visible.unwrap_or(changes.visible))))?)
     }
+
+    /// The part of all pixels that counts in `photos` photos of `(height, width)` pixels, numbered from `sample` on.
+    #[must_use]
+    pub fn visible(&self, sample: u64, photos: usize, (height, width): (usize, usize)) -> f64 {
+        let count = |picture| Change::visible(self.seed, sample + picture as u64, (height, width));
+        part_of(&(0..photos).into_par_iter().map(count).collect::<Vec<_>>(), height * width)
+    }
+}
+
+/// The part that counts of pictures of `pixels` pixels each, given how many count in each.
+fn part_of(visible: &[usize], pixels: usize) -> f64 {
+    // In a picture too small to have a middle nothing counts, and the loss is 0.
+    visible.iter().sum::<usize>().max(1) as f64 / (visible.len() * pixels) as f64
 }
 
 /// The changes of a batch as tensors.
@@ -103,16 +116,14 @@ impl Changes {
             let values: Vec<f32> = changes.iter().flat_map(field).copied().collect();
             Tensor::from_vec(values, (changes.len(), channels, height, width), device)
         };
-        let pixels = changes.len() * height * width;
-        let visible = changes.iter().flat_map(|change| &change.mask).filter(|&&mask| mask > 0.0).count();
+        let visible = changes.iter().map(|change| change.mask.iter().filter(|&&mask| mask > 0.0).count());
         let gains: Vec<f32> = changes.iter().map(|change| change.gain).collect();
         Ok(Self {
             positions: all(|change| &change.positions, 2)?,
             gain: Tensor::from_vec(gains, (changes.len(), 1, 1, 1), device)?,
             added: all(|change| &change.added, 3)?,
             mask: all(|change| &change.mask, 1)?,
-            // In a picture too small to have a middle nothing counts, and the loss is 0.
-            visible: visible.max(1) as f64 / pixels as f64,
+            visible: part_of(&visible.collect::<Vec<_>>(), height * width),
         })
     }
 
@@ -159,7 +170,7 @@ mod tests {
         let (photo, loss) = (picture(SIZE), TemporalLoss::new(0.5, 3, &picture(8)).unwrap());
         let painted = network.forward(&photo).unwrap();
         let of = |loss: &TemporalLoss, painted: &Tensor, sample| {
-            scalar(&loss.of(|photo| Ok(network.forward(photo)?), &photo, painted, sample, Ok).unwrap())
+            scalar(&loss.of(|photo| Ok(network.forward(photo)?), &photo, painted, sample, None).unwrap())
         };
         let found = of(&loss, &painted, 7);
         assert!(found > 0.0);
@@ -183,7 +194,7 @@ mod tests {
         let (photo, loss) = (picture(SIZE), TemporalLoss::new(1.0, 3, &picture(8)).unwrap());
         let gradient = |painted: &Tensor| {
             let gradients =
-                loss.of(|photo| Ok(network.forward(photo)?), &photo, painted, 0, Ok).unwrap().backward().unwrap();
+                loss.of(|photo| Ok(network.forward(photo)?), &photo, painted, 0, None).unwrap().backward().unwrap();
             gradients
                 .get(&parameters["deconv3.conv2d.weight"])
                 .unwrap()
@@ -207,6 +218,8 @@ mod tests {
         let alone = stack(&changes[1..]).of_photos(&photo).unwrap();
         let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(flat(&both.narrow(0, 1, 1).unwrap()), flat(&alone));
+        let loss = TemporalLoss { weight: 1.0, seed: 9, unit: 1.0 };
+        assert_eq!(loss.visible(4, 2, (SIZE, SIZE)).to_bits(), stack(&changes).visible.to_bits());
         assert!(flat(&both).iter().all(|level| (0.0..=255.0).contains(level)));
     }
 }

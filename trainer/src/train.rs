@@ -8,21 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{DType, Device, Tensor};
 use common::model_file::{ModelCard, StyleModel};
 use common::network::StyleNet;
-use common::{Error, Result, ResultExt, picture};
+use common::{Error, Result, ResultExt, device, picture};
 
-use crate::adam::Gradients;
 use crate::config::TrainConfig;
 use crate::digest::Digest;
-use crate::loader::{Loader, LoaderConfig};
+use crate::loader::{Batch, Loader, LoaderConfig};
 use crate::loss_network::LossNetwork;
 use crate::metrics::{Metrics, MetricsLog};
-use crate::objective::{Losses, Objective};
+use crate::objective::Objective;
+use crate::parts::Parts;
 use crate::peers::{Peers, Seat};
 use crate::photos::{self, Photos};
 use crate::preview::Preview;
 use crate::report::{self, Facts};
 use crate::run_folder::{RunFiles, RunFolder};
 use crate::snapshot::{Identity, State, config_value};
+use crate::step::Step;
 use crate::temporal::TemporalLoss;
 use crate::{init, resample};
 
@@ -98,6 +99,8 @@ pub trait Observer {
     fn stepped(&mut self, _metrics: &Metrics) {}
     /// A snapshot was written after this many steps.
     fn saved(&mut self, _step: usize) {}
+    /// The device had no memory for a step on crops of `size` pixels: from now on such a step is computed in `parts` parts.
+    fn split(&mut self, _size: usize, _parts: usize) {}
     /// Losses were not finite after `failed` steps: the training goes on after `step` with a lower learning rate.
     fn rolled_back(&mut self, _failed: usize, _step: usize, _rate_scale: f64) {}
 }
@@ -117,6 +120,10 @@ impl Observer for Observers<'_> {
 
     fn saved(&mut self, step: usize) {
         self.0.iter_mut().for_each(|observer| observer.saved(step));
+    }
+
+    fn split(&mut self, size: usize, parts: usize) {
+        self.0.iter_mut().for_each(|observer| observer.split(size, parts));
     }
 
     fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
@@ -140,7 +147,8 @@ pub struct Outcome {
 /// # Errors
 ///
 /// If an input cannot be read, a file cannot be written, the run folder holds a run of another configuration, losses
-/// stay infinite at ever lower rates, or `stop` became true (of kind [`common::error::ErrorKind::Interrupted`]).
+/// stay infinite at ever lower rates, the device has no memory for one photo, or `stop` became true (of kind
+/// [`common::error::ErrorKind::Interrupted`]).
 pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
     config.validate()?;
     config.precision.prepare(&job.device)?;
@@ -154,7 +162,7 @@ pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop:
             return Err(run.interrupt()?);
         }
         let batch = run.loader.take()?;
-        let metrics = run.step(batch.pixels, batch.size)?;
+        let metrics = run.step(&batch, observer)?;
         if !metrics.is_finite() {
             run.roll_back(observer)?;
             continue;
@@ -190,6 +198,8 @@ struct Run<'a> {
     state: State,
     network: StyleNet,
     loader: Loader,
+    /// How many parts a step is computed in. Not in the snapshot: it follows from the device's memory, and another device may go on.
+    parts: Parts,
     roll_backs: usize,
 }
 
@@ -225,6 +235,7 @@ impl<'a> Run<'a> {
             temporal: temporal_loss(config, &style)?,
             network: init::network(&config.network, &state.parameters)?,
             loader: start_loader(job, config, &photos, state.step)?,
+            parts: Parts::default(),
             roll_backs: 0,
             job,
             config,
@@ -241,46 +252,35 @@ impl<'a> Run<'a> {
     }
 
     /// One step. A step whose figures are not finite changes nothing.
-    fn step(&mut self, pixels: Vec<u8>, size: usize) -> Result<Metrics> {
-        let TrainConfig { batch, clip_norm, precision, .. } = *self.config;
-        let own = batch / self.peers.count();
-        // Bytes to the device, floats there.
-        let photos = Tensor::from_vec(pixels, (own, 3, size, size), &self.job.device)?.to_dtype(DType::F32)?;
-        let painted = precision.paint(&self.network, &photos)?;
-        let target = self.objective.content_target_of_part(&photos, |means| self.peers.mean(means))?;
-        let losses = self.objective.losses_to(&painted, &target)?;
-        let losses = self.with_temporal(losses, &photos, &painted)?;
-        let gradients = self.gradients(&losses)?;
-        let (rate, norm) = (self.learning_rate(), gradients.norm()?);
-        let metrics = Metrics::read(self.state.step + 1, rate, &losses, &norm, |figures| self.peers.mean(figures))?;
+    fn step(&mut self, batch: &Batch, observer: &mut dyn Observer) -> Result<Metrics> {
+        let step = Step {
+            config: self.config,
+            network: &self.network,
+            parameters: &self.state.parameters,
+            objective: &self.objective,
+            temporal: self.temporal.as_ref(),
+            done: self.state.step,
+            learning_rate: self.learning_rate(),
+        };
+        let (device, peers) = (&self.job.device, &mut self.peers);
+        let photos = self.config.batch / peers.count();
+        let again = |parts| {
+            observer.split(batch.size, parts);
+            device::release_memory(device)
+        };
+        let (gradients, metrics) =
+            self.parts.fit(batch.size, photos, |parts| step.attempt(batch, parts, device, peers), again)?;
         if metrics.is_finite() {
-            let norm = f64::from(metrics.gradient_norm);
-            let scale = if clip_norm > 0.0 && norm > clip_norm { clip_norm / norm } else { 1.0 };
+            let (norm, most) = (f64::from(metrics.gradient_norm), self.config.clip_norm);
+            let scale = if most > 0.0 && norm > most { most / norm } else { 1.0 };
             self.state.adam.step(&self.state.parameters, &gradients, metrics.learning_rate, scale)?;
         }
         Ok(metrics)
     }
 
-    /// The losses with the temporal one, where it has a weight.
-    fn with_temporal(&mut self, losses: Losses, photos: &Tensor, painted: &Tensor) -> Result<Losses> {
-        let Some(temporal) = &self.temporal else { return Ok(losses) };
-        let TrainConfig { batch, precision, .. } = *self.config;
-        let sample = self.state.step * batch + self.peers.index() * (batch / self.peers.count());
-        let paint = |photos: &Tensor| precision.paint(&self.network, photos);
-        let mean = |visible| self.peers.mean_of(visible);
-        losses.with_temporal(temporal.of(paint, photos, painted, sample as u64, mean)?)
-    }
-
-    /// The gradients of the whole batch.
-    fn gradients(&mut self, losses: &Losses) -> Result<Gradients> {
-        let own = Gradients::of(&self.state.parameters, &losses.total.backward()?)?;
-        let (names, tensors): (Vec<_>, Vec<_>) = own.0.into_iter().unzip();
-        Ok(Gradients(names.into_iter().zip(self.peers.means(tensors)?).collect()))
-    }
-
     /// Whether to stop: as soon as one process is asked to, all do after the same step.
     fn all_stop(&mut self, stop: &AtomicBool) -> Result<bool> {
-        Ok(self.peers.mean_of(f64::from(u8::from(stop.load(Ordering::Relaxed))))? > 0.0)
+        self.peers.any(stop.load(Ordering::Relaxed))
     }
 
     fn learning_rate(&self) -> f64 {

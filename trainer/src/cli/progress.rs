@@ -72,6 +72,12 @@ impl Observer for Progress {
         self.pace.begin();
     }
 
+    fn split(&mut self, size: usize, parts: usize) {
+        self.talk(&format!(
+            "the device has no memory for a step at {size}x{size} at once: it is computed in {parts} parts from now on"
+        ));
+    }
+
     fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
         self.talk(&format!(
             "losses are not finite after step {failed}: back to step {step} with the learning rate times {rate_scale}"

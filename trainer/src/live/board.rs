@@ -70,6 +70,13 @@ impl Board {
         self.revision += 1;
     }
 
+    pub(super) fn split(&mut self, size: usize, parts: usize) {
+        self.note = Some(format!(
+            "The device has no memory for a step at {size}×{size} at once: it is computed in {parts} parts from now on."
+        ));
+        self.revision += 1;
+    }
+
     pub(super) fn roll_back(&mut self, failed: usize, step: usize, rate_scale: f64, table: Table) {
         if let Some(course) = &mut self.course {
             course.step = step;

@@ -130,6 +130,9 @@ fn a_resumed_training_shows_its_earlier_steps_and_a_roll_back_forgets_those_undo
     assert_eq!(back["step"], 1);
     let note = "Losses were not finite after step 2: back to step 1 with the learning rate times 0.5.";
     assert_eq!(back["note"], note);
+    live.split(256, 2);
+    let note = "The device has no memory for a step at 256×256 at once: it is computed in 2 parts from now on.";
+    assert_eq!(state(&live, 3)["note"], note);
 }
 
 #[test]

@@ -46,7 +46,6 @@ impl Change {
         let frame = Frame { height: height as f64, width: width as f64 };
         let pixels = (0..height * width).map(|index| [(index / width) as f64, (index % width) as f64]);
         let sources: Vec<_> = pixels.clone().map(|pixel| motion.source(frame, pixel)).collect();
-        let counts = |[pixel, source]: [[f64; 2]; 2]| f32::from(frame.counts(pixel) && frame.counts(source));
         let shade: Vec<_> = pixels.clone().map(|pixel| light.added(frame, pixel)).collect();
         let deviation = random.random_range(0.0..NOISE);
         let mut noise = Normal { random, spare: None };
@@ -57,8 +56,16 @@ impl Change {
                 .collect(),
             gain: light.gain as f32,
             added: (0..3).flat_map(|_| &shade).map(|shade| (shade + deviation * noise.next()) as f32).collect(),
-            mask: pixels.zip(&sources).map(|(pixel, &source)| counts([pixel, source])).collect(),
+            mask: pixels.zip(&sources).map(|(pixel, &source)| f32::from(frame.stays(pixel, source))).collect(),
         }
+    }
+
+    /// How many pixels count in [`Self::draw`], which draws the movement first.
+    pub(super) fn visible(seed: u64, sample: u64, (height, width): (usize, usize)) -> usize {
+        let motion = Motion::draw(&mut generator(seed, Purpose::Change, sample));
+        let frame = Frame { height: height as f64, width: width as f64 };
+        let pixels = (0..height * width).map(|index| [(index / width) as f64, (index % width) as f64]);
+        pixels.filter(|&pixel| frame.stays(pixel, motion.source(frame, pixel))).count()
     }
 }
 
@@ -73,6 +80,11 @@ impl Frame {
     /// A pixel's place from the middle, -1/2 to 1/2 from side to side.
     fn part(self, [row, column]: [f64; 2]) -> [f64; 2] {
         [(row + 0.5) / self.height - 0.5, (column + 0.5) / self.width - 0.5]
+    }
+
+    /// Whether a pixel counts that comes from `source`.
+    fn stays(self, pixel: [f64; 2], source: [f64; 2]) -> bool {
+        self.counts(pixel) && self.counts(source)
     }
 
     /// Whether a place lies inside the margin; at most an eighth of a side belongs to it.

@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 
 use super::super::EPSILON;
 use super::card::{CardTimes, lost};
-use crate::device::DeviceChoice;
-use crate::kernels::cuda::canvas::{Canvas, Card, is_out_of_memory};
+use crate::device::{DeviceChoice, is_out_of_memory};
+use crate::kernels::cuda::canvas::{Canvas, Card};
 use crate::kernels::cuda::launch::Value;
 use crate::kernels::cuda::paint::{Loaded, Paint, Pixels};
 use crate::kernels::steps::{Program, Weights};

@@ -53,12 +53,6 @@ impl Card {
     }
 }
 
-/// Whether a failure is one of memory: of the card's, or page-locked.
-pub(crate) fn is_out_of_memory(error: &Error) -> bool {
-    let text = error.to_string();
-    ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| text.contains(sign))
-}
-
 /// A painting of one network and size, ready to be started.
 pub(crate) struct Canvas {
     program: Program,

@@ -1,0 +1,67 @@
+//! What the content loss compares a painting with.
+//!
+//! In two halves, because the convention `relative` divides by the mean square of the features of a whole batch, of which a
+//! process or a part of its share sees only its own photos.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+use common::{Result, ops};
+
+use super::Convention;
+use crate::loss_network::Layer;
+
+/// The features that the content loss compares with, of photos that may be a part of a batch, and what of them is a mean over the
+/// batch.
+#[derive(Debug, Clone)]
+pub struct ContentFeatures {
+    features: BTreeMap<Layer, Tensor>,
+    /// Their mean squares by layer, `(layers,)`: ones where the convention asks for none, nothing where there is no layer.
+    magnitudes: Option<Tensor>,
+}
+
+/// What stays of a photo for the content loss: its features, and one over their mean square at each layer.
+#[derive(Debug, Clone)]
+pub struct ContentTarget {
+    /// At each layer the features and what their distance is multiplied by, a scalar.
+    features: BTreeMap<Layer, (Tensor, Tensor)>,
+}
+
+impl ContentFeatures {
+    pub(super) fn new(features: BTreeMap<Layer, Tensor>, convention: Convention) -> Result<Self> {
+        let magnitudes = features.values().map(|features| match convention {
+            Convention::Relative => ops::mean_square(features),
+            _ => Tensor::ones((), DType::F32, features.device()),
+        });
+        let magnitudes = magnitudes.collect::<candle_core::Result<Vec<_>>>()?;
+        let magnitudes = (!magnitudes.is_empty()).then(|| Tensor::stack(&magnitudes, 0)).transpose()?;
+        Ok(Self { features, magnitudes })
+    }
+
+    /// The magnitudes of these features, one for each layer, whose mean over all parts of a batch is that of the batch; nothing where
+    /// content has no weight. They stay on the device: nothing is read back.
+    #[must_use]
+    pub fn magnitudes(&self) -> Option<&Tensor> {
+        self.magnitudes.as_ref()
+    }
+
+    /// The target, given the magnitudes of the whole batch.
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many as there are layers.
+    pub fn target(self, magnitudes: Option<&Tensor>) -> Result<ContentTarget> {
+        let Some(magnitudes) = magnitudes else { return Ok(ContentTarget { features: BTreeMap::new() }) };
+        let factors = magnitudes.recip()?;
+        let features = self.features.into_iter().enumerate();
+        let features = features.map(|(at, (layer, features))| Ok((layer, (features, factors.get(at)?))));
+        Ok(ContentTarget { features: features.collect::<Result<_>>()? })
+    }
+}
+
+impl ContentTarget {
+    /// At each layer the features and what their distance is multiplied by.
+    pub(super) fn layers(&self) -> &BTreeMap<Layer, (Tensor, Tensor)> {
+        &self.features
+    }
+}
