@@ -30,5 +30,5 @@ pub(super) fn mix(frame: &mut Frame, before: &Frame, guide: &Guide, strength: f3
 pub(super) fn mix_paintings(painting: &mut Frame, before: &Frame, guide: &Guide, strength: f32) {
     let own = Blocks::of(painting);
     mix(painting, before, guide, strength);
-    *painting = Blocks::of(painting).restored(painting, &own);
+    Blocks::of(painting).restore(painting, &own);
 }
