@@ -2,7 +2,7 @@
 //!
 //! `RAYON_NUM_THREADS` sets the threads.
 
-use common::flow::{Flow, FlowOptions, Frame, Guide, Pyramid, Sampling};
+use common::flow::{Flow, FlowOptions, Frame, Patchwork, PatchworkOptions, Pyramid};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// A scene of waves, seen from `(y, x)`.
@@ -28,9 +28,20 @@ fn bench_all(criterion: &mut Criterion) {
             group.bench_function(format!("flow {name}"), |b| b.iter(|| Flow::between(&first, &second, &options)));
         }
         group.bench_function("pyramid", |b| b.iter(|| Pyramid::new(&frames[0])));
-        group.bench_function("guide", |b| b.iter(|| Guide::between(&first, &second, &FlowOptions::fast(), 12.0)));
-        let flow = Flow::between(&first, &second, &FlowOptions::fast());
-        group.bench_function("along, cubic", |b| b.iter(|| frames[1].along(&flow, Sampling::Cubic)));
+        let options = PatchworkOptions { hold: 3, tolerance: 30.0, flow: FlowOptions::fast() };
+        let mut patchwork = Patchwork::new(options);
+        let mut next = |patchwork: &mut Patchwork, i: usize| {
+            patchwork.follow(if i.is_multiple_of(2) { first.clone() } else { second.clone() });
+            patchwork.keep(patchwork.compose(&frames[i % 2]).painting);
+        };
+        (0..6).for_each(|i| next(&mut patchwork, i));
+        let mut i = 6;
+        group.bench_function("patchwork", |b| {
+            b.iter(|| {
+                next(&mut patchwork, i);
+                i += 1;
+            });
+        });
         group.finish();
     }
 }

@@ -4,20 +4,22 @@
 //! for themselves by inverse composition, their displacements are averaged into a field, and a variational step smooths it.
 //! It sees luma alone. Work is cut by rows: the same bytes on any number of threads.
 //!
-//! Flow and its opposite tell what can be trusted: see [`Flow::agrees`], and [`Guide`] for weights in its place.
+//! Flow and its opposite tell what can be trusted: see [`Flow::agrees`]. What is painted along a film is kept in a
+//! [`Patchwork`].
 
-mod confidence;
 mod consistency;
 mod frame;
+mod motion;
+mod patchwork;
 mod plane;
 mod refine;
 mod search;
 #[cfg(test)]
 mod tests;
 
-pub use confidence::Guide;
 pub use consistency::Trust;
-pub use frame::{Frame, Sampling};
+pub use frame::Frame;
+pub use patchwork::{Composed, Patchwork, PatchworkOptions};
 pub use plane::Pyramid;
 
 /// How carefully flow is computed.

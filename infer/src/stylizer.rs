@@ -1,6 +1,7 @@
 //! One style, ready to paint.
 
 mod card;
+mod extended;
 mod strips;
 
 use std::cell::RefCell;
@@ -11,13 +12,13 @@ use candle_core::{DType, Device, Storage, Tensor};
 use common::device::DeviceChoice;
 use common::engine::{AnyEngine, Precision, Rows, Statistics, default_memory};
 use common::model_file::{ModelCard, StyleModel};
-use common::network::StyleNet;
 use common::picture::Picture;
 use common::styles::{BundledStyle, bundled_names};
 use common::{Error, Result};
 use rayon::prelude::*;
 
 pub(crate) use self::card::Painting;
+use self::extended::Extended;
 use crate::blend;
 
 /// How a picture is painted.
@@ -58,6 +59,9 @@ impl StylizeOptions {
         self.memory.unwrap_or_else(default_memory)
     }
 }
+
+/// The margin of [`Stylizer::margin`]: one step of a network that subsamples by four, so that it paints the same strokes.
+const MARGIN: usize = 4;
 
 /// A style that paints pictures.
 #[derive(Debug, Clone)]
@@ -227,7 +231,8 @@ impl Stylizer {
     /// Runs the network on `(batch, 3, height, width)` pictures, RGB in `[0, 255]`, of any size from 1x1.
     ///
     /// The result has the same shape, not clamped; it lies in memory. Strength and colours play no part. Pictures too small
-    /// for the network are extended by their edge pixels, and the painting cropped.
+    /// for the network, and all by a few pixels if the style was trained here, are extended by their edge pixels, and the
+    /// painting cropped.
     ///
     /// # Errors
     ///
@@ -270,20 +275,32 @@ impl Stylizer {
         read: impl Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>,
         mut write: impl FnMut(usize, &mut [f32]) -> Result<()>,
     ) -> Result<()> {
-        let (height, width) = size;
-        let mut photo = Extended { size, read };
+        let margin = self.margin();
+        let mut photo = Extended::new(size, margin, read);
         let photo_size = photo.size();
-        let extended = photo_size.1;
         let mut cropped = Vec::new();
         self.engine.paint_steadily(&mut photo, self.options.memory(), statistics, &mut |first, band| {
             if photo_size == size {
                 return write(first, band);
             }
-            let rows = (band.len() / 3 / extended).min(height.saturating_sub(first));
+            let rows = first..first + band.len() / 3 / photo_size.1;
+            let kept = rows.start.max(margin)..rows.end.min(margin + size.0);
+            if kept.is_empty() {
+                return Ok(());
+            }
             cropped.clear();
-            band.chunks_exact(extended).take(3 * rows).for_each(|line| cropped.extend_from_slice(&line[..width]));
-            if rows > 0 { write(first, &mut cropped) } else { Ok(()) }
+            let lines = band.chunks_exact(photo_size.1).skip(3 * (kept.start - rows.start)).take(3 * kept.len());
+            lines.for_each(|line| cropped.extend_from_slice(&line[margin..][..size.1]));
+            write(kept.start - margin, &mut cropped)
         })
+    }
+
+    /// Pixels that a photo has more on every side while it is painted, and its painting has not.
+    ///
+    /// A network paints the last pixels along its borders in its own way: a loss network that pads with zeros rewards a rim
+    /// there. Those trained here get a margin for it; others are painted as the programs paint that they come from.
+    fn margin(&self) -> usize {
+        if self.card.training.is_some() { MARGIN } else { 0 }
     }
 
     /// Mixes a band of the painting, `(rows, 3, width)`, with the photo's.
@@ -299,35 +316,6 @@ impl Stylizer {
                 }
             },
         );
-    }
-}
-
-/// A picture that is extended by its last row and column to the size that the network needs.
-struct Extended<F> {
-    size: (usize, usize),
-    read: F,
-}
-
-impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for Extended<F> {
-    fn size(&self) -> (usize, usize) {
-        (self.size.0.max(StyleNet::MIN_SIZE), self.size.1.max(StyleNet::MIN_SIZE))
-    }
-
-    fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()> {
-        let (height, width) = self.size;
-        if height >= StyleNet::MIN_SIZE && width >= StyleNet::MIN_SIZE {
-            return (self.read)(first, rows);
-        }
-        for (y, row) in (first..).zip(rows) {
-            let [red, green, blue] = row;
-            let row = [&mut red[..width], &mut green[..width], &mut blue[..width]];
-            (self.read)(y.min(height - 1), &mut [row])?;
-            for line in [red, green, blue] {
-                let last = line[width - 1];
-                line[width..].fill(last);
-            }
-        }
-        Ok(())
     }
 }
 

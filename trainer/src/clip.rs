@@ -21,7 +21,7 @@ mod frames;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use common::flow::{Flow, FlowOptions, Frame, Pyramid, Sampling, Trust};
+use common::flow::{Flow, FlowOptions, Frame, Pyramid, Trust};
 use common::picture::{self, Picture};
 use common::{Error, Result, ResultExt};
 use image::RgbImage;
@@ -178,7 +178,7 @@ impl Pair {
 
     /// The warping error of two frames; none where no pixel counts, as over a cut.
     fn error(&self, first: &Frame, second: &Frame) -> Option<f64> {
-        let moved = second.along(&self.flow, Sampling::Linear);
+        let moved = second.along(&self.flow);
         let (mut sum, mut count) = (0.0, 0u64);
         for ((first, second), _) in first.pixels().iter().zip(moved.pixels()).zip(&self.mask).filter(|(_, seen)| **seen)
         {

@@ -48,7 +48,7 @@ impl Flow {
     }
 
     /// The flow at a position inside, interpolated linearly.
-    fn at(&self, y: f32, x: f32) -> (f32, f32) {
+    pub(super) fn at(&self, y: f32, x: f32) -> (f32, f32) {
         let (top, left) = (y as usize, x as usize);
         let (down, right) = (y - top as f32, x - left as f32);
         let (below, behind) = ((top + 1).min(self.height - 1), (left + 1).min(self.width - 1));

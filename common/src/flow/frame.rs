@@ -4,20 +4,11 @@ use rayon::prelude::*;
 
 use super::Flow;
 use super::plane::ROWS;
-use crate::kernels::flow::{Pixel, Pixels, warp_cubic_row, warp_linear_row};
+use crate::kernels::flow::{Pixel, Pixels, warp_linear_row};
 use crate::picture::Picture;
 
 /// The weights of red, green and blue in luma (ITU-R BT.601).
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
-
-/// How a level between pixels is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sampling {
-    /// From two by two pixels.
-    Linear,
-    /// From four by four, with Catmull and Rom's spline: sharp over many warps; it may overshoot.
-    Cubic,
-}
 
 /// A frame: red, green, blue and luma of each pixel, row by row, in `[0, 255]`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -95,24 +86,24 @@ impl Frame {
         &mut self.pixels
     }
 
-    /// What this frame shows where `flow` points: this frame, moved back onto the one that the flow starts from. Beyond the
-    /// border lies the border.
+    /// What this frame shows where `flow` points, interpolated linearly: this frame, moved back onto the one that the flow
+    /// starts from. Beyond the border lies the border.
     ///
     /// # Panics
     ///
     /// If the flow has another size.
     #[must_use]
-    pub fn along(&self, flow: &Flow, sampling: Sampling) -> Self {
+    pub fn along(&self, flow: &Flow) -> Self {
         assert_eq!(self.size(), flow.size(), "a flow moves frames of its size");
-        let from = Pixels { data: &self.pixels, height: self.height, width: self.width };
         let mut pixels = vec![[0.0; 4]; self.pixels.len()];
         pixels.par_chunks_exact_mut(self.width).with_min_len(ROWS).enumerate().for_each(|(y, out)| {
-            let [flow_x, flow_y] = [&flow.x, &flow.y].map(|plane| &plane[y * self.width..][..self.width]);
-            match sampling {
-                Sampling::Linear => warp_linear_row(from, y, flow_x, flow_y, out),
-                Sampling::Cubic => warp_cubic_row(from, y, flow_x, flow_y, out),
-            }
+            let along = [&flow.x, &flow.y].map(|plane| &plane[y * self.width..][..self.width]);
+            warp_linear_row(self.view(), y, along, out);
         });
         Self { pixels, ..*self }
+    }
+
+    pub(super) fn view(&self) -> Pixels<'_> {
+        Pixels { data: &self.pixels, height: self.height, width: self.width }
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Plane {
 
 impl Plane {
     /// `fill` writes each row.
-    fn new((height, width): (usize, usize), fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+    pub(super) fn new((height, width): (usize, usize), fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let stride = width + 2 * PAD;
         let mut data = vec![0.0; stride * (height + 2 * PAD)];
         data[PAD * stride..][..height * stride].par_chunks_exact_mut(stride).with_min_len(ROWS).enumerate().for_each(
@@ -50,6 +50,18 @@ impl Plane {
 
     pub(super) fn size(&self) -> (usize, usize) {
         (self.height, self.width)
+    }
+
+    /// The level at a position inside, interpolated linearly.
+    pub(super) fn at(&self, y: f32, x: f32) -> f32 {
+        let (top, left) = (y as usize, x as usize);
+        let (down, right) = (y - top as f32, x - left as f32);
+        let line = |row: usize| {
+            let levels = self.view().row(row as isize, left as isize);
+            levels[0] + right * (levels[1] - levels[0])
+        };
+        let (above, below) = (line(top), line(top + 1));
+        above + down * (below - above)
     }
 
     pub(super) fn view(&self) -> View<'_> {

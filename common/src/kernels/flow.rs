@@ -12,7 +12,7 @@ mod warp;
 pub(crate) use field::{double_row, halve_row, patch_cells};
 pub(crate) use patch::{Patch, origin, propagate_row, search_row};
 pub(crate) use variation::{Band, Relaxation, System, relax_row, system_row};
-pub(crate) use warp::{Pixel, Pixels, along_row, warp_cubic_row, warp_linear_row};
+pub(crate) use warp::{Pixel, Pixels, add_sharp_row, along_row, warp_linear_row};
 
 /// Height and width of a patch, pixels (Kroeger et al. take 8).
 pub(crate) const PATCH: usize = 8;

@@ -19,12 +19,12 @@ const SIDE: usize = 256;
 pub(super) struct VideoArgs {
     /// Hold the painting still where the clip is still, or moves as a whole: less flicker
     ///
-    /// Each frame is mixed with those before along the clip's motion, and its noise kept from the network. The strength is from
-    /// 0 to below 1: too much, and strokes that do not match fade into one another. Styles trained with `trainer train
-    /// --temporal-weight` need less of it.
-    #[arg(long, value_name = "STRENGTH", num_args = 0..=1, require_equals = true, value_parser = parse_share)]
+    /// Strokes are kept and carried along the clip's motion, for about so many frames where it moves and as long as it stands
+    /// still elsewhere; then they are painted anew, a part of the picture at a time. More frames are calmer, and after many
+    /// strokes grow out of shape with what they lie on. Best with a style trained with `trainer train --temporal-weight`.
+    #[arg(long, value_name = "FRAMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     #[expect(clippy::option_option, reason = "clap has it for a flag whose value may be left out")]
-    stabilize: Option<Option<f32>>,
+    stabilize: Option<Option<u8>>,
 
     /// Encoder: h264, h265, vp9, av1, prores, ffv1 or any name that ffmpeg knows; default: h264, or vp9 in `.webm`
     #[arg(long, value_name = "NAME", value_parser = parse_codec)]
@@ -96,14 +96,8 @@ impl VideoArgs {
     /// How still frames are held; not at all if `None`.
     fn steady(&self) -> Option<SteadyOptions> {
         let defaults = SteadyOptions::default();
-        self.stabilize.map(|strength| SteadyOptions { strength: strength.unwrap_or(defaults.strength), ..defaults })
+        self.stabilize.map(|frames| SteadyOptions { hold: frames.map_or(defaults.hold, usize::from), ..defaults })
     }
-}
-
-/// From 0 to below 1.
-fn parse_share(text: &str) -> Result<f32, String> {
-    let share: f32 = text.parse().map_err(|_| "expected a number from 0 to below 1")?;
-    if (0.0..1.0).contains(&share) { Ok(share) } else { Err("expected a number from 0 to below 1".into()) }
 }
 
 /// What tells one model from another: its name, and an FNV-1a hash of its weights in the order of their names.

@@ -2,9 +2,6 @@
 
 use common::flow::Frame;
 
-/// A frame of which less than this share, on average, is found in the one before belongs to another scene.
-pub(super) const LEAST_IN_COMMON: f32 = 0.15;
-
 /// Frames whose histograms share less than this belong to different scenes. A flash does too; that is as well.
 const LEAST_OVERLAP: f32 = 0.45;
 

@@ -78,7 +78,7 @@ fn the_first_frame_and_the_one_after_a_cut_are_what_stills_are() {
     steady.reset();
     is_still(&mut steady, dark(frame(40.0, 3)));
     is_still(&mut steady, Picture::from(RgbImage::from_pixel(3, 2, Rgb([9, 99, 200]))));
-    // Neither a cut nor another size: mixed.
+    // Neither a cut nor another size: strokes are kept.
     let (first, second) = (frame(0.0, 4), frame(0.0, 5));
     is_still(&mut steady, first);
     assert!(steady.paint(second.clone()).unwrap() != stylizer.stylize(&second).unwrap());
@@ -114,8 +114,8 @@ fn a_moving_camera_leaves_no_trail() {
 }
 
 #[test]
-fn no_strength_changes_nothing() {
-    let options = SteadyOptions { strength: 0.0, denoising: 0.0, statistics: 0.0, ..SteadyOptions::default() };
+fn a_hold_of_one_frame_changes_nothing() {
+    let options = SteadyOptions { hold: 1, statistics: 0.0, ..SteadyOptions::default() };
     let (stylizer, mut steady) = (stylizer(), stabilizer(options));
     for noise in 0..3 {
         let picture = frame(0.0, noise);
@@ -127,10 +127,11 @@ fn no_strength_changes_nothing() {
 fn options_out_of_range_are_refused() {
     let options = SteadyOptions::default();
     for options in [
-        SteadyOptions { strength: 1.0, ..options },
-        SteadyOptions { strength: f32::NAN, ..options },
-        SteadyOptions { statistics: -0.1, ..options },
-        SteadyOptions { denoising: 1.5, ..options },
+        SteadyOptions { hold: 0, ..options },
+        SteadyOptions { hold: 65, ..options },
+        SteadyOptions { statistics: 1.0, ..options },
+        SteadyOptions { statistics: f32::NAN, ..options },
+        SteadyOptions { flow: FlowOptions { finest: 2, ..options.flow }, ..options },
         SteadyOptions { tolerance: 0.0, ..options },
     ] {
         assert_eq!(Stabilizer::new(stylizer(), options).unwrap_err().exit_code(), 2, "{options:?}");

@@ -5,7 +5,7 @@ use common::engine::{Begun, Blend, Frame, Outcome, Statistics, Ticket};
 use common::network::StyleNet;
 use common::picture::{Blank, Picture};
 
-use super::{StylizeOptions, Stylizer};
+use super::{StylizeOptions, Stylizer, extended};
 
 /// A picture whose painting has begun.
 pub(crate) enum Painting {
@@ -33,11 +33,14 @@ impl Stylizer {
             Ok((blank, bytes)) => return Ok(Painting::ForHost(Box::new(blank.fill(bytes)?))),
             Err(picture) => return Ok(Painting::ForHost(picture)),
         };
-        let frame = Frame { bytes, channels: blank.channels(), size: blank.size() };
+        let frame = self.extended(bytes, &blank);
         let StylizeOptions { strength, keep_colors, .. } = self.options;
         Ok(match self.engine.begin(frame, Blend { strength, keep_colors }, statistics)? {
             Begun::Ticket(ticket) => Painting::OnCard(ticket, blank),
-            Begun::Refused(frame) => Painting::ForHost(Box::new(blank.fill(frame.bytes)?)),
+            Begun::Refused(frame) => {
+                let bytes = self.cropped(frame, &blank);
+                Painting::ForHost(Box::new(blank.fill(bytes)?))
+            }
         })
     }
 
@@ -53,8 +56,30 @@ impl Stylizer {
     /// Waits for a picture that a card paints.
     fn finish(&self, ticket: Ticket, blank: Blank, statistics: &mut Statistics) -> Result<Picture> {
         match self.engine.finish(ticket, statistics)? {
-            Outcome::Painted(frame) => blank.fill(frame.bytes),
-            Outcome::Refused(frame) => self.paint_here(blank.fill(frame.bytes)?, statistics),
+            Outcome::Painted(frame) => {
+                let bytes = self.cropped(frame, &blank);
+                blank.fill(bytes)
+            }
+            Outcome::Refused(frame) => {
+                let bytes = self.cropped(frame, &blank);
+                self.paint_here(blank.fill(bytes)?, statistics)
+            }
         }
+    }
+
+    /// A picture's bytes with the margin that the style is painted with.
+    fn extended(&self, bytes: Vec<u8>, blank: &Blank) -> Frame {
+        let (margin, channels, (height, width)) = (self.margin(), blank.channels(), blank.size());
+        if margin == 0 {
+            return Frame { bytes, channels, size: (height, width) };
+        }
+        let bytes = extended::extend(&bytes, (height, width), channels, margin);
+        Frame { bytes, channels, size: (height + 2 * margin, width + 2 * margin) }
+    }
+
+    /// Those of [`Self::extended`] without the margin.
+    fn cropped(&self, frame: Frame, blank: &Blank) -> Vec<u8> {
+        let margin = self.margin();
+        if margin == 0 { frame.bytes } else { extended::crop(&frame.bytes, blank.size(), blank.channels(), margin) }
     }
 }
