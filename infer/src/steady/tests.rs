@@ -104,12 +104,13 @@ fn a_moving_camera_leaves_no_trail() {
     let mut steady = stabilizer(SteadyOptions::default());
     let mut last = None;
     for i in 0..6u8 {
-        let picture = frame(3.0 * f32::from(i), 0);
+        // By as much as the network subsamples: what is kept should be just what is painted.
+        let picture = frame(4.0 * f32::from(i), 0);
         last = Some((steady.paint(picture.clone()).unwrap(), stylizer.stylize(&picture).unwrap()));
     }
     let (calm, plain) = last.unwrap();
-    // What another painting would come to, three pixels away.
-    let trail = difference(&plain, &stylizer.stylize(&frame(12.0, 0)).unwrap());
+    // What a painting that stays behind would come to.
+    let trail = difference(&plain, &stylizer.stylize(&frame(16.0, 0)).unwrap());
     assert!(difference(&calm, &plain) < 0.2 * trail, "{} of {trail}", difference(&calm, &plain));
 }
 
