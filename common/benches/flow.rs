@@ -30,7 +30,7 @@ fn bench_all(criterion: &mut Criterion) {
         group.bench_function("pyramid", |b| b.iter(|| Pyramid::new(&frames[0])));
         let options = PatchworkOptions { hold: 3, tolerance: 30.0, flow: FlowOptions::fast() };
         let mut patchwork = Patchwork::new(options);
-        let mut next = |patchwork: &mut Patchwork, i: usize| {
+        let next = |patchwork: &mut Patchwork, i: usize| {
             patchwork.follow(if i.is_multiple_of(2) { first.clone() } else { second.clone() });
             patchwork.keep(patchwork.compose(&frames[i % 2]).painting);
         };

@@ -203,7 +203,7 @@ impl Patchwork {
     ///
     /// # Panics
     ///
-    /// If it has another size.
+    /// If it has another size, or no frame was taken in.
     #[must_use]
     pub fn compose(&self, painting: &Frame) -> Composed {
         let (height, width) = painting.size();
@@ -249,6 +249,10 @@ impl Patchwork {
     }
 
     /// Keeps the painting that is shown of the frame taken in last: the next frames' pieces come from it.
+    ///
+    /// # Panics
+    ///
+    /// If no frame was taken in since the last was kept.
     pub fn keep(&mut self, painting: Frame) {
         let painted_at = self.painted_at.take().expect("a frame was taken in");
         let flow = Flow::still(painted_at.size());
