@@ -364,6 +364,13 @@ mod tests {
         Stylizer::new(&StyleModel { card, tensors }).unwrap()
     }
 
+    /// The same, as if it had been trained here.
+    pub(super) fn trained() -> Stylizer {
+        let mut stylizer = stylizer();
+        stylizer.card.training = Some(serde_json::Value::default());
+        stylizer
+    }
+
     fn ramp(shape: (usize, usize, usize, usize)) -> Tensor {
         let count = shape.0 * shape.1 * shape.2 * shape.3;
         let levels: Vec<f32> = (0..count).map(|i| (i * 29 % 256) as f32).collect();
@@ -383,6 +390,23 @@ mod tests {
         let painting = stylizer.paint(&small).unwrap();
         assert_eq!(painting.dims(), [1, 3, 2, 7]);
         assert_eq!(values(&painting), values(&stylizer.paint(&extended).unwrap().narrow(2, 0, 2).unwrap()));
+    }
+
+    #[test]
+    fn a_style_trained_here_is_painted_with_a_margin_that_is_cut_away() {
+        let photo = ramp((1, 3, 10, 13));
+        let around = |tensor: &Tensor, side: usize| {
+            let place = |i: usize| i.saturating_sub(MARGIN).min(tensor.dim(side).unwrap() - 1);
+            let parts: Vec<_> = (0..tensor.dim(side).unwrap() + 2 * MARGIN)
+                .map(|i| tensor.narrow(side, place(i), 1).unwrap())
+                .collect();
+            Tensor::cat(&parts, side).unwrap()
+        };
+        let extended = stylizer().paint(&around(&around(&photo, 2), 3)).unwrap();
+        let expected = extended.narrow(2, MARGIN, 10).unwrap().narrow(3, MARGIN, 13).unwrap();
+        let painting = trained().paint(&photo).unwrap();
+        assert_eq!(values(&painting), values(&expected));
+        assert_ne!(values(&painting), values(&stylizer().paint(&photo).unwrap()));
     }
 
     #[test]

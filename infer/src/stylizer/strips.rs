@@ -80,7 +80,7 @@ fn strip(reader: &mut StripReader, rows: usize) -> Result<Picture> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::stylizer;
+    use super::super::tests::{stylizer, trained};
     use super::*;
     use crate::StylizeOptions;
 
@@ -91,10 +91,8 @@ mod tests {
             image::Rgba([(x * 4) as u8, (y * 7 % 256) as u8, (x * y % 251) as u8, (x + y) as u8])
         });
         let photo = Picture::from(image::DynamicImage::from(image));
-        for options in
-            [StylizeOptions::default(), StylizeOptions { strength: 0.5, keep_colors: true, ..Default::default() }]
-        {
-            let stylizer = stylizer().with_options(options).unwrap();
+        let mixed = StylizeOptions { strength: 0.5, keep_colors: true, ..Default::default() };
+        for stylizer in [stylizer(), trained(), stylizer().with_options(mixed).unwrap()] {
             for name in ["photo.png", "photo.tiff"] {
                 let (from, to) = (folder.path().join(name), folder.path().join("painting.png"));
                 photo.save(&from).unwrap();
