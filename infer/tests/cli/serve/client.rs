@@ -138,7 +138,12 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
             return Some(answer);
         }
         match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return None,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                eprintln!("no answer: {error}");
+                return None;
+            }
+            Ok(0) => return None,
             Ok(read) => bytes.extend_from_slice(&buffer[..read]),
         }
     }
