@@ -139,11 +139,7 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
         }
         match stream.read(&mut buffer) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                eprintln!("no answer: {error}");
-                return None;
-            }
-            Ok(0) => return None,
+            Ok(0) | Err(_) => return None,
             Ok(read) => bytes.extend_from_slice(&buffer[..read]),
         }
     }
