@@ -1,9 +1,7 @@
-//! Which device the tensors live on, and how many threads the CPU kernels use.
+//! Which device computes, and how many threads the CPU kernels use.
 
 use std::fmt;
 use std::str::FromStr;
-
-use candle_core::Device;
 
 use crate::{Error, Result};
 
@@ -17,6 +15,32 @@ pub enum DeviceChoice {
     Cpu,
     /// The CUDA device with this ordinal.
     Cuda(usize),
+}
+
+/// Opens the GPU of an ordinal; the error is the cause in words.
+pub type OpenGpu<D> = fn(usize) -> Result<D, String>;
+
+impl DeviceChoice {
+    /// Opens the GPU that is to be used, or none for the CPU, and says in a line what the user should know: that `auto` is
+    /// the CPU because the GPU that this build is made for cannot be used. `open_gpu` is `None` in a build without CUDA.
+    ///
+    /// # Errors
+    ///
+    /// If a GPU was asked for by name and this build or this machine has none.
+    pub fn open_with<D>(self, open_gpu: Option<OpenGpu<D>>) -> Result<(Option<D>, Option<String>)> {
+        match (self, open_gpu) {
+            (Self::Cpu, _) | (Self::Auto, None) => Ok((None, None)),
+            (Self::Auto, Some(open)) => Ok(open(0).map_or_else(
+                |cause| (None, Some(format!("computing on the CPU: {cause}"))),
+                |device| (Some(device), None),
+            )),
+            (Self::Cuda(ordinal), open) => open
+                .map_or_else(|| Err("this program was built without CUDA".to_owned()), |open| open(ordinal))
+                .map(|device| (Some(device), None))
+                .map_err(|cause| Error::new(format!("cannot open `--device cuda:{ordinal}`: {cause}")))
+                .map_err(|error| error.with_hint("use `--device cpu`, or a build with CUDA on a machine that has it")),
+        }
+    }
 }
 
 impl FromStr for DeviceChoice {
@@ -45,66 +69,6 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-impl DeviceChoice {
-    /// Opens the device, and says in a line what the user should know of it: that `auto` is the CPU because the GPU that this
-    /// build is made for cannot be used.
-    ///
-    /// # Errors
-    ///
-    /// If a CUDA device was asked for by name and this build or this machine has none.
-    pub fn open(self) -> Result<(Device, Option<String>)> {
-        match self {
-            Self::Cpu => Ok((Device::Cpu, None)),
-            Self::Auto if !cfg!(feature = "cuda") => Ok((Device::Cpu, None)),
-            Self::Auto => Ok(open_cuda(0).map_or_else(
-                |error| (Device::Cpu, Some(format!("computing on the CPU: {error}"))),
-                |device| (device, None),
-            )),
-            Self::Cuda(ordinal) => open_cuda(ordinal)
-                .map(|device| (device, None))
-                .map_err(|error| Error::new(format!("cannot open `--device cuda:{ordinal}`: {error}")))
-                .map_err(|error| error.with_hint("use `--device cpu`, or a build with CUDA on a machine that has it")),
-        }
-    }
-}
-
-/// Opens a GPU with a stream of its own: the default one cannot be captured as a graph.
-fn open_cuda(ordinal: usize) -> Result<Device, String> {
-    let opened = Device::new_cuda_with_stream(ordinal);
-    #[cfg(feature = "cuda")]
-    let opened = opened.and_then(|device| {
-        crate::kernels::cuda::Gpu::set_up(device.as_cuda_device()?)?;
-        Ok(device)
-    });
-    opened.map_err(|error| cause(&error.to_string()))
-}
-
-/// A driver's error in words that a user knows, without the backtrace that candle may append.
-fn cause(text: &str) -> String {
-    const KNOWN: [(&str, &str); 5] = [
-        ("CUDA_ERROR_STUB_LIBRARY", "there is no NVIDIA driver on this machine"),
-        ("CUDA_ERROR_NO_DEVICE", "there is no NVIDIA GPU in this machine"),
-        ("CUDA_ERROR_INVALID_DEVICE", "there is no GPU of this number"),
-        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "the parts of the NVIDIA driver are of different versions"),
-        ("CUDA_ERROR_INSUFFICIENT_DRIVER", "the NVIDIA driver is older than this build needs"),
-    ];
-    let known = KNOWN.iter().find(|(name, _)| text.contains(name)).map(|&(_, words)| words);
-    known.unwrap_or_else(|| text.lines().next().unwrap_or_default().trim()).to_owned()
-}
-
-/// Whether the device computes in bf16: NVIDIA GPUs from Ampere on.
-#[must_use]
-pub fn has_bf16(device: &Device) -> bool {
-    match device {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(device) => {
-            let capability = device.cuda_stream().context().compute_capability();
-            capability.is_ok_and(|(major, _)| major >= 8)
-        }
-        _ => false,
-    }
-}
-
 /// Whether a failure is one of memory: of the device's, or of page-locked memory for it.
 ///
 /// It is told by the text: driver and libraries each have an error type of their own, which candle wraps without its kind, and
@@ -115,29 +79,7 @@ pub fn is_out_of_memory(error: &Error) -> bool {
     ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED"].iter().any(|sign| text.contains(sign))
 }
 
-/// Waits for the device, and gives back what it keeps for later computations of this thread: to be called before trying with less
-/// after [`is_out_of_memory`].
-///
-/// # Errors
-///
-/// If a computation that was under way failed.
-pub fn release_memory(device: &Device) -> Result<()> {
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(device) = device {
-        drop(crate::kernels::cuda::Gpu::of(device).take_workspace());
-    }
-    Ok(device.synchronize()?)
-}
-
-/// Lets GPUs round the factors of f32 products to TF32 from now on, in this process. They do not unless told.
-pub fn allow_tf32(allowed: bool) {
-    #[cfg(feature = "cuda")]
-    crate::kernels::cuda::Gpu::allow_tf32(allowed);
-    #[cfg(not(feature = "cuda"))]
-    let _ = allowed;
-}
-
-/// Sets the number of CPU threads of every kernel, candle's own included. `0` keeps one per core.
+/// Sets the number of CPU threads of every kernel, those of tensor libraries included. `0` keeps one per core.
 ///
 /// Call it once, before the first tensor is made.
 ///
@@ -156,25 +98,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_that_is_not_there_is_an_error_by_name_and_the_cpu_by_itself() {
-        let Err(error) = DeviceChoice::Cuda(999).open() else { return };
-        assert!(error.to_string().starts_with("cannot open `--device cuda:999`: "), "{error}");
-        assert!(error.hint().is_some_and(|hint| hint.contains("--device cpu")));
-        let (device, notice) = DeviceChoice::Auto.open().unwrap();
-        assert_eq!(notice.is_some(), cfg!(feature = "cuda") && device.is_cpu());
-        assert!(notice.is_none_or(|notice| notice.lines().count() == 1));
-    }
-
-    #[test]
-    fn a_missing_driver_is_told_in_words_and_anything_else_in_one_line() {
-        let text = "DriverError(CUDA_ERROR_STUB_LIBRARY, \"<Failure when calling cuGetErrorString()>\")\n   0: frame";
-        assert_eq!(cause(text), "there is no NVIDIA driver on this machine");
-        assert_eq!(cause("something else\n   0: frame"), "something else");
+    fn every_device_parses_back_from_its_name() {
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(3)] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        assert!("gpu".parse::<DeviceChoice>().is_err());
+        assert!("cuda:x".parse::<DeviceChoice>().is_err());
     }
 
     #[test]
     fn a_lack_of_memory_is_known_by_what_driver_and_libraries_say() {
-        let wrapped = |text: &str| Error::from(candle_core::Error::Msg(text.to_owned()).bt());
+        let wrapped = |text: &str| Error::new("tensor computation failed").with_source(text);
         for text in [
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
             "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
@@ -183,15 +117,23 @@ mod tests {
             assert!(is_out_of_memory(&wrapped(text)), "{text}");
         }
         assert!(!is_out_of_memory(&wrapped("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")")));
-        release_memory(&Device::Cpu).unwrap();
     }
 
     #[test]
-    fn every_device_parses_back_from_its_name() {
-        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(3)] {
-            assert_eq!(choice.to_string().parse(), Ok(choice));
-        }
-        assert!("gpu".parse::<DeviceChoice>().is_err());
-        assert!("cuda:x".parse::<DeviceChoice>().is_err());
+    fn a_gpu_by_name_is_an_error_where_there_is_none_and_auto_is_the_cpu_with_a_notice() {
+        let none: OpenGpu<()> = |_| Err("there is no NVIDIA driver on this machine".into());
+        let notice = "computing on the CPU: there is no NVIDIA driver on this machine";
+        assert_eq!(DeviceChoice::Auto.open_with(Some(none)).unwrap(), (None, Some(notice.into())));
+        assert_eq!(DeviceChoice::Auto.open_with(None::<OpenGpu<()>>).unwrap(), (None, None));
+        let error = DeviceChoice::Cuda(1).open_with(Some(none)).unwrap_err();
+        assert_eq!(error.to_string(), "cannot open `--device cuda:1`: there is no NVIDIA driver on this machine");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--device cpu")));
+        assert!(
+            DeviceChoice::Cuda(1)
+                .open_with(None::<OpenGpu<()>>)
+                .unwrap_err()
+                .to_string()
+                .ends_with("built without CUDA")
+        );
     }
 }

@@ -1,21 +1,14 @@
-//! The contract between `trainer` and `infer`: the networks, the style-model file, the compute kernels both run on,
-//! pixels and tensors, image files, devices and errors.
+//! The contract between `trainer` and `infer`: the network, the style-model file, the bundled styles, the choice of a
+//! device, and the error type.
 //!
-//! A file belongs here only if the two binaries must agree on it. Nothing here prints, exits or parses arguments.
+//! A file belongs here only if the two programs must agree on it. Nothing here prints, exits, parses arguments or knows
+//! tensors of a framework.
+#![forbid(unsafe_code)]
 
 pub mod device;
-pub mod engine;
-pub mod error;
-pub mod files;
-pub mod flow;
-mod kernels;
-pub mod machine;
 pub mod model_file;
 pub mod network;
-pub mod ops;
-pub mod picture;
 pub mod styles;
-pub mod video;
 pub mod weights;
 
-pub use error::{Error, Result, ResultExt};
+pub use impasto_error::{self as error, Error, Result, ResultExt};

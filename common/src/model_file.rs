@@ -6,15 +6,12 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
-use candle_core::{DType, Device, Shape, Tensor};
-use candle_nn::var_builder::SimpleBackend;
-use candle_nn::{Init, VarBuilder};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::network::{StyleNet, StyleNetConfig};
-use crate::weights::{self, Tensors, WeightFile};
-use crate::{Error, Result, ResultExt, files};
+use crate::network::StyleNetConfig;
+use crate::weights::{self, StoredType, Tensors, WeightFile};
+use crate::{Error, Result, ResultExt};
 
 /// The version of the card; a reader refuses a larger one.
 pub const FORMAT: u32 = 1;
@@ -139,10 +136,9 @@ impl StyleModel {
                 "its network of {channels} channels and {blocks} blocks is not a style network"
             )));
         }
-        self.build(&Device::Cpu)?;
-        for (name, tensor) in &self.tensors {
-            // A sum is finite only if every term is; weights are far from overflowing one.
-            if !tensor.sum_all()?.to_scalar::<f32>()?.is_finite() {
+        self.card.network.network().check(&self.tensors)?;
+        for (name, array) in &self.tensors {
+            if !array.values().iter().all(|value| value.is_finite()) {
                 return Err(Error::new(format!("tensor `{name}` holds values that are not numbers"))
                     .with_hint("its training went astray; train it again with a lower learning rate"));
             }
@@ -150,47 +146,26 @@ impl StyleModel {
         Ok(self)
     }
 
-    /// Builds the network on `device`.
-    ///
-    /// # Errors
-    ///
-    /// If a tensor is missing or has another shape than the card says.
-    pub fn network(&self, device: &Device) -> Result<StyleNet> {
-        self.build(device).context(|| format!("cannot build style `{}`", self.card.name))
-    }
-
-    fn build(&self, device: &Device) -> Result<StyleNet> {
-        let weights: Box<dyn SimpleBackend> = Box::new(NamedTensors(self.tensors.clone()));
-        let vb = VarBuilder::from_backend(weights, DType::F32, device.clone());
-        // The cause is a sentence of ours; the kind of computation that failed would only stand before it.
-        StyleNet::new(&self.card.network, vb).map_err(|error| Error::new(error.to_string()))
-    }
-
-    /// Writes the file atomically with the weights as `dtype` (f32 or f16). The same model gives the same bytes.
+    /// Writes the file atomically with weights of the type `stored`. The same model gives the same bytes.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn save(&self, path: &Path, dtype: DType) -> Result<()> {
-        let bytes = self.to_bytes(dtype)?;
-        files::write_atomic(path, |writer| writer.write_all(&bytes).context(|| "cannot write the weights"))
+    pub fn save(&self, path: &Path, stored: StoredType) -> Result<()> {
+        let bytes = self.to_bytes(stored)?;
+        impasto_files::write_atomic(path, |writer| writer.write_all(&bytes).context(|| "cannot write the weights"))
     }
 
     /// The bytes of the file that [`Self::save`] writes.
     ///
     /// # Errors
     ///
-    /// If a tensor cannot be converted to `dtype`.
-    pub fn to_bytes(&self, dtype: DType) -> Result<Vec<u8>> {
+    /// If the card cannot be written.
+    pub fn to_bytes(&self, stored: StoredType) -> Result<Vec<u8>> {
         let card = serde_json::to_string(&self.card).context(|| "cannot write the card")?;
-        let tensors: Vec<_> = self
-            .tensors
-            .iter()
-            .map(|(name, tensor)| Ok((name.as_str(), tensor.to_dtype(dtype)?)))
-            .collect::<Result<_>>()?;
         // One key only: the header keeps a hash map, whose order would change the bytes from run to run.
         let metadata = HashMap::from([(CARD_KEY.to_owned(), card)]);
-        safetensors::serialize(tensors, Some(metadata)).context(|| "cannot write the weights")
+        weights::to_safetensors(&self.tensors, stored, metadata)
     }
 }
 
@@ -209,7 +184,7 @@ fn sizes_of(tensors: &Tensors) -> Result<StyleNetConfig> {
     let weight = tensors.get(FIRST_WEIGHT).ok_or_else(|| another_network(tensors))?;
     let blocks =
         (1..=tensors.len()).take_while(|i| tensors.contains_key(&format!("res{i}.conv1.conv2d.weight"))).count();
-    Ok(StyleNetConfig { channels: weight.dims().first().copied().unwrap_or(0), blocks })
+    Ok(StyleNetConfig { channels: weight.shape().first().copied().unwrap_or(0), blocks })
 }
 
 fn another_network(tensors: &Tensors) -> Error {
@@ -222,47 +197,17 @@ fn another_network(tensors: &Tensors) -> Error {
         .with_hint("networks of this trainer and of pytorch/examples' fast_neural_style can be loaded")
 }
 
-/// Tensors by name for a [`VarBuilder`], whose own backends word their errors for programmers.
-struct NamedTensors(Tensors);
-
-impl SimpleBackend for NamedTensors {
-    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let tensor = self.get_unchecked(name, dtype, device)?;
-        if tensor.shape() != &shape {
-            let message = format!("tensor `{name}` is {}, expected {}", prose(tensor.shape()), prose(&shape));
-            return Err(candle_core::Error::Msg(message));
-        }
-        Ok(tensor)
-    }
-
-    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        match self.0.get(name) {
-            Some(tensor) => tensor.to_dtype(dtype)?.to_device(device),
-            None => Err(candle_core::Error::Msg(format!("tensor `{name}` is missing"))),
-        }
-    }
-
-    fn contains_tensor(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-}
-
-/// A shape as PyTorch prints it: `(64, 64, 3, 3)`.
-fn prose(shape: &Shape) -> String {
-    let sizes: Vec<_> = shape.dims().iter().map(usize::to_string).collect();
-    format!("({})", sizes.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::Array;
 
     const TINY: StyleNetConfig = StyleNetConfig { channels: 2, blocks: 1 };
 
     fn add(tensors: &mut Tensors, name: &str, shape: &[usize]) {
         let count: usize = shape.iter().product();
         let values: Vec<f32> = (0..count).map(|i| ((i * 37 + name.len()) % 101) as f32 / 101.0 - 0.5).collect();
-        tensors.insert(name.into(), Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
+        tensors.insert(name.into(), Array::new(shape, values).unwrap());
     }
 
     fn tiny() -> Tensors {
@@ -286,7 +231,7 @@ mod tests {
     }
 
     fn bytes_of(tensors: Tensors) -> Vec<u8> {
-        StyleModel { card: ModelCard::new("tiny", TINY), tensors }.to_bytes(DType::F32).unwrap()
+        StyleModel { card: ModelCard::new("tiny", TINY), tensors }.to_bytes(StoredType::F32).unwrap()
     }
 
     fn error_of(bytes: &[u8]) -> Error {
@@ -304,14 +249,14 @@ mod tests {
 
     #[test]
     fn half_precision_weights_without_a_card_and_old_statistics_are_imported() {
-        let mut tensors: HashMap<_, _> =
-            tiny().into_iter().map(|(name, tensor)| (name, tensor.to_dtype(DType::F16).unwrap())).collect();
-        tensors.insert("in1.running_mean".into(), Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap());
-        let bytes = safetensors::serialize(&tensors, None).unwrap();
+        let mut tensors = tiny();
+        tensors.insert("in1.running_mean".into(), Array::new([2], vec![0.0; 2]).unwrap());
+        let bytes = weights::to_safetensors(&tensors, StoredType::F16, HashMap::new()).unwrap();
         let model = StyleModel::from_bytes(&bytes, "mine").unwrap();
         assert_eq!(model.card, ModelCard::new("mine", TINY));
         assert!(!model.tensors.contains_key("in1.running_mean"));
-        assert!(model.tensors.values().all(|tensor| tensor.dtype() == DType::F32));
+        let value = |tensors: &Tensors| tensors["in1.bias"].values()[1];
+        assert!((value(&model.tensors) - value(&tiny())).abs() < 1e-3);
     }
 
     #[test]
@@ -332,7 +277,7 @@ mod tests {
     #[test]
     fn weights_that_are_not_numbers_are_refused() {
         let mut tensors = tiny();
-        tensors.insert("in1.bias".into(), Tensor::new(&[0.0, f32::NAN], &Device::Cpu).unwrap());
+        tensors.insert("in1.bias".into(), Array::new([2], vec![0.0, f32::NAN]).unwrap());
         assert_eq!(error_of(&bytes_of(tensors)).to_string(), "tensor `in1.bias` holds values that are not numbers");
     }
 
@@ -350,10 +295,10 @@ mod tests {
     #[test]
     fn a_newer_format_and_sizes_out_of_reason_are_refused() {
         let card = ModelCard { format: FORMAT + 1, ..ModelCard::new("x", TINY) };
-        let bytes = StyleModel { card, tensors: tiny() }.to_bytes(DType::F32).unwrap();
+        let bytes = StyleModel { card, tensors: tiny() }.to_bytes(StoredType::F32).unwrap();
         assert_eq!(error_of(&bytes).to_string(), "it is of format 2, this program knows 1");
         let card = ModelCard::new("x", StyleNetConfig { channels: usize::MAX / 2, blocks: 1 });
-        let bytes = StyleModel { card, tensors: tiny() }.to_bytes(DType::F32).unwrap();
+        let bytes = StyleModel { card, tensors: tiny() }.to_bytes(StoredType::F32).unwrap();
         assert!(error_of(&bytes).to_string().ends_with("is not a style network"));
     }
 

@@ -5,17 +5,126 @@
 mod pickle;
 mod torch;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, safetensors};
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors, View};
 
 use crate::{Error, Result, ResultExt};
 
-/// Tensors by name, in name order.
-pub type Tensors = BTreeMap<String, Tensor>;
+/// Arrays by name, in name order.
+pub type Tensors = BTreeMap<String, Array>;
+
+/// Numbers along any count of axes, the last of which varies fastest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Array {
+    /// An array of `shape` with these values.
+    ///
+    /// # Errors
+    ///
+    /// If there are more or fewer values than `shape` has room for.
+    pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
+        let shape = shape.into();
+        let count = shape.iter().try_fold(1usize, |count, &axis| count.checked_mul(axis));
+        if count != Some(values.len()) {
+            return Err(Error::new(format!("{} values do not fill the shape {shape:?}", values.len())));
+        }
+        Ok(Self { shape, values })
+    }
+
+    /// The size along each axis.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values, those along the last axis beside one another.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The values alone.
+    #[must_use]
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+}
+
+/// The type of numbers that a file stores weights in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredType {
+    /// Single precision.
+    F32,
+    /// Half precision.
+    F16,
+}
+
+/// Numbers of a file, whatever their type, as f32.
+fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
+    fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks::<N>().0.iter().map(|&bytes| value(bytes)).collect()
+    }
+    Some(match dtype {
+        Dtype::F32 => each(bytes, f32::from_le_bytes),
+        Dtype::F64 => each(bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+        Dtype::F16 => each(bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => each(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        Dtype::U8 | Dtype::BOOL => each(bytes, |[byte]| f32::from(byte)),
+        Dtype::U32 => each(bytes, |bytes| u32::from_le_bytes(bytes) as f32),
+        Dtype::I16 => each(bytes, |bytes| f32::from(i16::from_le_bytes(bytes))),
+        Dtype::I32 => each(bytes, |bytes| i32::from_le_bytes(bytes) as f32),
+        Dtype::I64 => each(bytes, |bytes| i64::from_le_bytes(bytes) as f32),
+        _ => return None,
+    })
+}
+
+/// An array on its way into a safetensors file.
+struct Stored<'a>(&'a Array, StoredType);
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.1 {
+            StoredType::F32 => Dtype::F32,
+            StoredType::F16 => Dtype::F16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = self.0.values.iter();
+        match self.1 {
+            StoredType::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
+            StoredType::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.values.len() * self.dtype().bitsize() / 8
+    }
+}
+
+/// The bytes of a safetensors file.
+pub(crate) fn to_safetensors(
+    tensors: &Tensors,
+    stored: StoredType,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>> {
+    let views = tensors.iter().map(|(name, array)| (name.as_str(), Stored(array, stored)));
+    safetensors::serialize(views, Some(metadata)).context(|| "cannot write the weights")
+}
 
 /// What wrappers put before every name: `DataParallel` and `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
@@ -71,31 +180,31 @@ pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<WeightFile> {
             file.read_to_end(&mut bytes).context(|| "cannot read it")?;
             Ok(WeightFile::Safetensors(bytes))
         }
-        [b'P', b'K', ..] => Ok(WeightFile::Torch(to_f32(torch::read_zip(file)?)?)),
-        [0x80, ..] => Ok(WeightFile::Torch(to_f32(torch::read_legacy(file)?)?)),
+        [b'P', b'K', ..] => Ok(WeightFile::Torch(without_wrapper(torch::read_zip(file)?))),
+        [0x80, ..] => Ok(WeightFile::Torch(without_wrapper(torch::read_legacy(file)?))),
         _ => Err(Error::new("it is neither a safetensors file nor a PyTorch file")),
     }
 }
 
-/// Reads every tensor of a safetensors file's bytes to the CPU as f32.
+/// Reads every tensor of a safetensors file's bytes as f32.
 ///
 /// # Errors
 ///
 /// If the bytes are damaged or cut short.
 pub(crate) fn parse_safetensors(bytes: &[u8]) -> Result<Tensors> {
-    let tensors = safetensors::load_buffer(bytes, &Device::Cpu).context(|| DAMAGED)?;
-    to_f32(tensors.into_iter().collect())
+    let file = SafeTensors::deserialize(bytes).context(|| DAMAGED)?;
+    let arrays = file.iter().map(|(name, view)| {
+        let values = to_f32(view.data(), view.dtype());
+        let values = values.ok_or_else(|| Error::new(format!("tensor `{name}` is of type {:?}", view.dtype())))?;
+        Ok((name.to_owned(), Array::new(view.shape(), values)?))
+    });
+    Ok(without_wrapper(arrays.collect::<Result<_>>()?))
 }
 
-fn to_f32(tensors: Vec<(String, Tensor)>) -> Result<Tensors> {
+fn without_wrapper(tensors: Vec<(String, Array)>) -> Tensors {
     let wrapper = WRAPPERS.into_iter().find(|&wrapper| tensors.iter().all(|(name, _)| name.starts_with(wrapper)));
-    tensors
-        .into_iter()
-        .map(|(name, tensor)| {
-            let bare = wrapper.and_then(|wrapper| name.strip_prefix(wrapper)).unwrap_or(&name);
-            Ok((bare.to_owned(), tensor.to_dtype(DType::F32)?))
-        })
-        .collect()
+    let bare = |name: &str| wrapper.and_then(|wrapper| name.strip_prefix(wrapper)).unwrap_or(name).to_owned();
+    tensors.into_iter().map(|(name, array)| (bare(&name), array)).collect()
 }
 
 #[cfg(test)]
@@ -116,10 +225,7 @@ mod tests {
             file.write_all(&2.5f32.to_le_bytes()).unwrap();
             file.flush().unwrap();
             let tensors = read_tensors(file.path()).unwrap();
-            assert_eq!(
-                tensors["weight"].to_vec1::<f32>().unwrap().first().map(|x| x.to_bits()),
-                Some(2.5f32.to_bits())
-            );
+            assert_eq!(tensors["weight"].values().first().map(|x| x.to_bits()), Some(2.5f32.to_bits()));
         }
     }
 }

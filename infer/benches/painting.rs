@@ -13,15 +13,15 @@ use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use candle_core::Tensor;
-use common::device::DeviceChoice;
-use common::engine::Precision;
-use common::model_file::StyleModel;
-use common::network::Preset;
-use common::picture::{Picture, tensor_to_rgb};
-use common::{Error, Result, ResultExt, device};
-use infer::Stylizer;
-use infer::bench::{Subject, peak_memory, photo, reset_peak_memory};
+use image::{Rgb, RgbImage};
+use impasto_common::device::DeviceChoice;
+use impasto_common::model_file::StyleModel;
+use impasto_common::network::Preset;
+use impasto_common::{Error, Result, ResultExt, device};
+use impasto_engine::PaintPrecision;
+use impasto_infer::Stylizer;
+use impasto_infer::bench::{Subject, peak_memory, photo, reset_peak_memory};
+use impasto_picture::{Picture, level_of_8_bits};
 
 /// The levels of which the mean is taken: few enough to cost nothing, and no multiple of a row.
 const EVERY: usize = 97;
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let network = words.next().map_or("l", String::as_str);
     let mut next = |default: usize| words.next().map_or(Ok(default), |word| number(word));
     let (width, height, threads) = (next(512)?, next(512)?, next(2)?);
-    let precision = words.next().map(|word| word.parse::<Precision>()).transpose().map_err(Error::usage)?;
+    let precision = words.next().map(|word| word.parse::<PaintPrecision>()).transpose().map_err(Error::usage)?;
     let device = words.next().map_or(Ok(DeviceChoice::Cpu), |word| word.parse()).map_err(Error::usage)?;
     device::set_threads(threads)?;
     let size = (height, width);
@@ -46,7 +46,7 @@ fn number(word: &str) -> Result<usize> {
     word.parse().map_err(|_| Error::usage(format!("`{word}` is not a number of pixels or threads")))
 }
 
-fn open(network: &str, device: DeviceChoice, precision: Option<Precision>) -> Result<Stylizer> {
+fn open(network: &str, device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<Stylizer> {
     match network.parse::<Preset>() {
         Ok(preset) => Subject::preset(preset)?.stylizer(device, precision),
         Err(_) => Stylizer::on(&StyleModel::open(Path::new(network))?, device, precision),
@@ -56,7 +56,7 @@ fn open(network: &str, device: DeviceChoice, precision: Option<Precision>) -> Re
 fn print_paintings(stylizer: &Stylizer, size: (usize, usize)) -> Result<()> {
     let photo = photo(size)?;
     for _ in 0..5 {
-        println!("{:.4} s", paint(stylizer, &photo)?.0);
+        println!("{:.4} s", paint(stylizer, &photo, size)?.0);
     }
     Ok(())
 }
@@ -71,12 +71,12 @@ fn serve_paintings(open: impl FnOnce() -> Result<Stylizer>, size: (usize, usize)
         // Where it cannot be reset, the peak so far is as good.
         let _ = reset_peak_memory();
         let before = processor_seconds();
-        let (seconds, level) = match stylizer.engine().card_name() {
+        let (seconds, level) = match stylizer.engine().gpu_name() {
             None => {
-                let (seconds, painting) = paint(&stylizer, &photo)?;
-                (seconds, mean(&painting)?)
+                let (seconds, painting) = paint(&stylizer, &photo, size)?;
+                (seconds, mean(&painting))
             }
-            Some(_) => paint_frame(&stylizer, &photo)?,
+            Some(_) => paint_frame(&stylizer, &photo, size)?,
         };
         let processor = processor_seconds() - before;
         let memory = kilobytes();
@@ -86,8 +86,13 @@ fn serve_paintings(open: impl FnOnce() -> Result<Stylizer>, size: (usize, usize)
 }
 
 /// The seconds from a frame of bytes to its painting, and the mean of some of its levels.
-fn paint_frame(stylizer: &Stylizer, photo: &Tensor) -> Result<(f64, f64)> {
-    let frame = Picture::from(tensor_to_rgb(photo)?);
+fn paint_frame(stylizer: &Stylizer, photo: &[f32], (height, width): (usize, usize)) -> Result<(f64, f64)> {
+    let level = |i: usize, channel: usize| level_of_8_bits(photo[channel * height * width + i]);
+    let image = RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        let i = y as usize * width + x as usize;
+        Rgb([level(i, 0), level(i, 1), level(i, 2)])
+    });
+    let frame = Picture::from(image);
     let start = Instant::now();
     let painting = stylizer.stylize_owned(frame)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -104,7 +109,7 @@ fn paint_frame(stylizer: &Stylizer, photo: &Tensor) -> Result<(f64, f64)> {
 #[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "a card can fail"))]
 fn alone(stylizer: &Stylizer, size: (usize, usize)) -> Result<f64> {
     #[cfg(feature = "cuda")]
-    if let Some(card) = stylizer.engine().card() {
+    if let Some(card) = stylizer.engine().gpu() {
         let mut times = card.times(size, 20)?.milliseconds;
         times.sort_unstable_by(f32::total_cmp);
         return Ok(f64::from(times[times.len() / 2]) / 1e3);
@@ -118,16 +123,15 @@ fn say(line: &str) -> Result<()> {
     io::stdout().flush().context(|| "cannot write to standard output")
 }
 
-fn paint(stylizer: &Stylizer, photo: &Tensor) -> Result<(f64, Tensor)> {
+fn paint(stylizer: &Stylizer, photo: &[f32], size: (usize, usize)) -> Result<(f64, Vec<f32>)> {
     let start = Instant::now();
-    let painting = stylizer.paint(photo)?;
+    let painting = stylizer.stylize_planes(photo, size)?;
     Ok((start.elapsed().as_secs_f64(), painting))
 }
 
-fn mean(painting: &Tensor) -> Result<f64> {
-    let levels = painting.flatten_all()?.to_vec1::<f32>()?;
-    let some: Vec<_> = levels.iter().step_by(EVERY).map(|&level| f64::from(level).abs()).collect();
-    Ok(some.iter().sum::<f64>() / some.len() as f64)
+fn mean(painting: &[f32]) -> f64 {
+    let some: Vec<_> = painting.iter().step_by(EVERY).map(|&level| f64::from(level).abs()).collect();
+    some.iter().sum::<f64>() / some.len() as f64
 }
 
 /// The largest resident memory, kB; 0 where the system does not tell.

@@ -14,12 +14,12 @@ mod memory;
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
-use common::device::DeviceChoice;
-use common::engine::Precision;
-use common::model_file::StyleModel;
-use common::network::{Preset, StyleNetConfig};
-use common::{Error, Result, machine};
+use impasto_common::device::DeviceChoice;
+use impasto_common::model_file::StyleModel;
+use impasto_common::network::{Preset, StyleNetConfig};
+use impasto_common::{Error, Result};
+use impasto_engine::PaintPrecision;
+use impasto_kernels::machine;
 use serde::Serialize;
 
 use crate::Stylizer;
@@ -153,7 +153,7 @@ impl Subject {
     /// # Errors
     ///
     /// As [`Stylizer::on`].
-    pub fn stylizer(&self, device: DeviceChoice, precision: Option<Precision>) -> Result<Stylizer> {
+    pub fn stylizer(&self, device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<Stylizer> {
         Stylizer::on(&self.model, device, precision)
     }
 }
@@ -219,7 +219,7 @@ pub fn measure(
     subject: &Subject,
     size: (usize, usize),
     length: Length,
-    (device, precision): (DeviceChoice, Option<Precision>),
+    (device, precision): (DeviceChoice, Option<PaintPrecision>),
     machine: &Machine,
 ) -> Result<Measurement> {
     length.validate()?;
@@ -229,12 +229,12 @@ pub fn measure(
     let stylizer = subject.stylizer(device, precision)?;
     let precision = stylizer.engine().precision().to_string();
     #[cfg(feature = "cuda")]
-    if stylizer.engine().card_name().is_some() {
+    if stylizer.engine().gpu_name().is_some() {
         let (cold, runs, rates) = card::measure(&stylizer, size, length)?;
         return Ok(Measurement { precision, ..describe(subject, size, cold, &runs, machine, (None, Some(rates))) });
     }
-    let cold = time(&stylizer, &photo)?;
-    let runs = repeat(length, || time(&stylizer, &photo))?;
+    let cold = time(&stylizer, &photo, size)?;
+    let runs = repeat(length, || time(&stylizer, &photo, size))?;
     let memory = if forgotten { peak_memory() } else { None };
     Ok(Measurement { precision, ..describe(subject, size, cold, &runs, machine, (memory, None)) })
 }
@@ -265,7 +265,7 @@ fn describe(
     let gflop = paint_operations(&config, (height, width)) / 1e9;
     Measurement {
         network: subject.name.clone(),
-        precision: Precision::default().to_string(),
+        precision: PaintPrecision::default().to_string(),
         config,
         height,
         width,
@@ -284,22 +284,21 @@ fn describe(
     }
 }
 
-/// A picture without any likeness, `(1, 3, height, width)`, RGB in `[0, 255]`.
+/// The planes of a picture without any likeness, `(3, height, width)`, RGB in `[0, 255]`.
 ///
 /// # Errors
 ///
 /// If a side has no pixel.
-pub fn photo((height, width): (usize, usize)) -> Result<Tensor> {
+pub fn photo((height, width): (usize, usize)) -> Result<Vec<f32>> {
     if height == 0 || width == 0 {
         return Err(Error::usage(format!("a picture of {width}x{height} pixels has none")));
     }
-    let levels: Vec<f32> = (0..3 * height * width).map(|i| (i * 7919 % 256) as f32).collect();
-    Ok(Tensor::from_vec(levels, (1, 3, height, width), &Device::Cpu)?)
+    Ok((0..3 * height * width).map(|i| (i * 7919 % 256) as f32).collect())
 }
 
-fn time(stylizer: &Stylizer, photo: &Tensor) -> Result<Duration> {
+fn time(stylizer: &Stylizer, photo: &[f32], size: (usize, usize)) -> Result<Duration> {
     let start = Instant::now();
-    let painting = stylizer.paint(photo)?;
+    let painting = stylizer.stylize_planes(photo, size)?;
     let spent = start.elapsed();
     // Given back after the clock stopped, as a program would that uses it first.
     drop(painting);
@@ -317,7 +316,7 @@ mod tests {
     use super::*;
 
     const MACHINE: Machine = Machine { threads: 2, instructions: "any", peak_gflops: 100.0, card: None };
-    const HERE: (DeviceChoice, Option<Precision>) = (DeviceChoice::Cpu, None);
+    const HERE: (DeviceChoice, Option<PaintPrecision>) = (DeviceChoice::Cpu, None);
 
     #[test]
     fn rates_follow_from_the_median() {

@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use common::Result;
+use impasto_common::Result;
 
 pub use interrupt::exit_on_interrupt;
 

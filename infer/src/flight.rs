@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use common::Result;
-use common::engine::Statistics;
-use common::picture::Picture;
+use impasto_common::Result;
+use impasto_engine::Statistics;
+use impasto_picture::Picture;
 
 use crate::Stylizer;
 use crate::stylizer::Painting;
@@ -54,9 +54,9 @@ impl FramePainter for Flight<'_> {
 
 #[cfg(test)]
 mod tests {
-    use common::device::DeviceChoice;
-    use common::network::Preset;
     use image::{Rgb, RgbImage};
+    use impasto_common::device::DeviceChoice;
+    use impasto_common::network::Preset;
 
     use super::*;
     use crate::bench::Subject;

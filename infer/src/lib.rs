@@ -1,13 +1,13 @@
 //! Paints pictures with a trained style in one forward pass.
 //!
 //! ```no_run
-//! use common::picture::Picture;
-//! use infer::Stylizer;
+//! use impasto_picture::Picture;
+//! use impasto_infer::Stylizer;
 //!
 //! let stylizer = Stylizer::open("mosaic.safetensors")?;
 //! let painting = stylizer.stylize(&Picture::open("photo.jpg")?)?;
 //! painting.save("painting.png")?;
-//! # Ok::<(), common::Error>(())
+//! # Ok::<(), impasto_common::Error>(())
 //! ```
 
 pub mod bench;

@@ -3,6 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    infer::cli::exit_on_interrupt();
-    infer::cli::run(std::env::args_os())
+    impasto_infer::cli::exit_on_interrupt();
+    impasto_infer::cli::run(std::env::args_os())
 }

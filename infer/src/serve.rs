@@ -5,14 +5,14 @@
 //! happens on threads of its own, so that a busy machine still answers. It stores nothing.
 //!
 //! ```no_run
-//! use infer::Stylizer;
-//! use infer::serve::{ServeConfig, Server};
+//! use impasto_infer::Stylizer;
+//! use impasto_infer::serve::{ServeConfig, Server};
 //!
 //! let config = ServeConfig::new(vec![Stylizer::open("mosaic.safetensors")?]);
 //! let server = Server::bind(config)?;
 //! println!("http://{}", server.address());
 //! server.run(std::future::pending())?;
-//! # Ok::<(), common::Error>(())
+//! # Ok::<(), impasto_common::Error>(())
 //! ```
 
 mod body;
@@ -33,7 +33,7 @@ mod stylize;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
 
 pub use config::{Limits, Observer, ServeConfig, ServeEvent};
 use studio::Studio;

@@ -2,7 +2,7 @@
 //!
 //! A network paints each frame by itself, and strokes change where the film does not: with its noise, with where an edge
 //! falls between pixels, with what enters elsewhere in the frame. Here every frame's painting is a patchwork
-//! ([`common::flow::Patchwork`]) of it and of those before, carried along the film's optical flow wherever that can be trusted,
+//! ([`impasto_flow::Patchwork`]) of it and of those before, carried along the film's optical flow wherever that can be trusted,
 //! and the statistics that the network normalises by follow slowly. Nothing of this looks ahead: a frame is painted when it
 //! arrives.
 //!
@@ -13,10 +13,10 @@
 mod cut;
 mod detail;
 
-use common::engine::Statistics;
-use common::flow::{FlowOptions, Frame, Patchwork, PatchworkOptions, Pyramid};
-use common::picture::Picture;
-use common::{Error, Result};
+use impasto_common::{Error, Result};
+use impasto_engine::Statistics;
+use impasto_flow::{FlowFrame, FlowOptions, Patchwork, PatchworkOptions, Pyramid};
+use impasto_picture::Picture;
 
 use crate::Stylizer;
 use cut::Histogram;
@@ -64,14 +64,14 @@ impl SteadyOptions {
 /// Paints frames that arrive one after the other.
 ///
 /// ```no_run
-/// use common::picture::Picture;
-/// use infer::{Stabilizer, SteadyOptions, Stylizer};
+/// use impasto_picture::Picture;
+/// use impasto_infer::{Stabilizer, SteadyOptions, Stylizer};
 ///
 /// let mut stabilizer = Stabilizer::new(Stylizer::bundled("starry_night")?, SteadyOptions::default())?;
 /// for i in 0..250 {
 ///     stabilizer.paint(Picture::open(format!("frames/{i:04}.png"))?)?.save(format!("painted/{i:04}.png"))?;
 /// }
-/// # Ok::<(), common::Error>(())
+/// # Ok::<(), impasto_common::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Stabilizer {
@@ -101,7 +101,7 @@ impl Stabilizer {
     /// As [`Stylizer::stylize`].
     pub fn paint(&mut self, frame: Picture) -> Result<Picture> {
         let picture = self.stylizer.fit(frame);
-        let frame = Frame::of(&picture);
+        let frame = FlowFrame::of(&picture);
         let histogram = Histogram::of(&frame);
         if self.before.replace(histogram.clone()).is_some_and(|before| histogram.is_cut_from(&before)) {
             self.reset();
@@ -118,7 +118,7 @@ impl Stabilizer {
                 return Err(error);
             }
         };
-        let mut painting = Frame::of(&picture);
+        let mut painting = FlowFrame::of(&picture);
         if goes_on {
             painting = detail::restore(&self.patchwork.compose(&painting), &painting);
             painting.write_to(&mut picture);

@@ -8,13 +8,12 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Storage, Tensor};
-use common::device::DeviceChoice;
-use common::engine::{AnyEngine, Precision, Rows, Statistics, default_memory};
-use common::model_file::{ModelCard, StyleModel};
-use common::picture::Picture;
-use common::styles::{BundledStyle, bundled_names};
-use common::{Error, Result};
+use impasto_common::device::DeviceChoice;
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::styles::{BundledStyle, bundled_names};
+use impasto_common::{Error, Result};
+use impasto_engine::{AnyEngine, PaintPrecision, Rows, Statistics, default_memory};
+use impasto_picture::Picture;
 use rayon::prelude::*;
 
 pub(crate) use self::card::Painting;
@@ -97,7 +96,7 @@ impl Stylizer {
     ///
     /// If the weights do not fit the network.
     pub fn new(model: &StyleModel) -> Result<Self> {
-        Self::with_precision(model, Precision::default())
+        Self::with_precision(model, PaintPrecision::default())
     }
 
     /// The same, to compute in another precision.
@@ -105,7 +104,7 @@ impl Stylizer {
     /// # Errors
     ///
     /// If the weights do not fit the network, or the processor lacks the precision.
-    pub fn with_precision(model: &StyleModel, precision: Precision) -> Result<Self> {
+    pub fn with_precision(model: &StyleModel, precision: PaintPrecision) -> Result<Self> {
         Self::on(model, DeviceChoice::Cpu, Some(precision))
     }
 
@@ -114,7 +113,7 @@ impl Stylizer {
     /// # Errors
     ///
     /// As [`Self::with_precision`], or if a device that was asked for by name cannot be had.
-    pub fn on(model: &StyleModel, device: DeviceChoice, precision: Option<Precision>) -> Result<Self> {
+    pub fn on(model: &StyleModel, device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<Self> {
         let engine = AnyEngine::new(&model.card.network, &model.tensors, device, precision)?;
         Ok(Self { card: model.card.clone(), engine: Arc::new(engine), options: StylizeOptions::default() })
     }
@@ -228,43 +227,36 @@ impl Stylizer {
         picture.write_rows(first, band);
     }
 
-    /// Runs the network on `(batch, 3, height, width)` pictures, RGB in `[0, 255]`, of any size from 1x1.
+    /// Runs the network on the planes of a picture, `(3, height, width)`, RGB in `[0, 255]`, of any size from 1x1.
     ///
-    /// The result has the same shape, not clamped; it lies in memory. Strength and colours play no part. Pictures too small
-    /// for the network, and all by a few pixels if the style was trained here, are extended by their edge pixels, and the
-    /// painting cropped.
+    /// The result has the same shape, not clamped. Strength and colours play no part. Pictures too small for the network,
+    /// and all by a few pixels if the style was trained here, are extended by their edge pixels, and the painting cropped.
     ///
     /// # Errors
     ///
-    /// If the tensor has another shape, or as [`Self::stylize`].
-    pub fn paint(&self, photo: &Tensor) -> Result<Tensor> {
-        let (batch, channels, height, width) = photo.dims4()?;
-        if channels != 3 || height * width == 0 {
-            return Err(Error::new(format!("a {:?} tensor is not a batch of RGB pictures", photo.shape())));
-        }
-        let photo = photo.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
-        let (storage, layout) = photo.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else { return Err(Error::new("a picture on the CPU is not there")) };
-        let photo = &storage.as_slice::<f32>()?[layout.start_offset()..][..batch * 3 * height * width];
-        let mut painting = vec![0.0; photo.len()];
+    /// If there are more or fewer numbers than `(height, width)` asks for, or as [`Self::stylize`].
+    pub fn stylize_planes(&self, photo: &[f32], (height, width): (usize, usize)) -> Result<Vec<f32>> {
         let plane = height * width;
-        for (photo, painting) in photo.chunks_exact(3 * plane).zip(painting.chunks_exact_mut(3 * plane)) {
-            let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
-                for (i, row) in rows.iter_mut().enumerate() {
-                    for (channel, line) in row.iter_mut().enumerate() {
-                        line.copy_from_slice(&photo[channel * plane + (first + i) * width..][..width]);
-                    }
-                }
-                Ok(())
-            };
-            self.run((height, width), &mut Statistics::own(), read, |first, band| {
-                for (i, line) in band.chunks_exact(width).enumerate() {
-                    painting[i % 3 * plane + (first + i / 3) * width..][..width].copy_from_slice(line);
-                }
-                Ok(())
-            })?;
+        if plane == 0 || photo.len() != 3 * plane {
+            let numbers = photo.len();
+            return Err(Error::new(format!("{numbers} numbers are not an RGB picture of {width}x{height} pixels")));
         }
-        Ok(Tensor::from_vec(painting, (batch, 3, height, width), &Device::Cpu)?)
+        let mut painting = vec![0.0; photo.len()];
+        let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
+            for (i, row) in rows.iter_mut().enumerate() {
+                for (channel, line) in row.iter_mut().enumerate() {
+                    line.copy_from_slice(&photo[channel * plane + (first + i) * width..][..width]);
+                }
+            }
+            Ok(())
+        };
+        self.run((height, width), &mut Statistics::own(), read, |first, band| {
+            for (i, line) in band.chunks_exact(width).enumerate() {
+                painting[i % 3 * plane + (first + i / 3) * width..][..width].copy_from_slice(line);
+            }
+            Ok(())
+        })?;
+        Ok(painting)
     }
 
     /// Paints what `read` reads into `write`, both of which know no more than `size` has.
@@ -336,16 +328,18 @@ pub(crate) fn unknown_style(name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use common::network::StyleNetConfig;
+    use impasto_common::network::StyleNetConfig;
+    use impasto_common::weights::{Array, Tensors};
 
     use super::*;
 
     /// A network that learned nothing: every weight is a small constant. Enough to see what is done around it.
     pub(super) fn stylizer() -> Stylizer {
-        let mut tensors = common::weights::Tensors::new();
+        let mut tensors = Tensors::new();
         let mut add = |name: &str, shape: &[usize]| {
             let value = if name.contains("conv") { 0.02f32 } else { 1.0 };
-            tensors.insert(name.into(), Tensor::full(value, shape, &Device::Cpu).unwrap());
+            let values = vec![value; shape.iter().product()];
+            tensors.insert(name.into(), Array::new(shape, values).unwrap());
         };
         for (conv, norm, [outputs, inputs, kernel]) in [
             ("conv1", "in1", [2, 3, 9]),
@@ -371,54 +365,57 @@ mod tests {
         stylizer
     }
 
-    fn ramp(shape: (usize, usize, usize, usize)) -> Tensor {
-        let count = shape.0 * shape.1 * shape.2 * shape.3;
-        let levels: Vec<f32> = (0..count).map(|i| (i * 29 % 256) as f32).collect();
-        Tensor::from_vec(levels, shape, &Device::Cpu).unwrap()
+    /// A picture in planes.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Planes {
+        size: (usize, usize),
+        levels: Vec<f32>,
     }
 
-    fn values(tensor: &Tensor) -> Vec<f32> {
-        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    impl Planes {
+        /// A picture of `size` whose pixels are those of `place` in this one.
+        fn gather(&self, size: (usize, usize), place: impl Fn(usize, usize) -> (usize, usize)) -> Self {
+            let (height, width) = size;
+            let mut levels = Vec::new();
+            for plane in self.levels.chunks_exact(self.size.0 * self.size.1) {
+                levels.extend((0..height * width).map(|i| {
+                    let (y, x) = place(i / width, i % width);
+                    plane[y * self.size.1 + x]
+                }));
+            }
+            Self { size, levels }
+        }
+
+        fn painted(&self, stylizer: &Stylizer) -> Self {
+            Self { size: self.size, levels: stylizer.stylize_planes(&self.levels, self.size).unwrap() }
+        }
+    }
+
+    fn ramp(size: (usize, usize)) -> Planes {
+        Planes { size, levels: (0..3 * size.0 * size.1).map(|i| (i * 29 % 256) as f32).collect() }
     }
 
     #[test]
     fn a_picture_too_small_for_the_network_is_extended_by_its_edge_and_cropped() {
-        let stylizer = stylizer();
-        let small = ramp((1, 3, 2, 7));
-        let rows: Vec<_> = [0, 1, 1, 1, 1].iter().map(|&row| small.narrow(2, row, 1).unwrap()).collect();
-        let extended = Tensor::cat(&rows, 2).unwrap();
-        let painting = stylizer.paint(&small).unwrap();
-        assert_eq!(painting.dims(), [1, 3, 2, 7]);
-        assert_eq!(values(&painting), values(&stylizer.paint(&extended).unwrap().narrow(2, 0, 2).unwrap()));
+        let (small, stylizer) = (ramp((2, 7)), stylizer());
+        let extended = small.gather((5, 7), |y, x| (y.min(1), x)).painted(&stylizer);
+        assert_eq!(small.painted(&stylizer), extended.gather((2, 7), |y, x| (y, x)));
     }
 
     #[test]
     fn a_style_trained_here_is_painted_with_a_margin_that_is_cut_away() {
-        let photo = ramp((1, 3, 10, 13));
-        let around = |tensor: &Tensor, side: usize| {
-            let place = |i: usize| i.saturating_sub(MARGIN).min(tensor.dim(side).unwrap() - 1);
-            let parts: Vec<_> = (0..tensor.dim(side).unwrap() + 2 * MARGIN)
-                .map(|i| tensor.narrow(side, place(i), 1).unwrap())
-                .collect();
-            Tensor::cat(&parts, side).unwrap()
-        };
-        let extended = stylizer().paint(&around(&around(&photo, 2), 3)).unwrap();
-        let expected = extended.narrow(2, MARGIN, 10).unwrap().narrow(3, MARGIN, 13).unwrap();
-        let painting = trained().paint(&photo).unwrap();
-        assert_eq!(values(&painting), values(&expected));
-        assert_ne!(values(&painting), values(&stylizer().paint(&photo).unwrap()));
+        let photo = ramp((10, 13));
+        let inside = |i: usize, size: usize| i.saturating_sub(MARGIN).min(size - 1);
+        let extended = photo.gather((10 + 2 * MARGIN, 13 + 2 * MARGIN), |y, x| (inside(y, 10), inside(x, 13)));
+        let expected = extended.painted(&stylizer()).gather((10, 13), |y, x| (y + MARGIN, x + MARGIN));
+        assert_eq!(photo.painted(&trained()), expected);
+        assert_ne!(photo.painted(&trained()), photo.painted(&stylizer()));
     }
 
     #[test]
-    fn a_batch_is_painted_picture_by_picture() {
-        let stylizer = stylizer();
-        let batch = ramp((2, 3, 9, 11));
-        let painting = stylizer.paint(&batch).unwrap();
-        for i in 0..2 {
-            let alone = values(&stylizer.paint(&batch.narrow(0, i, 1).unwrap()).unwrap());
-            let pairs = alone.into_iter().zip(values(&painting.narrow(0, i, 1).unwrap()));
-            assert!(pairs.into_iter().all(|(alone, together)| (alone - together).abs() < 1e-3));
-        }
+    fn numbers_that_are_no_picture_of_that_size_are_refused() {
+        assert!(stylizer().stylize_planes(&[0.0; 11], (2, 2)).is_err());
+        assert!(stylizer().stylize_planes(&[], (0, 2)).is_err());
     }
 
     #[test]

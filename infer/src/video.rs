@@ -20,8 +20,8 @@ use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use common::video::{Ffmpeg, Ratio, ReadOptions, VideoInfo, VideoReader, probe};
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
+use impasto_video::{Ffmpeg, Ratio, ReadOptions, VideoInfo, VideoReader, probe};
 
 use codec::{encoder_named, options as codec_options, part_format, wants_rgb};
 use encoder::{Encoder, Encoding};
@@ -78,7 +78,7 @@ const ROOM: &str = "make room on the disk; the same command with `--resume` then
 /// # Errors
 ///
 /// If ffmpeg is missing, the clip cannot be read, an option cannot be, or a frame cannot be painted or encoded. An
-/// [`ErrorKind::Interrupted`](common::error::ErrorKind) if the observer stops it.
+/// [`ErrorKind::Interrupted`](impasto_common::error::ErrorKind) if the observer stops it.
 pub fn render(
     source: &Path,
     output: &Path,
@@ -256,7 +256,7 @@ fn encode_black(encoding: &Encoding, path: &Path) -> Result<()> {
     let black = image::RgbImage::new(width, height);
     let pixels = match encoding.track.format {
         RawFormat::Rgb => black.into_raw(),
-        RawFormat::Yuv420 => common::video::rgb_to_planar(&black, &encoding.color),
+        RawFormat::Yuv420 => impasto_video::rgb_to_planar(&black, &encoding.color),
     };
     let mut encoder = Encoder::start(encoding, path)?;
     match encoder.push(&pixels, 0, 1) {

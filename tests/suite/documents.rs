@@ -155,7 +155,7 @@ fn the_readers_see_what_they_must() {
 
 /// The command lines that the programs themselves parse with.
 fn programs() -> [Command; 2] {
-    [infer::cli::command(), trainer::cli::command()]
+    [impasto_infer::cli::command(), impasto_trainer::cli::command()]
 }
 
 fn flags_of(command: &Command) -> Vec<String> {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use candle_core::{Device, Tensor};
-use common::model_file::StyleModel;
-use common::network::Preset;
-use common::picture::Picture;
 use image::{GrayImage, Rgb, RgbImage};
-use infer::Stylizer;
+use impasto_common::model_file::StyleModel;
+use impasto_common::network::Preset;
+use impasto_infer::Stylizer;
+use impasto_picture::Picture;
 use tempfile::TempDir;
 
 use crate::random::Random;
@@ -68,7 +68,7 @@ impl Folder {
     fn train(&self, model: &Path) -> ExitCode {
         let steps = STEPS.to_string();
         let (style, photos, weights) = (self.word("checks.png"), self.word("photos"), self.word("vgg.safetensors"));
-        trainer::cli::run([
+        impasto_trainer::cli::run([
             "trainer",
             "train",
             "--style",
@@ -97,7 +97,7 @@ impl Folder {
 
     fn paint(&self, model: &Path, input: &str, output: &str) -> ExitCode {
         let (input, output) = (self.word(input), self.word(output));
-        infer::cli::run([
+        impasto_infer::cli::run([
             "infer",
             "stylize",
             &input,

@@ -2,16 +2,18 @@
 //! CUDA, skipped: `common`'s tests run the same kernels on the CPU.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use common::device::{DeviceChoice, has_bf16};
-use common::network::{Preset, StyleNet};
-use common::ops::{self, AdamNumbers, AdamParameter, Conv2d, InstanceNorm, Padding};
-use trainer::init;
+use impasto_common::device::DeviceChoice;
+use impasto_common::network::Preset;
+use impasto_nn::StyleNet;
+use impasto_nn::device::{self, has_bf16};
+use impasto_nn::ops::{self, AdamNumbers, AdamParameter, Conv2d, InstanceNorm, Padding};
+use impasto_trainer::init;
 
 use crate::random::Random;
 
 /// The GPU; none, said on standard error, where there is none.
 fn gpu() -> Option<Device> {
-    match DeviceChoice::Cuda(0).open() {
+    match device::open(DeviceChoice::Cuda(0)) {
         Ok((device, _)) => Some(device),
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "a skipped test says so")]

@@ -15,7 +15,9 @@ fn help_texts_are_the_stored_ones() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut expected = BTreeSet::new();
     let mut changed = Vec::new();
-    for (name, text) in [infer::cli::command(), trainer::cli::command()].into_iter().flat_map(help_texts) {
+    for (name, text) in
+        [impasto_infer::cli::command(), impasto_trainer::cli::command()].into_iter().flat_map(help_texts)
+    {
         let path = golden().join(format!("{name}.txt"));
         let stored = fs::read_to_string(&path).unwrap_or_default();
         if stored != text {
@@ -35,8 +37,8 @@ fn help_texts_are_the_stored_ones() {
 
 #[test]
 fn the_definitions_of_the_command_lines_hold_together() {
-    infer::cli::command().debug_assert();
-    trainer::cli::command().debug_assert();
+    impasto_infer::cli::command().debug_assert();
+    impasto_trainer::cli::command().debug_assert();
 }
 
 /// The help of a program and of each of its commands, under names such as `infer-stylize`.

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
-use common::model_file::StyleModel;
-use common::network::{StyleNet, StyleNetConfig};
-use common::ops::{self, Conv2d, InstanceNorm, Padding};
-use common::weights::{self, Tensors};
-use infer::Stylizer;
-use trainer::lbfgs::{Lbfgs, LbfgsConfig};
-use trainer::loss_network::{Architecture, LossNetwork};
-use trainer::objective::{Convention, Objective, ObjectiveConfig};
+use impasto_common::model_file::StyleModel;
+use impasto_common::network::StyleNetConfig;
+use impasto_common::weights;
+use impasto_infer::Stylizer;
+use impasto_nn::StyleNet;
+use impasto_nn::arrays;
+use impasto_nn::loss_network::{Architecture, LossNetwork};
+use impasto_nn::ops::{self, Conv2d, InstanceNorm, Padding};
+use impasto_trainer::lbfgs::{Lbfgs, LbfgsConfig};
+use impasto_trainer::objective::{Convention, Objective, ObjectiveConfig};
 
 /// Rounding of f32 sums in another order, relative to the largest value.
 const TOLERANCE: f32 = 2e-5;
@@ -21,18 +23,19 @@ const TOLERANCE: f32 = 2e-5;
 const NETWORK_TOLERANCE: f32 = 2e-4;
 
 /// A file of `tests/reference`, as f32.
-fn reference(name: &str) -> Tensors {
+fn reference(name: &str) -> BTreeMap<String, Tensor> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference");
-    weights::read_tensors(&folder.join(format!("{name}.safetensors"))).unwrap()
+    let arrays = weights::read_tensors(&folder.join(format!("{name}.safetensors"))).unwrap();
+    arrays::to_tensors(&arrays, &Device::Cpu).unwrap()
 }
 
 /// The tensors whose names begin with `prefix` and a dot, without it.
-fn under(tensors: &Tensors, prefix: &str) -> Tensors {
+fn under(tensors: &BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
     let named = tensors.iter().filter_map(|(name, tensor)| {
         let name = name.strip_prefix(prefix)?.strip_prefix('.')?;
         Some((name.to_owned(), tensor.clone()))
     });
-    let named: Tensors = named.collect();
+    let named: BTreeMap<_, _> = named.collect();
     assert!(!named.is_empty(), "no `{prefix}`");
     named
 }
@@ -52,7 +55,11 @@ fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f32) {
 }
 
 /// Runs `op` on the stored inputs and compares its result and the gradients of all of them.
-fn check_op(all: &Tensors, case: &str, op: impl Fn(&HashMap<&str, Tensor>) -> candle_core::Result<Tensor>) {
+fn check_op(
+    all: &BTreeMap<String, Tensor>,
+    case: &str,
+    op: impl Fn(&HashMap<&str, Tensor>) -> candle_core::Result<Tensor>,
+) {
     let stored = under(all, case);
     let inputs: BTreeMap<&str, Var> = ["xs", "weight", "bias", "residual"]
         .into_iter()
@@ -145,7 +152,7 @@ fn is_cancelled(name: &str) -> bool {
 #[test]
 fn features_of_the_loss_network_and_the_objective_with_its_gradient() {
     let stored = reference("objective");
-    let network = LossNetwork::new(Architecture::Vgg16, &stored, &Device::Cpu).unwrap();
+    let network = LossNetwork::new(Architecture::Vgg16, &arrays::to_arrays(&stored).unwrap(), &Device::Cpu).unwrap();
     let painted = Var::from_tensor(&stored["painted"]).unwrap();
     let names = ["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"];
     let layers = names.map(|name| name.parse().unwrap());
@@ -230,12 +237,15 @@ fn trained_networks_paint_within_a_level_of_pytorch() {
     let all = reference("trained");
     for (name, file) in [("candy", "candy.safetensors"), ("mosaic", "mosaic.pth")] {
         let model = StyleModel::open(&folder.join(file)).unwrap();
-        let (network, stylizer) = (model.network(&Device::Cpu).unwrap(), Stylizer::new(&model).unwrap());
+        let network = StyleNet::from_model(&model, &Device::Cpu).unwrap();
+        let stylizer = Stylizer::new(&model).unwrap();
         for (height, width) in [(64, 64), (101, 67), (256, 256)] {
             let case = format!("{name}.{height}x{width}");
             let stored = under(&all, &case);
             let photo = synthetic_photo(height, width);
-            for painted in [network.forward(&photo).unwrap(), stylizer.paint(&photo).unwrap()] {
+            let by_engine = stylizer.stylize_planes(&values(&photo), (height, width)).unwrap();
+            let by_engine = Tensor::from_vec(by_engine, (1, 3, height, width), &Device::Cpu).unwrap();
+            for painted in [network.forward(&photo).unwrap(), by_engine] {
                 let painted = painted.clamp(0f32, 255f32).unwrap().round().unwrap();
                 let sixth = |size: usize| Tensor::arange_step(0u32, size as u32, 6, &Device::Cpu).unwrap();
                 let every_sixth = painted.index_select(&sixth(height), 2).unwrap();

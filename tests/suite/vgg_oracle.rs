@@ -3,14 +3,17 @@
 //! That one takes one picture, needs its classifier and gives no inner features, so it cannot be the loss network; but it
 //! is written by others, so it can judge ours. The classifier that turns our features into logits is computed here.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use candle_core::{DType, Device, ModuleT, Tensor};
 use candle_nn::{Linear, Module, VarBuilder};
 use candle_transformers::models::vgg::{Models, Vgg};
-use common::ops;
-use common::weights::Tensors;
-use trainer::loss_network::{Architecture, Layer, LossNetwork};
+use impasto_nn::arrays;
+use impasto_nn::ops;
+
+/// Tensors by name.
+type Tensors = BTreeMap<String, Tensor>;
+use impasto_nn::loss_network::{Architecture, Layer, LossNetwork};
 
 use crate::random::Random;
 
@@ -48,7 +51,7 @@ fn assert_same(ours: &[f32], expected: &[f32]) {
 
 /// One row of logits for each photo of a batch `(batch, 3, 224, 224)`, RGB in `[0, 255]`.
 fn our_logits(architecture: Architecture, features: &Tensors, classifier: &Tensors, photos: &Tensor) -> Vec<Vec<f32>> {
-    let network = LossNetwork::new(architecture, features, &Device::Cpu).unwrap();
+    let network = LossNetwork::new(architecture, &arrays::to_arrays(features).unwrap(), &Device::Cpu).unwrap();
     let last: Layer = format!("relu5_{}", architecture.blocks()[4]).parse().unwrap();
     let ys = network.features(photos, &BTreeSet::from([last])).unwrap().remove(&last).unwrap();
     let mut ys = ops::max_pool2d(&ys).unwrap().flatten_from(1).unwrap();

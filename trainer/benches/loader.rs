@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{Error, Result};
-use trainer::loader::{Loader, LoaderConfig};
-use trainer::photos::{self, Photos};
+use impasto_common::{Error, Result};
+use impasto_trainer::loader::{Loader, LoaderConfig};
+use impasto_trainer::photos::{self, Photos};
 
 const BATCH: usize = 16;
 const SIZE: usize = 256;

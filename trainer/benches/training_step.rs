@@ -10,22 +10,23 @@ use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use common::device::DeviceChoice;
-use common::network::{Preset, StyleNet, StyleNetConfig};
-use common::weights::Tensors;
-use common::{Error, Result, ResultExt, device};
-use trainer::adam::{Adam, AdamConfig, Gradients};
-use trainer::init::{self, Parameters};
-use trainer::loss_network::{Architecture, LossNetwork};
-use trainer::objective::{Objective, ObjectiveConfig};
-use trainer::precision::Precision;
+use impasto_common::device::DeviceChoice;
+use impasto_common::network::{Preset, StyleNetConfig};
+use impasto_common::weights::Tensors;
+use impasto_common::{Error, Result, ResultExt, device};
+use impasto_nn::StyleNet;
+use impasto_nn::loss_network::{Architecture, LossNetwork};
+use impasto_trainer::adam::{Adam, AdamConfig, Gradients};
+use impasto_trainer::init::{self, Parameters};
+use impasto_trainer::objective::{Objective, ObjectiveConfig};
+use impasto_trainer::precision::Precision;
 
 const THREADS: usize = 2;
 
 fn main() -> Result<()> {
     device::set_threads(THREADS)?;
     let choice = option("--device", DeviceChoice::Cpu)?;
-    let (device, _) = choice.open()?;
+    let (device, _) = impasto_nn::device::open(choice)?;
     let precision = option("--precision", Precision::F32)?;
     precision.prepare(&device)?;
     let mut step = Step::new(device, precision, option("--batch", 4)?, option("--size", 256)?)?;
@@ -112,9 +113,13 @@ fn random_vgg() -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for (index, inputs, outputs) in convolutions {
         let deviation = (2.0 / (9 * inputs) as f32).sqrt();
-        let weight = Tensor::randn(0.0, deviation, (outputs, inputs, 3, 3), &Device::Cpu)?;
+        let weight =
+            impasto_nn::arrays::to_array(&Tensor::randn(0.0, deviation, (outputs, inputs, 3, 3), &Device::Cpu)?)?;
         tensors.insert(format!("features.{index}.weight"), weight);
-        tensors.insert(format!("features.{index}.bias"), Tensor::zeros(outputs, DType::F32, &Device::Cpu)?);
+        tensors.insert(
+            format!("features.{index}.bias"),
+            impasto_common::weights::Array::new([outputs], vec![0.0; outputs])?,
+        );
     }
     Ok(tensors)
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use common::ops::{self, AdamNumbers, AdamParameter};
-use common::{Error, Result};
+use impasto_common::{Error, Result};
+use impasto_nn::ops::{self, AdamNumbers, AdamParameter};
 
 use crate::init::Parameters;
 

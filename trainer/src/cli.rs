@@ -17,8 +17,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use common::device::{self, DeviceChoice};
-use common::{Error, Result, ResultExt};
+use impasto_common::device::{self, DeviceChoice};
+use impasto_common::{Error, Result, ResultExt};
 
 use crate::peers::Seat;
 
@@ -59,7 +59,9 @@ impl Machine {
     fn open_for(&self, seat: &Seat) -> Result<candle_core::Device> {
         let own = DeviceChoice::Cuda(seat.local);
         match self.device {
-            DeviceChoice::Auto if seat.count > 1 && own.open().is_ok() => Self { device: own, ..*self }.open(),
+            DeviceChoice::Auto if seat.count > 1 && impasto_nn::device::open(own).is_ok() => {
+                Self { device: own, ..*self }.open()
+            }
             DeviceChoice::Cuda(0) if seat.count > 1 => Self { device: own, ..*self }.open(),
             _ => self.open(),
         }
@@ -69,7 +71,7 @@ impl Machine {
         if self.threads > 0 {
             device::set_threads(self.threads)?;
         }
-        let (device, notice) = self.device.open()?;
+        let (device, notice) = impasto_nn::device::open(self.device)?;
         if let Some(notice) = notice {
             say(&notice);
         }

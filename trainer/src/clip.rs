@@ -11,7 +11,7 @@
 //! with the squared Euclidean norm over the three channels (their program takes the mean over channels, a third of it),
 //! `V_t+1` interpolated linearly, `w_t` the flow from the *original* frame `t` to the next, and `M_t` 1 where the pixel is
 //! seen in both frames and lies on no boundary between movements, by the two inequalities of Ruder et al. (2016) that
-//! [`common::flow::Trust::SeenInside`] gives. The original clip's own error, from noise, light and what the flow misses, is
+//! [`impasto_flow::Trust::SeenInside`] gives. The original clip's own error, from noise, light and what the flow misses, is
 //! the floor. The flow is ours at full size ([`FlowOptions::fine`]), not `FlowNet2`.
 //!
 //! A blurred painting has a low error too. Content and style loss, by the objective that trains networks, stand beside it.
@@ -21,10 +21,10 @@ mod frames;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use common::flow::{Flow, FlowOptions, Frame, Pyramid, Trust};
-use common::picture::{self, Picture};
-use common::{Error, Result, ResultExt};
 use image::RgbImage;
+use impasto_common::{Error, Result, ResultExt};
+use impasto_flow::{Flow, FlowFrame, FlowOptions, Pyramid, Trust};
+use impasto_picture::{self, Picture};
 use serde::Serialize;
 
 use crate::evaluate::Terms;
@@ -110,21 +110,21 @@ pub fn evaluate(
         };
         let paints = paintings.iter_mut().map(|track| track.frame_of(frames)).collect::<Result<Vec<_>>>()?;
         if let Some((objective, device)) = objective.filter(|_| frames % config.loss_every.max(1) == 0) {
-            let target = picture::rgb_to_tensor(&photo, device)?;
+            let target = impasto_nn::rgb_to_tensor(&photo, device)?;
             let content = objective.content_target(&target)?;
             for (track, image) in
                 std::iter::once(&mut original).chain(&mut paintings).zip(std::iter::once(&photo).chain(&paints))
             {
-                let losses = objective.losses_to(&picture::rgb_to_tensor(image, device)?, &content)?;
+                let losses = objective.losses_to(&impasto_nn::rgb_to_tensor(image, device)?, &content)?;
                 track.losses.push(Terms::of(&losses)?);
             }
         }
-        let photo = Frame::of(&Picture::from(photo));
+        let photo = FlowFrame::of(&Picture::from(photo));
         let pyramid = Pyramid::new(&photo);
         let pair = before.take().map(|before| Pair::between(&before, &pyramid));
         original.compare(photo, pair.as_ref());
         for (track, image) in paintings.iter_mut().zip(paints) {
-            track.compare(Frame::of(&Picture::from(image)), pair.as_ref());
+            track.compare(FlowFrame::of(&Picture::from(image)), pair.as_ref());
         }
         seen += pair.map_or(0.0, |pair| pair.seen());
         before = Some(pyramid);
@@ -177,7 +177,7 @@ impl Pair {
     }
 
     /// The warping error of two frames; none where no pixel counts, as over a cut.
-    fn error(&self, first: &Frame, second: &Frame) -> Option<f64> {
+    fn error(&self, first: &FlowFrame, second: &FlowFrame) -> Option<f64> {
         let moved = second.along(&self.flow);
         let (mut sum, mut count) = (0.0, 0u64);
         for ((first, second), _) in first.pixels().iter().zip(moved.pixels()).zip(&self.mask).filter(|(_, seen)| **seen)
@@ -194,7 +194,7 @@ impl Pair {
 struct Track {
     path: PathBuf,
     frames: Frames,
-    before: Option<Frame>,
+    before: Option<FlowFrame>,
     errors: Vec<f64>,
     losses: Vec<Terms>,
 }
@@ -216,7 +216,7 @@ impl Track {
         frame.ok_or_else(|| Error::new(format!("`{path}` has {index} frames, the original has more")))
     }
 
-    fn compare(&mut self, frame: Frame, pair: Option<&Pair>) {
+    fn compare(&mut self, frame: FlowFrame, pair: Option<&Pair>) {
         let pair = pair.zip(self.before.as_ref());
         self.errors.extend(pair.and_then(|(pair, before)| pair.error(before, &frame)));
         self.before = Some(frame);

@@ -1,13 +1,14 @@
 //! What is trained and how: everything that decides the bytes of the result, and travels inside it.
 
-use common::network::{StyleNet, StyleNetConfig};
-use common::{Error, Result};
+use impasto_common::network::Network;
+use impasto_common::network::StyleNetConfig;
+use impasto_common::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::loss_network::Architecture;
 use crate::objective::ObjectiveConfig;
 use crate::precision::Precision;
 use crate::schedule::Schedule;
+use impasto_nn::loss_network::Architecture;
 
 /// How long a training lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +117,7 @@ impl TrainConfig {
             at_least(flag, value as f64, 1.0)?;
         }
         for (flag, size) in [("--size", self.size), ("--style-size", self.style_size)] {
-            at_least(flag, size as f64, StyleNet::MIN_SIZE as f64)?;
+            at_least(flag, size as f64, Network::MIN_SIZE as f64)?;
         }
         if let Some(largest) = self.largest_size {
             at_least("--largest-size", largest as f64, self.size as f64)?;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use common::{Result, ResultExt};
+use impasto_common::{Result, ResultExt};
 use serde::{Deserialize, Serialize};
 
 /// A 64-bit FNV-1a hash: it tells files apart by accident, not by malice.

@@ -2,10 +2,10 @@
 //! reach the same value. Johnson et al. (2016, section 4.1) report 50 to 100 for theirs.
 
 use candle_core::Device;
-use common::network::StyleNet;
-use common::{Error, Result, ResultExt, picture};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
+use impasto_common::{Error, Result, ResultExt};
+use impasto_nn::StyleNet;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -165,7 +165,7 @@ fn summary(photos: Vec<PhotoResult>, config: &EvaluateConfig) -> Option<Evaluati
 
 /// The middle square of a photo, `size` pixels wide.
 fn square(path: &Path, size: usize) -> Result<RgbImage> {
-    let photo = picture::read_rgb(path)?;
+    let photo = impasto_picture::read_rgb(path)?;
     let side = photo.width().min(photo.height());
     let (left, top) = ((photo.width() - side) / 2, (photo.height() - side) / 2);
     let middle = imageops::crop_imm(&photo, left, top, side, side).to_image();
@@ -181,7 +181,7 @@ fn evaluate_photo(
     config: &EvaluateConfig,
     device: &Device,
 ) -> Result<PhotoResult> {
-    let pixels = picture::rgb_to_tensor(photo, device)?;
+    let pixels = impasto_nn::rgb_to_tensor(photo, device)?;
     let content = objective.content_target(&pixels)?;
     // What counts is the picture that is saved: clamped to what a screen shows.
     let painted = network.forward(&pixels)?.clamp(0f32, 255f32)?;

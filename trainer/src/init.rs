@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
-use common::model_file::StyleModel;
-use common::network::{StyleNet, StyleNetConfig};
-use common::{Error, Result};
+use impasto_common::model_file::StyleModel;
+use impasto_common::network::StyleNetConfig;
+use impasto_common::{Error, Result};
+use impasto_nn::{StyleNet, arrays};
 use rand::RngExt;
 
 use crate::random::{Purpose, generator};
@@ -53,9 +54,9 @@ pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Devic
     })?;
     let mut parameters = Parameters::new();
     for (name, shape) in shapes(config)? {
-        let tensor = model.tensors.get(&name).filter(|tensor| *tensor.shape() == shape);
-        let tensor = tensor.ok_or_else(|| Error::new(format!("it has no tensor `{name}` of shape {shape:?}")))?;
-        parameters.insert(name, Var::from_tensor(&tensor.to_device(device)?)?);
+        let array = model.tensors.get(&name).filter(|array| array.shape() == shape.dims());
+        let array = array.ok_or_else(|| Error::new(format!("it has no tensor `{name}` of shape {shape:?}")))?;
+        parameters.insert(name, Var::from_tensor(&arrays::to_tensor(array, device)?)?);
     }
     Ok(parameters)
 }
@@ -131,8 +132,8 @@ impl SimpleBackend for Recorder {
 
 #[cfg(test)]
 mod tests {
-    use common::model_file::ModelCard;
-    use common::network::Preset;
+    use impasto_common::model_file::ModelCard;
+    use impasto_common::network::Preset;
 
     use super::*;
 
@@ -164,7 +165,7 @@ mod tests {
     fn another_style_is_taken_over_to_the_bit_and_another_size_is_refused_with_the_preset_to_use() {
         let config = Preset::Xs.into();
         let parameters = random_parameters(&config, 3, &Device::Cpu).unwrap();
-        let tensors = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+        let tensors = arrays::to_arrays(parameters.iter().map(|(name, var)| (name, var.as_tensor()))).unwrap();
         let model = StyleModel { card: ModelCard::new("other", config), tensors };
         let copy = parameters_of(&model, &config, &Device::Cpu).unwrap();
         assert_eq!(values(&copy, "deconv3.conv2d.weight"), values(&parameters, "deconv3.conv2d.weight"));

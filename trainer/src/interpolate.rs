@@ -6,9 +6,9 @@
 //! was made steady for clips gets back the strength of its strokes. Between networks that were trained apart lies nothing: their
 //! channels do not mean the same.
 
-use candle_core::Tensor;
-use common::model_file::{ModelCard, StyleModel};
-use common::{Error, Result};
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::weights::Array;
+use impasto_common::{Error, Result};
 
 use crate::init::check_sizes;
 
@@ -23,8 +23,10 @@ pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleM
     if !amount.is_finite() {
         return Err(Error::usage(format!("an amount of {amount} is not a number")));
     }
-    let mix = |(name, from, to): (&String, &Tensor, &Tensor)| {
-        Ok((name.clone(), ((from * (1.0 - amount))? + (to * amount)?)?))
+    let (share, amount) = ((1.0 - amount) as f32, amount as f32);
+    let mix = |(name, from, to): (&String, &Array, &Array)| {
+        let values = from.values().iter().zip(to.values()).map(|(from, to)| from * share + to * amount).collect();
+        Ok((name.clone(), Array::new(from.shape(), values)?))
     };
     let tensors = pairs(from, to)?.into_iter().map(mix).collect::<Result<_>>()?;
     Ok(StyleModel { card: ModelCard { objective: None, ..to.card.clone() }, tensors })
@@ -39,24 +41,26 @@ pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleM
 ///
 /// As [`between`].
 pub fn distance(from: &StyleModel, to: &StyleModel) -> Result<f64> {
-    let square = |tensor: &Tensor| Ok::<_, Error>(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?));
+    let square = |value: f32| f64::from(value).powi(2);
     let (mut difference, mut first, mut second) = (0.0, 0.0, 0.0);
     // Convolutions only: the scales of a normalisation are near 1 in any network, and tell nothing.
-    for (_, a, b) in pairs(from, to)?.into_iter().filter(|(_, a, _)| a.rank() == 4) {
-        difference += square(&(a - b)?)?;
-        first += square(a)?;
-        second += square(b)?;
+    for (_, a, b) in pairs(from, to)?.into_iter().filter(|(_, a, _)| a.shape().len() == 4) {
+        for (a, b) in a.values().iter().zip(b.values()) {
+            difference += square(a - b);
+            first += square(*a);
+            second += square(*b);
+        }
     }
     Ok((difference / (first * second).sqrt().max(f64::MIN_POSITIVE)).sqrt())
 }
 
 /// The tensors of both by name.
-fn pairs<'a>(from: &'a StyleModel, to: &'a StyleModel) -> Result<Vec<(&'a String, &'a Tensor, &'a Tensor)>> {
+fn pairs<'a>(from: &'a StyleModel, to: &'a StyleModel) -> Result<Vec<(&'a String, &'a Array, &'a Array)>> {
     check_sizes(to, &from.card.network)?;
-    let pair = |(name, tensor)| {
-        let other = to.tensors.get(name);
+    let pair = |(name, array): (&'a String, &'a Array)| {
+        let other = to.tensors.get(name).filter(|other| other.shape() == array.shape());
         let other = other.ok_or_else(|| Error::new(format!("style `{}` has no tensor `{name}`", to.card.name)))?;
-        Ok((name, tensor, other))
+        Ok((name, array, other))
     };
     from.tensors.iter().map(pair).collect()
 }
@@ -64,7 +68,7 @@ fn pairs<'a>(from: &'a StyleModel, to: &'a StyleModel) -> Result<Vec<(&'a String
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
-    use common::network::StyleNetConfig;
+    use impasto_common::network::StyleNetConfig;
 
     use super::*;
     use crate::init;
@@ -72,12 +76,13 @@ mod tests {
     fn model(name: &str, seed: u64, blocks: usize) -> StyleModel {
         let config = StyleNetConfig { channels: 2, blocks };
         let parameters = init::random_parameters(&config, seed, &Device::Cpu).unwrap();
-        let tensors = parameters.into_iter().map(|(name, parameter)| (name, parameter.as_detached_tensor())).collect();
+        let tensors = parameters.into_iter().map(|(name, value)| (name, impasto_nn::arrays::to_array(&value).unwrap()));
+        let tensors = tensors.collect();
         StyleModel { card: ModelCard { steps: seed as usize, ..ModelCard::new(name, config) }, tensors }
     }
 
     fn weights(model: &StyleModel) -> Vec<f32> {
-        model.tensors.values().flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
+        model.tensors.values().flat_map(|array| array.values().to_vec()).collect()
     }
 
     #[test]

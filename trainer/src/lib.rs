@@ -13,7 +13,6 @@ pub mod interpolate;
 pub mod lbfgs;
 pub mod live;
 pub mod loader;
-pub mod loss_network;
 pub mod loss_weights;
 pub mod metrics;
 pub mod objective;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
 use tokio::sync::oneshot;
 
 use self::board::Board;

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use common::{Error, Result, ResultExt};
 use image::RgbImage;
+use impasto_common::{Error, Result, ResultExt};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn photos(folder: &Path, cache_bytes: usize) -> Arc<Photos> {
-        let paths = common::files::find_images(folder).unwrap();
+        let paths = impasto_picture::find_images(folder).unwrap();
         Arc::new(Photos::new(folder, paths, CONFIG.size, CONFIG.zoom, cache_bytes))
     }
 

@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 
-use common::{Error, Result, ResultExt};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::ApiBuilder;
 use hf_hub::{Cache, Repo};
+use impasto_common::{Error, Result, ResultExt};
 
-use crate::loss_network::Architecture;
+use impasto_nn::loss_network::Architecture;
 
 /// The file's name in its repository.
 const FILE: &str = "model.safetensors";

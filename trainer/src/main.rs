@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    trainer::cli::run(std::env::args_os())
+    impasto_trainer::cli::run(std::env::args_os())
 }

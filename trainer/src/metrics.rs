@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use common::{Error, Result, ResultExt, files};
+use impasto_common::{Error, Result, ResultExt};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::Losses;
@@ -122,7 +122,9 @@ impl MetricsLog {
     /// If the file cannot be read or written.
     pub fn open(path: &Path, keep: usize) -> Result<Self> {
         let kept = if keep == 0 { String::new() } else { first_rows(path, keep)? };
-        files::write_atomic(path, |writer| writer.write_all(kept.as_bytes()).context(|| "cannot shorten the table"))?;
+        impasto_files::write_atomic(path, |writer| {
+            writer.write_all(kept.as_bytes()).context(|| "cannot shorten the table")
+        })?;
         let file = OpenOptions::new().append(true).open(path);
         let file = file.context(|| format!("cannot open `{}`", path.display()))?;
         Ok(Self { path: path.to_owned(), writer: BufWriter::new(file), empty: kept.is_empty() })

@@ -8,11 +8,12 @@ mod content;
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{D, DType, Tensor};
-use common::{Result, ops};
+use impasto_common::Result;
+use impasto_nn::ops;
 
 pub use self::config::{Convention, ObjectiveConfig};
 pub use self::content::{ContentFeatures, ContentTarget};
-use crate::loss_network::{Layer, LossNetwork};
+use impasto_nn::loss_network::{Layer, LossNetwork};
 
 /// The objective of one style, its targets computed once.
 #[derive(Debug, Clone)]
@@ -190,10 +191,10 @@ fn total_variation(xs: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
-    use common::weights::Tensors;
+    use impasto_common::weights::Tensors;
 
     use super::*;
-    use crate::loss_network::Architecture;
+    use impasto_nn::loss_network::Architecture;
 
     /// Two convolutions that let the first channels of their input through, so that features are known by hand.
     fn identity_network() -> LossNetwork {
@@ -203,11 +204,11 @@ mod tests {
             for channel in 0..2 {
                 weight[(channel * inputs + channel) * 9 + 4] = 1.0;
             }
-            let weight = Tensor::from_vec(weight, (outputs, inputs, 3, 3), &Device::Cpu).unwrap();
+            let weight = impasto_common::weights::Array::new([outputs, inputs, 3, 3], weight).unwrap();
             tensors.insert(format!("features.{index}.weight"), weight);
             tensors.insert(
                 format!("features.{index}.bias"),
-                Tensor::zeros(outputs, candle_core::DType::F32, &Device::Cpu).unwrap(),
+                impasto_common::weights::Array::new([outputs], vec![0.0; outputs]).unwrap(),
             );
         }
         LossNetwork::new(Architecture::Vgg16, &tensors, &Device::Cpu).unwrap()

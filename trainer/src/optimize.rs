@@ -8,17 +8,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::{Device, Tensor, Var};
-use common::{Error, Result, picture};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
+use impasto_common::{Error, Result};
 use rand::Rng;
 
 use crate::adam::{Adam, AdamConfig, Gradients};
 use crate::init::Parameters;
 use crate::lbfgs::{Lbfgs, LbfgsConfig};
-use crate::loss_network::LossNetwork;
 use crate::objective::{ContentTarget, Losses, Objective, ObjectiveConfig};
 use crate::random::{self, Purpose};
+use impasto_nn::loss_network::LossNetwork;
 
 /// The name of the one parameter that Adam sees.
 const PICTURE: &str = "picture";
@@ -197,14 +197,15 @@ pub fn optimize(
         let halvings = config.scales - 1 - scale;
         let photo = fit(photo, |photo| photo.width().max(photo.height()), (config.size >> halvings) as u32);
         let style = fit(style, |style| style.width().min(style.height()), (config.style_size >> halvings) as u32);
-        let objective = Objective::new(network.clone(), &picture::rgb_to_tensor(&style, device)?, &config.objective)?;
+        let objective =
+            Objective::new(network.clone(), &impasto_nn::rgb_to_tensor(&style, device)?, &config.objective)?;
         let (width, height) = photo.dimensions();
         let start = match (painted.take(), config.start) {
             (Some(before), _) => imageops::resize(&before, width, height, FilterType::CatmullRom),
             (None, Start::Photo) => photo.clone(),
             (None, Start::Noise) => noise(width, height, config.seed, 0),
         };
-        let content = objective.content_target(&picture::rgb_to_tensor(&photo, device)?)?;
+        let content = objective.content_target(&impasto_nn::rgb_to_tensor(&photo, device)?)?;
         let mut search = Search::new(&start, config, device)?;
         for iteration in 0..config.iterations {
             let losses = search.step(&objective, &content)?;
@@ -220,7 +221,7 @@ pub fn optimize(
                 break;
             }
         }
-        painted = Some(picture::tensor_to_rgb(search.best()?)?);
+        painted = Some(impasto_nn::tensor_to_rgb(search.best()?)?);
         if !go_on {
             break;
         }
@@ -259,7 +260,7 @@ enum Optimiser {
 
 impl Search {
     pub(crate) fn new(start: &RgbImage, config: &OptimizeConfig, device: &Device) -> Result<Self> {
-        let picture = Var::from_tensor(&picture::rgb_to_tensor(start, device)?)?;
+        let picture = Var::from_tensor(&impasto_nn::rgb_to_tensor(start, device)?)?;
         let optimiser = config.optimiser(&picture)?;
         Ok(Self { picture, optimiser, best: None })
     }

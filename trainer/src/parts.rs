@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use common::{Error, Result, device};
+use impasto_common::{Error, Result, device};
 
 use crate::peers::Peers;
 

@@ -13,7 +13,7 @@ mod nccl;
 mod star;
 
 use candle_core::{DType, Device, Tensor};
-use common::{Error, Result};
+use impasto_common::{Error, Result};
 
 pub use self::launcher::Seat;
 use self::star::Star;

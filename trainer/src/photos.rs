@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use common::{Error, Result, files, picture};
 use image::RgbImage;
+use impasto_common::{Error, Result};
 
 use crate::digest::Digest;
 use crate::resample;
@@ -56,10 +56,10 @@ pub fn find(folder: &Path, held_out: usize) -> Result<Split> {
 ///
 /// If the folder cannot be read or has no photos.
 pub fn in_order_of_preference(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut photos = files::find_images(folder)?;
+    let mut photos = impasto_picture::find_images(folder)?;
     if photos.is_empty() {
         return Err(Error::usage(format!("no photos in `{}`", folder.display()))
-            .with_hint(format!("files ending in {} are photos", files::IMAGE_EXTENSIONS.join(", "))));
+            .with_hint(format!("files ending in {} are photos", impasto_picture::IMAGE_EXTENSIONS.join(", "))));
     }
     photos.sort_by_cached_key(|path| Digest::of(name_below(folder, path).as_bytes()));
     Ok(photos)
@@ -125,7 +125,7 @@ impl Photos {
     }
 
     fn decode(&self, path: &Path) -> Result<RgbImage> {
-        let photo = picture::read_rgb(path)?;
+        let photo = impasto_picture::read_rgb(path)?;
         let short_side = photo.width().min(photo.height());
         if f64::from(short_side) < SMALLEST_PART * self.crop as f64 {
             let size = format!("{}x{}", photo.width(), photo.height());

@@ -8,8 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::{DType, Device, Tensor};
-use common::network::StyleNet;
-use common::{Error, Result, device};
+use impasto_common::{Error, Result};
+use impasto_nn::StyleNet;
 use serde::{Deserialize, Serialize};
 
 /// The numbers of activations, and what convolutions multiply.
@@ -32,7 +32,7 @@ impl Precision {
     /// What a device trains in unless told otherwise: bf16 where it computes so, else f32.
     #[must_use]
     pub fn of_device(device: &Device) -> Self {
-        if device::has_bf16(device) { Self::Bf16 } else { Self::F32 }
+        if impasto_nn::device::has_bf16(device) { Self::Bf16 } else { Self::F32 }
     }
 
     /// The type of activations.
@@ -60,11 +60,11 @@ impl Precision {
             return Err(Error::usage(format!("`--precision {self}` needs a GPU; the CPU trains in f32"))
                 .with_hint("drop `--precision`, or train with `--device cuda` where there is one"));
         }
-        if self == Self::Bf16 && !device::has_bf16(device) {
+        if self == Self::Bf16 && !impasto_nn::device::has_bf16(device) {
             return Err(Error::usage("this GPU does not compute in bf16")
                 .with_hint("use `--precision f32`; bf16 needs an Ampere GPU or a later one"));
         }
-        device::allow_tf32(self == Self::Tf32);
+        impasto_nn::device::allow_tf32(self == Self::Tf32);
         Ok(())
     }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use common::network::StyleNet;
-use common::{Result, ResultExt, files, picture};
 use image::{GenericImage, ImageFormat, RgbImage};
+use impasto_common::{Result, ResultExt};
+use impasto_nn::StyleNet;
 
 use crate::photos::Photos;
 use crate::resample::{self, Rectangle};
@@ -34,7 +34,7 @@ impl Preview {
         let usable = (0..found.len()).filter_map(|index| found.get(index).ok()).take(COLUMNS);
         let photos = usable.map(|photo| {
             let square = middle_square(&photo, size)?;
-            let tensor = picture::rgb_to_tensor(&square, device)?;
+            let tensor = impasto_nn::rgb_to_tensor(&square, device)?;
             Ok((square, tensor))
         });
         Ok(Self { photos: photos.collect::<Result<_>>()? })
@@ -51,12 +51,12 @@ impl Preview {
         let offset = |index: u32| GAP + index * (side + GAP);
         let mut sheet = RgbImage::from_pixel(offset(self.photos.len() as u32), offset(2), image::Rgb([255, 255, 255]));
         for (index, (photo, tensor)) in self.photos.iter().enumerate() {
-            let painted = picture::tensor_to_rgb(&network.forward(tensor)?.detach())?;
+            let painted = impasto_nn::tensor_to_rgb(&network.forward(tensor)?.detach())?;
             for (row, picture) in [photo, &painted].into_iter().enumerate() {
                 sheet.copy_from(picture, offset(index as u32), offset(row as u32)).context(|| "the sheet is full")?;
             }
         }
-        files::write_atomic(path, |writer| {
+        impasto_files::write_atomic(path, |writer| {
             sheet.write_to(writer, ImageFormat::Png).context(|| "cannot encode the contact sheet")
         })
     }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{Result, ResultExt, files};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
+use impasto_common::{Result, ResultExt};
 use serde_json::Value;
 
 pub(crate) use self::curve::Curve;
@@ -57,7 +57,7 @@ pub fn write(folder: &RunFiles, state: &State, identity: &Identity, facts: &Fact
         "</main>\n</html>\n".into(),
     ];
     let page = page.concat();
-    files::write_atomic(&folder.report(), |writer| {
+    impasto_files::write_atomic(&folder.report(), |writer| {
         writer.write_all(page.as_bytes()).context(|| "cannot write the page")
     })
 }

@@ -1,9 +1,9 @@
 //! Resizing of 8-bit pictures, always keeping their proportions.
 
-use common::{Result, ResultExt};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
+use impasto_common::{Result, ResultExt};
 
 /// A rectangle in a picture, in whole pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn resize(picture: &RgbImage, rectangle: Rectangle, width: u32, height: u32)
     );
     Resizer::new().resize(&source, &mut target, &options).context(action)?;
     let resized = RgbImage::from_raw(width, height, target.into_vec());
-    resized.ok_or_else(|| common::Error::new(action()))
+    resized.ok_or_else(|| impasto_common::Error::new(action()))
 }
 
 #[cfg(test)]

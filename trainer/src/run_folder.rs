@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
 
 /// Where the files of a run folder lie. Whoever has only this looks on.
 #[derive(Debug, Clone)]

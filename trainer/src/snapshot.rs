@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
-use common::{Error, Result, ResultExt, files};
+use impasto_common::{Error, Result, ResultExt};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -132,7 +132,7 @@ impl State {
         // One key only: the header keeps a hash map, whose order would change the bytes from run to run.
         let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
         let bytes = safetensors::serialize(tensors, Some(metadata)).context(|| "cannot write the snapshot")?;
-        files::write_atomic(path, |writer| writer.write_all(&bytes).context(|| "cannot write the weights"))
+        impasto_files::write_atomic(path, |writer| writer.write_all(&bytes).context(|| "cannot write the weights"))
     }
 
     /// Reads a snapshot back.

@@ -7,8 +7,8 @@
 //! more would cost another pass through the loss network.
 
 use candle_core::{DType, Device, Tensor};
-use common::network::StyleNet;
-use common::{Error, Result};
+use impasto_common::{Error, Result};
+use impasto_nn::StyleNet;
 
 use crate::adam::Gradients;
 use crate::config::TrainConfig;

@@ -25,7 +25,8 @@
 mod change;
 
 use candle_core::{Device, Tensor};
-use common::{Result, ops};
+use impasto_common::Result;
+use impasto_nn::ops;
 use rayon::prelude::*;
 
 use self::change::Change;
@@ -135,7 +136,7 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
-    use common::network::StyleNetConfig;
+    use impasto_common::network::StyleNetConfig;
 
     use super::*;
     use crate::init;

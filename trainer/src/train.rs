@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device, Tensor};
-use common::model_file::{ModelCard, StyleModel};
-use common::network::StyleNet;
-use common::{Error, Result, ResultExt, device, picture};
+use candle_core::{Device, Tensor};
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::weights::StoredType;
+use impasto_common::{Error, Result, ResultExt};
+use impasto_nn::StyleNet;
 
 use crate::config::TrainConfig;
 use crate::digest::Digest;
 use crate::loader::{Batch, Loader, LoaderConfig};
-use crate::loss_network::LossNetwork;
 use crate::metrics::{Metrics, MetricsLog};
 use crate::objective::Objective;
 use crate::parts::Parts;
@@ -26,6 +26,7 @@ use crate::snapshot::{Identity, State, config_value};
 use crate::step::Step;
 use crate::temporal::TemporalLoss;
 use crate::{init, resample};
+use impasto_nn::loss_network::LossNetwork;
 
 /// Roll-backs after the last snapshot before the training gives up: the learning rate is then 256 times smaller.
 const ROLL_BACKS: usize = 8;
@@ -46,7 +47,7 @@ pub struct Job {
     /// The style-model file to write.
     pub output: PathBuf,
     /// Its number format, f32 or f16.
-    pub dtype: DType,
+    pub dtype: StoredType,
     /// The run folder.
     pub run_dir: PathBuf,
     /// What to do with a snapshot in the run folder.
@@ -148,7 +149,7 @@ pub struct Outcome {
 ///
 /// If an input cannot be read, a file cannot be written, the run folder holds a run of another configuration, losses
 /// stay infinite at ever lower rates, the device has no memory for one photo, or `stop` became true (of kind
-/// [`common::error::ErrorKind::Interrupted`]).
+/// [`impasto_common::error::ErrorKind::Interrupted`]).
 pub fn train(job: &Job, config: &TrainConfig, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
     config.validate()?;
     config.precision.prepare(&job.device)?;
@@ -266,7 +267,7 @@ impl<'a> Run<'a> {
         let photos = self.config.batch / peers.count();
         let again = |parts| {
             observer.split(batch.size, parts);
-            device::release_memory(device)
+            impasto_nn::device::release_memory(device)
         };
         let (gradients, metrics) =
             self.parts.fit(batch.size, photos, |parts| step.attempt(batch, parts, device, peers), again)?;
@@ -361,7 +362,7 @@ impl<'a> Run<'a> {
             ..ModelCard::new(name, self.config.network)
         };
         if self.peers.writes() {
-            let model = StyleModel { card, tensors: self.state.weights() };
+            let model = StyleModel { card, tensors: impasto_nn::arrays::to_arrays(&self.state.weights())? };
             model.save(&self.job.output, self.job.dtype)?;
         }
         Ok(Outcome { steps: self.state.step, skipped: self.state.skipped })
@@ -401,8 +402,8 @@ fn first_parameters(job: &Job, config: &TrainConfig) -> Result<init::Parameters>
 }
 
 fn style_picture(job: &Job, config: &TrainConfig) -> Result<Tensor> {
-    let style = resample::shrink_to_short_side(picture::read_rgb(&job.style)?, config.style_size)?;
-    picture::rgb_to_tensor(&style, &job.device)
+    let style = resample::shrink_to_short_side(impasto_picture::read_rgb(&job.style)?, config.style_size)?;
+    impasto_nn::rgb_to_tensor(&style, &job.device)
 }
 
 fn temporal_loss(config: &TrainConfig, style: &Tensor) -> Result<Option<TemporalLoss>> {

@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
 use zip::ZipArchive;
 
+use super::Array;
 use super::pickle::{Id, Pickle, Value};
 use crate::{Error, Result, ResultExt};
 
@@ -24,7 +25,7 @@ const LEGACY_MAGIC: [u8; 10] = [0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 
 #[derive(Debug)]
 struct View {
     storage: String,
-    dtype: DType,
+    dtype: Dtype,
     /// Elements before the first, elements along each axis, elements from one to the next.
     offset: usize,
     shape: Vec<usize>,
@@ -36,7 +37,7 @@ struct View {
 /// # Errors
 ///
 /// If the archive is damaged or cut short, or holds no state dict.
-pub(super) fn read_zip(file: File) -> Result<Vec<(String, Tensor)>> {
+pub(super) fn read_zip(file: File) -> Result<Vec<(String, Array)>> {
     let mut archive = ZipArchive::new(BufReader::new(file)).context(|| super::DAMAGED)?;
     let names: Vec<_> = archive.file_names().filter_map(Result::ok).map(Cow::into_owned).collect();
     let pickle = names.iter().find(|name| name.ends_with("data.pkl"));
@@ -69,7 +70,7 @@ fn entry(archive: &mut ZipArchive<BufReader<File>>, name: &str) -> Result<Vec<u8
 /// # Errors
 ///
 /// If the file is damaged or cut short, or holds no state dict.
-pub(super) fn read_legacy(file: File) -> Result<Vec<(String, Tensor)>> {
+pub(super) fn read_legacy(file: File) -> Result<Vec<(String, Array)>> {
     let mut reader = BufReader::new(file);
     check_magic(&mut reader)?;
     for _protocol_and_machine in 0..2 {
@@ -100,8 +101,7 @@ fn check_magic(reader: &mut impl BufRead) -> Result<()> {
 /// The storages by key: a list of keys, then for each its number of elements and its bytes.
 fn read_storages(reader: &mut impl BufRead, views: &[(String, View)]) -> Result<HashMap<String, Vec<u8>>> {
     let cut_short = || Error::new("the file is cut short");
-    let sizes: HashMap<_, _> =
-        views.iter().map(|(_, view)| (view.storage.as_str(), view.dtype.size_in_bytes())).collect();
+    let sizes: HashMap<_, _> = views.iter().map(|(_, view)| (view.storage.as_str(), size_of(view.dtype))).collect();
     let pickle = Pickle::read(reader)?;
     let keys = pickle.items(pickle.root()).ok_or_else(|| Error::new("its list of storages is damaged"))?;
     let mut storages = HashMap::new();
@@ -197,8 +197,8 @@ impl View {
     }
 
     /// Copies the tensor out of the bytes of its storage.
-    fn tensor(&self, storage: &[u8]) -> Result<Tensor> {
-        let size = self.dtype.size_in_bytes();
+    fn tensor(&self, storage: &[u8]) -> Result<Array> {
+        let size = size_of(self.dtype);
         let available = storage.len() / size;
         let outside = || Error::new(format!("{:?} values do not fit its {available}", self.shape));
         let count = self.shape.iter().try_fold(1, |count: usize, &axis| count.checked_mul(axis)).ok_or_else(outside)?;
@@ -208,11 +208,11 @@ impl View {
             return Err(outside());
         }
         if count == 0 {
-            return Ok(Tensor::zeros(self.shape.as_slice(), self.dtype, &Device::Cpu)?);
+            return Array::new(self.shape.as_slice(), Vec::new());
         }
         if self.is_contiguous() {
             let bytes = &storage[self.offset * size..(self.offset + count) * size];
-            return Ok(Tensor::from_raw_buffer(bytes, self.dtype, &self.shape, &Device::Cpu)?);
+            return self.array(bytes);
         }
         let mut bytes = Vec::with_capacity(count * size);
         let mut index = vec![0; self.shape.len()];
@@ -227,7 +227,12 @@ impl View {
                 *index = 0;
             }
         }
-        Ok(Tensor::from_raw_buffer(&bytes, self.dtype, &self.shape, &Device::Cpu)?)
+        self.array(&bytes)
+    }
+
+    fn array(&self, bytes: &[u8]) -> Result<Array> {
+        let values = super::to_f32(bytes, self.dtype).ok_or_else(|| Error::new("its type is not one of weights"))?;
+        Array::new(self.shape.as_slice(), values)
     }
 
     /// Whether the values lie one after the other in the order of the axes.
@@ -249,14 +254,19 @@ impl View {
     }
 }
 
-fn dtype_of(class: &str) -> Result<DType> {
+/// Bytes of a number.
+fn size_of(dtype: Dtype) -> usize {
+    dtype.bitsize() / 8
+}
+
+fn dtype_of(class: &str) -> Result<Dtype> {
     match class {
-        "FloatStorage" => Ok(DType::F32),
-        "DoubleStorage" => Ok(DType::F64),
-        "HalfStorage" => Ok(DType::F16),
-        "BFloat16Storage" => Ok(DType::BF16),
-        "ByteStorage" | "BoolStorage" => Ok(DType::U8),
-        "LongStorage" => Ok(DType::I64),
+        "FloatStorage" => Ok(Dtype::F32),
+        "DoubleStorage" => Ok(Dtype::F64),
+        "HalfStorage" => Ok(Dtype::F16),
+        "BFloat16Storage" => Ok(Dtype::BF16),
+        "ByteStorage" | "BoolStorage" => Ok(Dtype::U8),
+        "LongStorage" => Ok(Dtype::I64),
         other => Err(Error::new(format!("it holds a tensor of the unknown type `{other}`"))),
     }
 }
@@ -282,10 +292,10 @@ mod tests {
     fn files_of_pytorch_hold_what_python_put_there() {
         for bytes in [ZIP, NESTED, LEGACY] {
             let tensors = read(bytes).unwrap();
-            let values = |name: &str| tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let values = |name: &str| tensors[name].values();
             assert_eq!(tensors.len(), 6);
-            assert_eq!(tensors["a.weight"].to_vec2::<f32>().unwrap(), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]);
-            assert_eq!(tensors["a.transposed"].to_vec2::<f32>().unwrap(), [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]);
+            assert_eq!(tensors["a.weight"], Array::new([2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap());
+            assert_eq!(tensors["a.transposed"], Array::new([3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]).unwrap());
             assert_eq!(values("a.part"), [4.0, 5.0, 6.0]);
             assert_eq!(values("a.half"), [0.5, -2.0]);
             assert_eq!(values("a.count"), [7.0]);
@@ -317,7 +327,7 @@ mod tests {
     fn values_outside_the_storage_are_refused() {
         let view = |offset, shape: &[usize], strides: &[usize]| {
             let (shape, strides) = (shape.to_vec(), strides.to_vec());
-            View { storage: "0".into(), dtype: DType::F32, offset, shape, strides }.tensor(&[0; 16])
+            View { storage: "0".into(), dtype: Dtype::F32, offset, shape, strides }.tensor(&[0; 16])
         };
         assert!(view(0, &[2, 2], &[2, 1]).is_ok());
         assert!(view(1, &[2, 2], &[2, 1]).is_err());
@@ -325,7 +335,7 @@ mod tests {
         assert!(view(0, &[usize::MAX, usize::MAX], &[0, 0]).is_err());
         assert!(view(usize::MAX, &[2], &[usize::MAX]).is_err());
         assert!(view(0, &[1 << 40], &[0]).is_err());
-        assert_eq!(view(0, &[0, 7], &[1, 1]).unwrap().elem_count(), 0);
+        assert_eq!(view(0, &[0, 7], &[1, 1]).unwrap().values().len(), 0);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use common::picture::Picture;
-use common::{Error, Result, machine};
+use impasto_common::{Error, Result};
+use impasto_kernels::machine;
+use impasto_picture::Picture;
 
 use super::{Card, CardRates, Length, median, repeat};
 use crate::video::FramePainter;
@@ -14,8 +15,8 @@ const MORE: usize = 10;
 
 /// The name and the peak of the card that `stylizer` paints on, if it does.
 pub(super) fn peak(stylizer: &Stylizer) -> Result<Option<Card>> {
-    let Some(card) = stylizer.engine().card() else { return Ok(None) };
-    let peak_gflops = machine::card_peak_flops(card.ordinal(), card.precision())? / 1e9;
+    let Some(card) = stylizer.engine().gpu() else { return Ok(None) };
+    let peak_gflops = machine::gpu_peak_flops(card.ordinal(), card.precision())? / 1e9;
     Ok(Some(Card { name: card.name().to_owned(), peak_gflops }))
 }
 
@@ -25,7 +26,7 @@ pub(super) fn measure(
     size: (usize, usize),
     length: Length,
 ) -> Result<(Duration, Vec<Duration>, CardRates)> {
-    let card = stylizer.engine().card().ok_or_else(|| Error::new("no card paints"))?;
+    let card = stylizer.engine().gpu().ok_or_else(|| Error::new("no card paints"))?;
     let frame = frame(size);
     let one = || {
         let frame = frame.clone();

@@ -1,45 +1,9 @@
 //! The convolutions of the network as a list: to count their operations, and to make up weights for them.
 
-use candle_core::{Device, Result, Tensor};
-use common::model_file::{ModelCard, StyleModel};
-use common::network::{StyleNet, StyleNetConfig};
-use common::weights::Tensors;
-
-/// A convolution of [`StyleNet`], whose padding keeps the size but for upsampling and stride.
-struct Layer {
-    name: String,
-    /// The instance normalisation after it; the last layer has none.
-    norm: Option<String>,
-    inputs: usize,
-    outputs: usize,
-    kernel: usize,
-    upsample: usize,
-    stride: usize,
-}
-
-fn layers(config: &StyleNetConfig) -> Vec<Layer> {
-    let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
-    let layer = |name: &str, norm: &str, inputs, outputs, kernel, upsample, stride| {
-        let norm = (!norm.is_empty()).then(|| norm.to_owned());
-        Layer { name: name.to_owned(), norm, inputs, outputs, kernel, upsample, stride }
-    };
-    let mut layers = vec![
-        layer("conv1", "in1", 3, c1, 9, 1, 1),
-        layer("conv2", "in2", c1, c2, 3, 1, 2),
-        layer("conv3", "in3", c2, c4, 3, 1, 2),
-    ];
-    for block in 1..=config.blocks {
-        for i in 1..=2 {
-            layers.push(layer(&format!("res{block}.conv{i}"), &format!("res{block}.in{i}"), c4, c4, 3, 1, 1));
-        }
-    }
-    layers.extend([
-        layer("deconv1", "in4", c4, c2, 3, 2, 1),
-        layer("deconv2", "in5", c2, c1, 3, 2, 1),
-        layer("deconv3", "", c1, 3, 9, 1, 1),
-    ]);
-    layers
-}
+use impasto_common::Result;
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::network::{Convolution, Network, Resampling, StyleNetConfig};
+use impasto_common::weights::{Array, Tensors};
 
 /// Operations of the plain network on a picture of `(height, width)` pixels, two for each multiply-add.
 ///
@@ -50,13 +14,18 @@ fn layers(config: &StyleNetConfig) -> Vec<Layer> {
 /// thousandths. No kernel has to do so many operations; it is a measure of the task.
 #[must_use]
 pub fn paint_operations(config: &StyleNetConfig, (height, width): (usize, usize)) -> f64 {
-    let (mut height, mut width) = (height.max(StyleNet::MIN_SIZE), width.max(StyleNet::MIN_SIZE));
+    let (mut height, mut width) = (height.max(Network::MIN_SIZE), width.max(Network::MIN_SIZE));
     let mut operations = 0.0;
-    for layer in layers(config) {
-        let result = |size: usize| (layer.upsample * size - 1) / layer.stride + 1;
+    for layer in &config.network().layers {
+        let Convolution { inputs, outputs, kernel, resampling, .. } = layer.convolution;
+        let result = |size: usize| match resampling {
+            Resampling::None => size,
+            Resampling::Stride(stride) => (size - 1) / stride + 1,
+            Resampling::Nearest(factor) => factor * size,
+            Resampling::Transposed { stride, .. } => stride * size,
+        };
         (height, width) = (result(height), result(width));
-        let taps = layer.inputs * layer.kernel * layer.kernel;
-        operations += 2.0 * (taps * layer.outputs) as f64 * (height * width) as f64;
+        operations += 2.0 * (inputs * kernel * kernel * outputs) as f64 * (height * width) as f64;
     }
     operations
 }
@@ -65,16 +34,17 @@ pub fn paint_operations(config: &StyleNetConfig, (height, width): (usize, usize)
 pub(super) fn random_model(config: StyleNetConfig) -> Result<StyleModel> {
     let mut random = Random(0);
     let mut tensors = Tensors::new();
-    for layer in layers(&config) {
-        let fan_in = layer.inputs * layer.kernel * layer.kernel;
+    let constant = |value: f32, count: usize| Array::new([count], vec![value; count]);
+    for layer in config.network().layers {
+        let Convolution { name, inputs, outputs, kernel, .. } = layer.convolution;
+        let fan_in = inputs * kernel * kernel;
         let bound = 1.0 / (fan_in as f32).sqrt();
-        let shape = (layer.outputs, layer.inputs, layer.kernel, layer.kernel);
-        let weight: Vec<f32> = (0..layer.outputs * fan_in).map(|_| bound * random.signed()).collect();
-        tensors.insert(format!("{}.conv2d.weight", layer.name), Tensor::from_vec(weight, shape, &Device::Cpu)?);
-        tensors.insert(format!("{}.conv2d.bias", layer.name), Tensor::full(0.1f32, layer.outputs, &Device::Cpu)?);
-        if let Some(norm) = layer.norm {
-            tensors.insert(format!("{norm}.weight"), Tensor::full(1f32, layer.outputs, &Device::Cpu)?);
-            tensors.insert(format!("{norm}.bias"), Tensor::full(0.1f32, layer.outputs, &Device::Cpu)?);
+        let weight: Vec<f32> = (0..outputs * fan_in).map(|_| bound * random.signed()).collect();
+        tensors.insert(format!("{name}.weight"), Array::new([outputs, inputs, kernel, kernel], weight)?);
+        tensors.insert(format!("{name}.bias"), constant(0.1, outputs)?);
+        if let Some(norm) = layer.normalization {
+            tensors.insert(format!("{}.weight", norm.name), constant(1.0, outputs)?);
+            tensors.insert(format!("{}.bias", norm.name), constant(0.1, outputs)?);
         }
     }
     Ok(StyleModel { card: ModelCard::new("random", config), tensors })
@@ -95,7 +65,7 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use common::network::Preset;
+    use impasto_common::network::Preset;
 
     use super::*;
 
@@ -139,9 +109,10 @@ mod tests {
     fn made_up_weights_fit_the_network_of_every_preset() {
         for preset in Preset::ALL {
             let model = random_model(preset.into()).unwrap();
-            model.network(&Device::Cpu).unwrap();
+            let network = model.card.network.network();
+            network.check(&model.tensors).unwrap();
             // Nothing that the network does not read.
-            assert_eq!(model.tensors.len(), 2 * (2 * layers(&preset.into()).len() - 1));
+            assert_eq!(model.tensors.len(), network.tensors().len());
         }
     }
 }

@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use common::error::ErrorKind;
-use common::files::write_atomic;
-use common::picture::{
-    Animation, AnimationWriter, EncodeOptions, Frame, Loss, Picture, PictureFormat, bytes_to_decode, read_picture_bytes,
+use impasto_common::error::ErrorKind;
+use impasto_common::{Error, Result, ResultExt};
+use impasto_files::write_atomic;
+use impasto_picture::{
+    Animation, AnimationFrame, AnimationWriter, EncodeOptions, Loss, Picture, PictureFormat, bytes_to_decode,
+    read_picture_bytes,
 };
-use common::video::is_video;
-use common::{Error, Result, ResultExt};
+use impasto_video::is_video;
 
 use super::clip::{self, ClipOptions, Input, StreamSource};
 use super::format::Format;
@@ -264,8 +265,8 @@ fn paint_animation(painter: &mut dyn FramePainter, bytes: &[u8], format: Picture
     if let Some(animation) = Animation::decode(bytes)? {
         let mut writer = AnimationWriter::new(format, &mut painted, animation.repeat())?;
         for frame in animation {
-            let Frame { picture, delay } = frame?;
-            writer.push(Frame { picture: painter.paint(picture)?, delay })?;
+            let AnimationFrame { picture, delay } = frame?;
+            writer.push(AnimationFrame { picture: painter.paint(picture)?, delay })?;
         }
         writer.finish()?;
     }

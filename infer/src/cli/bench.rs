@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use common::Result;
-use common::device::{DeviceChoice, set_threads};
-use common::engine::Precision;
-use common::network::Preset;
-use common::styles::BundledStyle;
+use impasto_common::Result;
+use impasto_common::device::{DeviceChoice, set_threads};
+use impasto_common::network::Preset;
+use impasto_common::styles::BundledStyle;
+use impasto_engine::PaintPrecision;
 use serde::Serialize;
 
 use super::output::{print, to_json};
@@ -71,7 +71,7 @@ pub(super) struct Args {
 
     /// Numbers to multiply: f32, bf16 on processors that have it, or f16 on a card; default: f32 on the CPU, f16 on a card
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
-    precision: Option<Precision>,
+    precision: Option<PaintPrecision>,
 
     /// Threads on the CPU; 0 is one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]

@@ -5,13 +5,13 @@ use std::io::{self, BufReader, BufWriter, Chain, Cursor, Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use common::files::write_atomic;
-use common::picture::{AnimationWriter, Picture, PictureFormat, Repeat};
-use common::video::{
+use impasto_common::{Error, Result, ResultExt};
+use impasto_files::write_atomic;
+use impasto_picture::{AnimationWriter, Picture, PictureFormat, Repeat};
+use impasto_video::{
     Color, Ratio, ReadOptions, RgbReader, StreamInfo, VideoFrame, VideoReader, Y4M_MAGIC, Y4mReader, Y4mWriter,
     is_video_start,
 };
-use common::{Error, Result, ResultExt};
 use indicatif::ProgressBar;
 
 use super::format::Format;
@@ -159,7 +159,7 @@ struct Pour<'a, 'b> {
 
 impl Pour<'_, '_> {
     fn clip(&mut self, path: &Path, options: &RenderOptions) -> Result<()> {
-        let info = common::video::probe(path)?;
+        let info = impasto_video::probe(path)?;
         let size = options.scale.of((info.width, info.height))?;
         // Neither a pipe nor a reader of GIF knows a variable rate's time base; a constant rate of the mean serves both.
         let rate = options.read.frame_rate.or(info.frame_rate);

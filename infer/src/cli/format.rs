@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use common::picture::PictureFormat;
+use impasto_picture::PictureFormat;
 
 use crate::video::Container;
 

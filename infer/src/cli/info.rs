@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use common::model_file::{ModelCard, StyleModel};
-use common::network::Preset;
-use common::styles::{BUNDLED, BundledStyle};
-use common::{Result, ResultExt};
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::network::Preset;
+use impasto_common::styles::{BUNDLED, BundledStyle};
+use impasto_common::{Result, ResultExt};
 use serde::Serialize;
 
 use super::output::{print, to_json};
@@ -47,7 +47,7 @@ struct Description {
 
 impl Description {
     fn new(model: StyleModel, bytes: u64) -> Self {
-        let parameters = model.tensors.values().map(candle_core::Tensor::elem_count).sum();
+        let parameters = model.tensors.values().map(|array| array.values().len()).sum();
         Self { preset: model.card.network.preset(), card: model.card, parameters, bytes }
     }
 

@@ -5,7 +5,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::files::discard_unfinished;
+use impasto_files::discard_unfinished;
 
 use super::talk;
 

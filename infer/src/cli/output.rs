@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use common::{Result, ResultExt};
+use impasto_common::{Result, ResultExt};
 use serde::Serialize;
 
 /// A value as JSON for people and programs, with a line break at its end.

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::files::find_pictures_and_clips;
-use common::picture::PictureFormat;
-use common::video::is_video_name;
-use common::{Error, Result};
+use impasto_common::{Error, Result};
+use impasto_files::{find, has_extension};
+use impasto_picture::IMAGE_EXTENSIONS;
+use impasto_picture::PictureFormat;
+use impasto_video::is_video_name;
 
 use super::format::Format;
 use crate::video::{Container, is_interrupted};
@@ -207,7 +208,7 @@ fn clip_job(source: &Path, target: &Path, format: Option<Format>) -> Job {
 
 /// The pictures and clips in a folder, without the paintings of an earlier run if they lie below it.
 fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
-    let mut pictures = find_pictures_and_clips(input)?;
+    let mut pictures = find(input, is_picture_or_clip)?;
     let canonical_input = canonical(input);
     if let Some(output) = canonical(output).filter(|output| Some(output) != canonical_input.as_ref()) {
         pictures.retain(|picture| !canonical(picture).is_some_and(|picture| picture.starts_with(&output)));
@@ -218,4 +219,9 @@ fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
 /// The path without links and `..`; `None` where there is no such file (yet).
 fn canonical(path: impl AsRef<Path>) -> Option<PathBuf> {
     fs::canonicalize(path).ok()
+}
+/// Whether a file's name ends like a picture's or a clip's, and it is not a part of a clip whose painting was interrupted.
+fn is_picture_or_clip(path: &Path) -> bool {
+    let is_part = path.parent().is_some_and(|parent| has_extension(parent, &["parts"]));
+    (has_extension(path, &IMAGE_EXTENSIONS) || is_video_name(path)) && !is_part
 }

@@ -6,10 +6,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::Result;
-use common::device::{DeviceChoice, set_threads};
-use common::engine::Precision;
-use common::styles::BUNDLED;
+use impasto_common::Result;
+use impasto_common::device::{DeviceChoice, set_threads};
+use impasto_common::styles::BUNDLED;
+use impasto_engine::PaintPrecision;
 use tokio::sync::oneshot;
 
 use super::interrupt;
@@ -106,7 +106,7 @@ pub(super) struct Args {
 
     /// Numbers to multiply: f32, bf16 or f16; default: f32 on the CPU, f16 on a card
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
-    precision: Option<Precision>,
+    precision: Option<PaintPrecision>,
 
     /// Memory for painting, besides the pictures themselves: bytes, or with K, M or G; default: half of what is free
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
@@ -165,7 +165,7 @@ fn config(args: &Args) -> Result<ServeConfig> {
     check_computing(args.device, args.precision)?;
     let named = args.style.iter().map(|style| find_model(style));
     let bundled = BUNDLED.iter().filter(|bundled| !args.style.iter().any(|style| style.as_os_str() == bundled.name));
-    let models = named.chain(bundled.map(common::styles::BundledStyle::model));
+    let models = named.chain(bundled.map(impasto_common::styles::BundledStyle::model));
     let styles = models.map(|model| Stylizer::on(&model?, args.device, args.precision)).collect::<Result<Vec<_>>>()?;
     // All say the same of a card that is not there.
     let mut notes: Vec<_> = styles.iter().flat_map(Stylizer::take_notes).collect();

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use common::device::{DeviceChoice, set_threads};
-use common::engine::{AnyEngine, Precision};
-use common::model_file::StyleModel;
-use common::picture::DEFAULT_QUALITY;
-use common::styles::BundledStyle;
-use common::{Error, Result, ResultExt};
+use impasto_common::device::{DeviceChoice, set_threads};
+use impasto_common::model_file::StyleModel;
+use impasto_common::styles::BundledStyle;
+use impasto_common::{Error, Result, ResultExt};
+use impasto_engine::{AnyEngine, PaintPrecision};
+use impasto_picture::DEFAULT_QUALITY;
 
 use super::batch::{self, BatchOptions};
 use super::clip::ClipOptions;
@@ -96,7 +96,7 @@ pub(super) struct Args {
     /// On processors that have it bf16 is faster, and up to some levels off. On a card all three are summed in single
     /// precision; f16 is the fastest, and a tenth of a level off on average.
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
-    precision: Option<Precision>,
+    precision: Option<PaintPrecision>,
 
     /// Memory for painting, besides the picture itself: bytes, or with K, M or G; default: half of what is free
     ///
@@ -156,11 +156,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     // Everything else of a painting follows from the clip and its own options.
     let painter = format!(
         "{}, strength {}, keep colours {}, {}",
-        fingerprint(&model)?,
+        fingerprint(&model),
         args.strength,
         args.keep_colors,
         stylizer.engine().precision()
-    ) + if stylizer.engine().card_name().is_some() { ", cuda" } else { "" };
+    ) + if stylizer.engine().gpu_name().is_some() { ", cuda" } else { "" };
     if !args.quiet {
         stylizer.take_notes().iter().for_each(|text| note(text));
     }
@@ -199,7 +199,7 @@ fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args, clip
     }
 }
 
-fn load(style: Option<&Path>, device: DeviceChoice, precision: Option<Precision>) -> Result<StyleModel> {
+fn load(style: Option<&Path>, device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<StyleModel> {
     check_computing(device, precision)?;
     match style {
         None => BundledStyle::default_style()?.model(),
@@ -208,7 +208,7 @@ fn load(style: Option<&Path>, device: DeviceChoice, precision: Option<Precision>
 }
 
 /// Checks `--device` and `--precision` before anything is loaded.
-pub(super) fn check_computing(device: DeviceChoice, precision: Option<Precision>) -> Result<()> {
+pub(super) fn check_computing(device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<()> {
     AnyEngine::check(device, None)?;
     let name = precision.unwrap_or_default();
     AnyEngine::check(device, precision).context(|| format!("cannot compute with `--precision {name}`"))

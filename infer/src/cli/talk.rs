@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::Error;
+use impasto_common::Error;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Prints an error and what can be done about it.

@@ -1,10 +1,9 @@
 //! The options of `infer stylize` for clips.
 
-use candle_core::DType;
-use common::Result;
-use common::model_file::StyleModel;
-use common::network::StyleNetConfig;
-use common::video::{Ratio, ReadOptions};
+use impasto_common::Result;
+use impasto_common::model_file::StyleModel;
+use impasto_common::network::StyleNetConfig;
+use impasto_video::{Ratio, ReadOptions};
 
 use super::clip::ClipOptions;
 use crate::SteadyOptions;
@@ -101,14 +100,14 @@ impl VideoArgs {
 }
 
 /// What tells one model from another: its name, and an FNV-1a hash of its weights in the order of their names.
-pub(super) fn fingerprint(model: &StyleModel) -> Result<String> {
+pub(super) fn fingerprint(model: &StyleModel) -> String {
     let mut hash = 0xCBF2_9CE4_8422_2325_u64;
-    for tensor in model.tensors.values() {
-        for value in tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()? {
+    for array in model.tensors.values() {
+        for value in array.values() {
             hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01B3);
         }
     }
-    Ok(format!("{} {hash:016x}", model.card.name))
+    format!("{} {hash:016x}", model.card.name)
 }
 
 fn parse_codec(text: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Error, Result};
+use impasto_common::{Error, Result};
 
 use crate::Stylizer;
 

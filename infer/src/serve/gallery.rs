@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use common::network::Preset;
-use common::picture::{EncodeOptions, Picture, PictureFormat};
-use common::{Error, Result};
+use impasto_common::network::Preset;
+use impasto_common::{Error, Result};
+use impasto_picture::{EncodeOptions, Picture, PictureFormat};
 use serde::Serialize;
 use tokio::sync::OnceCell;
 

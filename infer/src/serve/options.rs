@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Query;
 use axum::http::{StatusCode, Uri};
-use common::picture::{DEFAULT_QUALITY, PictureFormat};
+use impasto_picture::{DEFAULT_QUALITY, PictureFormat};
 
 use super::gallery::{Gallery, Style};
 use super::problem::Problem;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use common::{Result, ResultExt};
+use impasto_common::{Result, ResultExt};
 use tokio::sync::oneshot;
 
 /// Whose turn it can be.

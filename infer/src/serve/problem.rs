@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use common::Error;
+use impasto_common::Error;
 use serde::Serialize;
 
 /// What went wrong with a request.

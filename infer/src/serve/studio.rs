@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::Result;
-use common::engine::default_memory;
+use impasto_common::Result;
+use impasto_engine::default_memory;
 use tokio::sync::{Semaphore, watch};
 
 use super::config::{Limits, Observer, ServeConfig, ServeEvent};

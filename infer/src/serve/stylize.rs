@@ -7,9 +7,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use common::picture::{EncodeOptions, Loss, Picture, PictureFormat, claimed_size};
-use common::{Error, Result};
 use futures_util::stream;
+use impasto_common::{Error, Result};
+use impasto_picture::{EncodeOptions, Loss, Picture, PictureFormat, claimed_size};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 

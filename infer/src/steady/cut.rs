@@ -1,6 +1,6 @@
 //! Where a film cuts to another scene.
 
-use common::flow::Frame;
+use impasto_flow::FlowFrame;
 
 /// Frames whose histograms share less than this belong to different scenes. A flash does too; that is as well.
 const LEAST_OVERLAP: f32 = 0.45;
@@ -14,7 +14,7 @@ pub(super) struct Histogram([f32; 32]);
 
 impl Histogram {
     /// Of every fourth pixel.
-    pub(super) fn of(frame: &Frame) -> Self {
+    pub(super) fn of(frame: &FlowFrame) -> Self {
         let mut counts = [0.0f32; 32];
         let pixels = frame.pixels().iter().step_by(4);
         let share = 1.0 / pixels.len().max(1) as f32;

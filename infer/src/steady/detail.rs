@@ -4,7 +4,7 @@
 //! fades. In squares of a frame, the part of the detail is made as strong as the new painting has it; a style's textures are
 //! known by the strength of what is in them (Gatys et al., 2015).
 
-use common::flow::{Composed, Frame};
+use impasto_flow::{Composed, FlowFrame};
 use rayon::prelude::*;
 
 /// Side of the squares in which detail is measured, pixels.
@@ -18,7 +18,7 @@ const RESPONSE: f32 = 0.62;
 const CHANGE: (f32, f32) = (-0.5, 1.5);
 
 /// Gives the pieces that have moved the detail of the frame's own painting.
-pub(super) fn restore(composed: &Composed, own: &Frame) -> Frame {
+pub(super) fn restore(composed: &Composed, own: &FlowFrame) -> FlowFrame {
     let (height, width) = own.size();
     let (rows, columns) = (height.div_ceil(BLOCK), width.div_ceil(BLOCK));
     let mut gains = vec![0.0; rows * columns];
@@ -64,7 +64,7 @@ pub(super) fn restore(composed: &Composed, own: &Frame) -> Frame {
             }
         },
     );
-    Frame::from_pixels((height, width), pixels)
+    FlowFrame::from_pixels((height, width), pixels)
 }
 
 /// The squares whose centres lie on both sides of a pixel, and how far it lies behind the first.
@@ -86,7 +86,7 @@ impl Detail {
         Self { blurred: vec![[0.0; 4]; width + 2], row: vec![[0.0; 4]; width] }
     }
 
-    fn of(&mut self, frame: &Frame, y: usize) -> &[[f32; 4]] {
+    fn of(&mut self, frame: &FlowFrame, y: usize) -> &[[f32; 4]] {
         let (height, width) = frame.size();
         let row = |y: usize| &frame.pixels()[y * width..][..width];
         let (above, own, below) = (row(y.saturating_sub(1)), row(y), row((y + 1).min(height - 1)));
@@ -110,13 +110,13 @@ mod tests {
     const SIZE: (usize, usize) = (70, 90);
 
     /// Fine strokes of a contrast, around a colour.
-    fn strokes(contrast: f32) -> Frame {
+    fn strokes(contrast: f32) -> FlowFrame {
         let level = |at: usize| if (at % SIZE.1 + at / SIZE.1) % 5 < 2 { 1.5 * contrast } else { -contrast };
         let pixel = |at: usize| [100.0, 120.0, 140.0, 118.0].map(|mean| mean + level(at));
-        Frame::from_pixels(SIZE, (0..SIZE.0 * SIZE.1).map(pixel).collect())
+        FlowFrame::from_pixels(SIZE, (0..SIZE.0 * SIZE.1).map(pixel).collect())
     }
 
-    fn variance(frame: &Frame) -> f32 {
+    fn variance(frame: &FlowFrame) -> f32 {
         let luma = || frame.pixels().iter().map(|pixel| pixel[3]);
         let mean = luma().sum::<f32>() / frame.pixels().len() as f32;
         luma().map(|level| (level - mean).powi(2)).sum::<f32>() / frame.pixels().len() as f32

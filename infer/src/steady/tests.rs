@@ -1,12 +1,12 @@
-use common::model_file::{ModelCard, StyleModel};
-use common::network::StyleNetConfig;
 use image::{Rgb, RgbImage};
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::network::StyleNetConfig;
 
 use super::*;
 
 /// A small network of fixed weights that nothing taught: its painting answers to every pixel.
 fn stylizer() -> Stylizer {
-    let mut tensors = common::weights::Tensors::new();
+    let mut tensors = impasto_common::weights::Tensors::new();
     let mut seed = 1u32;
     let mut noise = move || {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -23,8 +23,7 @@ fn stylizer() -> Stylizer {
         let scale = if norm.is_empty() { 10.0 } else { 1.0 };
         let mut add = |name: String, shape: &[usize], value: &mut dyn FnMut() -> f32| {
             let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
-            let tensor = candle_core::Tensor::from_vec(values, shape, &candle_core::Device::Cpu).unwrap();
-            tensors.insert(name, tensor);
+            tensors.insert(name, impasto_common::weights::Array::new(shape, values).unwrap());
         };
         let weight = [outputs, inputs, kernel, kernel];
         add(format!("{conv}.conv2d.weight"), &weight, &mut || scale * noise());

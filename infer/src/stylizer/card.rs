@@ -1,9 +1,9 @@
 //! Pictures that a card paints while the processor reads and writes others.
 
-use common::Result;
-use common::engine::{Begun, Blend, Frame, Outcome, Statistics, Ticket};
-use common::network::StyleNet;
-use common::picture::{Blank, Picture};
+use impasto_common::Result;
+use impasto_common::network::Network;
+use impasto_engine::{Begun, Blend, Outcome, PixelFrame, Statistics, Ticket};
+use impasto_picture::{Blank, Picture};
 
 use super::{StylizeOptions, Stylizer, extended};
 
@@ -24,12 +24,12 @@ impl Stylizer {
         if self.options.strength == 0.0 {
             return Ok(Painting::Done(Box::new(picture)));
         }
-        if self.engine.card_name().is_none() {
+        if self.engine.gpu_name().is_none() {
             return Ok(Painting::ForHost(Box::new(picture)));
         }
         // Pictures of 16 bits, and those too small for the network, go to the card as levels.
         let (blank, bytes) = match picture.into_bytes() {
-            Ok((blank, bytes)) if blank.size().0.min(blank.size().1) >= StyleNet::MIN_SIZE => (blank, bytes),
+            Ok((blank, bytes)) if blank.size().0.min(blank.size().1) >= Network::MIN_SIZE => (blank, bytes),
             Ok((blank, bytes)) => return Ok(Painting::ForHost(Box::new(blank.fill(bytes)?))),
             Err(picture) => return Ok(Painting::ForHost(picture)),
         };
@@ -68,17 +68,17 @@ impl Stylizer {
     }
 
     /// A picture's bytes with the margin that the style is painted with.
-    fn extended(&self, bytes: Vec<u8>, blank: &Blank) -> Frame {
+    fn extended(&self, bytes: Vec<u8>, blank: &Blank) -> PixelFrame {
         let (margin, channels, (height, width)) = (self.margin(), blank.channels(), blank.size());
         if margin == 0 {
-            return Frame { bytes, channels, size: (height, width) };
+            return PixelFrame { bytes, channels, size: (height, width) };
         }
         let bytes = extended::extend(&bytes, (height, width), channels, margin);
-        Frame { bytes, channels, size: (height + 2 * margin, width + 2 * margin) }
+        PixelFrame { bytes, channels, size: (height + 2 * margin, width + 2 * margin) }
     }
 
     /// Those of [`Self::extended`] without the margin.
-    fn cropped(&self, frame: Frame, blank: &Blank) -> Vec<u8> {
+    fn cropped(&self, frame: PixelFrame, blank: &Blank) -> Vec<u8> {
         let margin = self.margin();
         if margin == 0 { frame.bytes } else { extended::crop(&frame.bytes, blank.size(), blank.channels(), margin) }
     }

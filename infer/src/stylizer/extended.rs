@@ -1,8 +1,8 @@
 //! Photos with more pixels around them than they have: their border's, repeated.
 
-use common::Result;
-use common::engine::Rows;
-use common::network::StyleNet;
+use impasto_common::Result;
+use impasto_common::network::Network;
+use impasto_engine::Rows;
 
 /// A photo that is extended by a margin on all sides, and to the right and below to the size that the network needs.
 pub(super) struct Extended<F> {
@@ -38,7 +38,7 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Extended<F> {
 
 impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for Extended<F> {
     fn size(&self) -> (usize, usize) {
-        let extended = |side: usize| (side + 2 * self.margin).max(StyleNet::MIN_SIZE);
+        let extended = |side: usize| (side + 2 * self.margin).max(Network::MIN_SIZE);
         (extended(self.size.0), extended(self.size.1))
     }
 

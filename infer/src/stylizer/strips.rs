@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use common::engine::Statistics;
-use common::network::StyleNet;
-use common::picture::{EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
-use common::{Error, Result};
+use impasto_common::network::Network;
+use impasto_common::{Error, Result};
+use impasto_engine::Statistics;
+use impasto_picture::{EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
 
 use super::Stylizer;
 
@@ -37,7 +37,7 @@ impl Stylizer {
     ///
     /// # Errors
     ///
-    /// If the photo cannot be read in strips (see [`StripReader::open`]) or has a side below [`StyleNet::MIN_SIZE`], the
+    /// If the photo cannot be read in strips (see [`StripReader::open`]) or has a side below [`Network::MIN_SIZE`], the
     /// options ask for a smaller picture, a file cannot be read or written, or as [`Self::stylize`].
     pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<Vec<Loss>> {
         let open = || {
@@ -47,7 +47,7 @@ impl Stylizer {
         // The network reads the photo several times; the strips that the painting is laid over are read beside it.
         let (network, mut under) = (RefCell::new(open()?), open()?);
         let size = (under.info().height as usize, under.info().width as usize);
-        if size.0.min(size.1) < StyleNet::MIN_SIZE || self.options.max_size.is_some() {
+        if size.0.min(size.1) < Network::MIN_SIZE || self.options.max_size.is_some() {
             return Err(Error::usage("only a picture of some size is painted in strips, and in that size"));
         }
         let mut writer = StripWriter::create(painting, under.info(), options)?;

@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn the_presets_of_networks_get_the_four_efforts() {
-        use common::network::Preset;
+        use impasto_common::network::Preset;
         let effort = |preset: Preset| {
             Effort::beside(
-                crate::bench::paint_operations(&common::network::StyleNetConfig::from(preset), (720, 1280))
+                crate::bench::paint_operations(&impasto_common::network::StyleNetConfig::from(preset), (720, 1280))
                     / (720.0 * 1280.0),
             )
         };

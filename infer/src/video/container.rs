@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use common::video::{OtherStream, StreamKind};
+use impasto_video::{OtherStream, StreamKind};
 
 /// A file format of painted clips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

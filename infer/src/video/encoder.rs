@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use common::video::{Color, Ffmpeg, Ratio};
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
+use impasto_video::{Color, Ffmpeg, Ratio};
 
 use super::matroska::{MatroskaWriter, RawFormat, Track};
 
@@ -96,7 +96,7 @@ pub(super) fn problems(log: impl BufRead) -> Vec<String> {
 
 impl Encoding {
     fn command(&self, path: &Path) -> Command {
-        let mut command = common::video::quiet_child("ffmpeg");
+        let mut command = impasto_video::quiet_child("ffmpeg");
         command.args(["-hide_banner", "-nostats", "-loglevel", "error", "-f", "matroska", "-i", "pipe:0"]);
         command.args(["-map", "0:v:0", "-vf", &self.filters(), "-c:v", &self.codec]);
         for (name, value) in &self.options {

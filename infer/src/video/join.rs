@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::video::{Ratio, StreamKind, VideoInfo, quiet_child};
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
+use impasto_video::{Ratio, StreamKind, VideoInfo, quiet_child};
 
 use super::encoder::problems;
 use super::parts::Part;

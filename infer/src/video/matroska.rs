@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use common::video::Ratio;
+use impasto_video::Ratio;
 
 /// One nanosecond.
 const TICK: Ratio = Ratio { numerator: 1, denominator: 1_000_000_000 };

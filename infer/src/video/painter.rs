@@ -1,7 +1,7 @@
 //! What paints the frames of a clip.
 
-use common::Result;
-use common::picture::Picture;
+use impasto_common::Result;
+use impasto_picture::Picture;
 
 use crate::Stabilizer;
 

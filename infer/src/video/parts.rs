@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::files::write_atomic;
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
+use impasto_files::write_atomic;
 
 /// The file in the folder that says of which run the parts are.
 const IDENTITY: &str = "render.json";

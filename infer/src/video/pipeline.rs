@@ -8,8 +8,8 @@ use std::panic;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use common::video::VideoFrame;
-use common::{Error, Result};
+use impasto_common::{Error, Result};
+use impasto_video::VideoFrame;
 
 use super::FramePainter;
 
@@ -124,7 +124,7 @@ fn paint_each(
 
 #[cfg(test)]
 mod tests {
-    use common::picture::Picture;
+    use impasto_picture::Picture;
 
     use super::*;
 

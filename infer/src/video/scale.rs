@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use common::{Error, Result};
+use impasto_common::{Error, Result};
 
 /// Beyond, no encoder goes, and a frame would take gigabytes.
 const LONGEST_SIDE: u32 = 16_384;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-use common::video::{VideoFrame, rgb_to_planar};
-use common::{Error, Result};
+use impasto_common::{Error, Result};
+use impasto_video::{VideoFrame, rgb_to_planar};
 
 use super::encoder::{Encoder, Encoding};
 use super::matroska::RawFormat;

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use common::picture::{AnimationWriter, Frame};
-use common::video::{Ratio, VideoFrame, Y4mWriter};
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
+use impasto_picture::{AnimationFrame, AnimationWriter};
+use impasto_video::{Ratio, VideoFrame, Y4mWriter};
 
 use super::FramePainter;
 use super::pipeline::{Observer, Sink, paint_frames};
@@ -45,14 +45,14 @@ impl<W: Write> AnimationStream<W> {
             // Moments are rounded, not delays: their errors would add up.
             let moment = |pts| self.time_base.rescale(pts, Ratio { numerator: self.unit as u32, ..MILLISECOND });
             self.delay = (moment(pts) - moment(before.pts)).max(1) * self.unit;
-            self.writer.push(Frame { picture: before.picture, delay: self.delay as u32 })?;
+            self.writer.push(AnimationFrame { picture: before.picture, delay: self.delay as u32 })?;
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<()> {
         if let Some(VideoFrame { picture, .. }) = self.held.take() {
-            self.writer.push(Frame { picture, delay: self.delay as u32 })?;
+            self.writer.push(AnimationFrame { picture, delay: self.delay as u32 })?;
         }
         self.writer.finish()
     }

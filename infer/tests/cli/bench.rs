@@ -1,6 +1,6 @@
 //! `infer bench`: the shape of what it prints; how fast this machine is, is none of a test's business.
 
-use common::styles::BUNDLED;
+use impasto_common::styles::BUNDLED;
 use serde_json::Value;
 
 use crate::studio::{STYLE, Studio};

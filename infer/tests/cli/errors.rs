@@ -62,7 +62,7 @@ fn a_card_that_was_asked_for_by_name_is_missed_by_name() {
 fn an_unknown_style_lists_the_known_ones() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
-    let known = common::styles::bundled_names();
+    let known = impasto_common::styles::bundled_names();
     let words = ["neither a bundled style nor a file named `nope`", "hint: bundled styles: ", &known];
     refused(&studio, "stylize in.png -o out.png --style nope", 2, &words);
     refused(&studio, "info nope", 2, &words);

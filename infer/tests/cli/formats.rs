@@ -1,9 +1,9 @@
 //! Every kind of picture in, every kind out.
 
-use common::picture::{Animation, Picture, PictureFormat};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, Luma, Rgba, RgbaImage};
+use impasto_picture::{Animation, Picture, PictureFormat};
 
 use crate::studio::{Studio, photo};
 
@@ -133,8 +133,8 @@ fn sixteen_bits_stay_sixteen_bits() {
 fn grey_ink_and_palettes_are_painted_in_colour() {
     let studio = Studio::new();
     studio.save("grey.png", DynamicImage::from(image::GrayImage::from_pixel(9, 7, Luma([90]))));
-    studio.write("ink.jpg", include_bytes!("../../../common/src/picture/testdata/cmyk.jpg"));
-    studio.write("palette.png", include_bytes!("../../../common/src/picture/testdata/palette.png"));
+    studio.write("ink.jpg", include_bytes!("../../../common/picture/src/testdata/cmyk.jpg"));
+    studio.write("palette.png", include_bytes!("../../../common/picture/src/testdata/palette.png"));
     for input in ["grey.png", "ink.jpg", "palette.png"] {
         studio.stylize(&format!("{input} -o out.png"));
         assert_eq!(studio.open("out.png").color(), image::ColorType::Rgb8);
@@ -144,7 +144,7 @@ fn grey_ink_and_palettes_are_painted_in_colour() {
 #[test]
 fn an_animation_stays_one_as_gif_and_gives_its_first_frame_otherwise() {
     let studio = Studio::new();
-    studio.write("in.webp", include_bytes!("../../../common/src/picture/testdata/animated.webp"));
+    studio.write("in.webp", include_bytes!("../../../common/picture/src/testdata/animated.webp"));
     studio.stylize("in.webp -o out.gif");
     let bytes = std::fs::read(studio.path("out.gif")).unwrap();
     let delays: Vec<_> = Animation::decode(&bytes).unwrap().unwrap().map(|frame| frame.unwrap().delay).collect();

@@ -1,8 +1,8 @@
 //! Uncompressed frames through pipes, and animations: no ffmpeg.
 
-use common::picture::{Animation, Picture};
-use common::video::{Color, Ratio, StreamInfo, Y4mReader, Y4mWriter};
 use image::RgbImage;
+use impasto_picture::{Animation, Picture};
+use impasto_video::{Color, Ratio, StreamInfo, Y4mReader, Y4mWriter};
 
 use crate::studio::{STYLE, Studio, photo};
 
@@ -87,7 +87,7 @@ fn raw_frames_need_their_size_and_nothing_else() {
 #[test]
 fn an_animated_webp_stays_one() {
     let studio = Studio::new();
-    studio.write("in.webp", include_bytes!("../../../common/src/picture/testdata/animated.webp"));
+    studio.write("in.webp", include_bytes!("../../../common/picture/src/testdata/animated.webp"));
     studio.stylize("in.webp -o out.webp");
     let bytes = std::fs::read(studio.path("out.webp")).unwrap();
     let frames: Vec<_> = Animation::decode(&bytes).unwrap().unwrap().map(Result::unwrap).collect();

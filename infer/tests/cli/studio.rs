@@ -6,11 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use candle_core::{DType, Device, Tensor};
-use common::model_file::{ModelCard, StyleModel};
-use common::network::StyleNetConfig;
-use common::weights::Tensors;
 use image::{DynamicImage, Rgb, RgbImage};
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::network::StyleNetConfig;
+use impasto_common::weights::{Array, StoredType, Tensors};
 use tempfile::TempDir;
 
 /// The name of the tiny style's file in every studio.
@@ -38,7 +37,7 @@ pub(crate) struct Studio {
 impl Studio {
     pub(crate) fn new() -> Self {
         let studio = Self { folder: tempfile::tempdir().unwrap() };
-        tiny_style().save(&studio.path(STYLE), DType::F32).unwrap();
+        tiny_style().save(&studio.path(STYLE), StoredType::F32).unwrap();
         studio
     }
 
@@ -146,5 +145,5 @@ fn add(tensors: &mut Tensors, name: String, shape: &[usize], middle: f32, reach:
         middle + reach * (((hash >> 16) as f32) / 32768.0 - 1.0)
     };
     let values: Vec<f32> = (0..shape.iter().product::<usize>() as u32).map(value).collect();
-    tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
+    tensors.insert(name, Array::new(shape, values).unwrap());
 }

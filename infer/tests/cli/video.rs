@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::video::Ffmpeg;
+use impasto_video::Ffmpeg;
 
 use crate::studio::{STYLE, Studio};
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use candle_core::DType;
+use impasto_common::weights::StoredType;
 
 use crate::train::CardText;
 
@@ -39,10 +39,10 @@ impl Card {
     }
 }
 
-pub(super) fn parse_dtype(text: &str) -> Result<DType, String> {
+pub(super) fn parse_dtype(text: &str) -> Result<StoredType, String> {
     match text {
-        "f32" => Ok(DType::F32),
-        "f16" => Ok(DType::F16),
+        "f32" => Ok(StoredType::F32),
+        "f16" => Ok(StoredType::F16),
         _ => Err("expected `f32` or `f16`".into()),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use common::Result;
+use impasto_common::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::loss_network::Architecture;
 use crate::loss_weights;
+use impasto_nn::loss_network::Architecture;
 
 /// `named`, or the cached weights of `architecture`, fetched if need be.
 pub(super) fn loss_weights(named: Option<&Path>, architecture: Architecture, quiet: bool) -> Result<PathBuf> {

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use candle_core::Device;
-use common::model_file::StyleModel;
-use common::styles::BundledStyle;
-use common::{Error, Result, ResultExt, picture};
+use impasto_common::model_file::StyleModel;
+use impasto_common::styles::BundledStyle;
+use impasto_common::{Error, Result, ResultExt};
 use serde::Serialize;
 
 use super::{Machine, download, progress, say, stop_on_signal};
 use crate::config::TrainConfig;
 use crate::evaluate::{self, EvaluateConfig, Evaluation, PhotoResult, Quartiles};
-use crate::loss_network::LossNetwork;
 use crate::objective::Objective;
 use crate::{photos, resample};
+use impasto_nn::StyleNet;
+use impasto_nn::loss_network::LossNetwork;
 
 /// Measure how well a style paints photos it never saw
 ///
@@ -70,15 +71,16 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let config = EvaluateConfig { size: args.size, max_iterations: args.max_iterations, seed: args.seed };
     let stop = stop_on_signal()?;
     let bar = progress::bar(paths.len(), args.quiet);
-    let evaluation = evaluate::evaluate(&model.network(&device)?, &objective, &paths, &config, &device, |result| {
-        bar.suspend(|| {
-            if !args.quiet {
-                say(&line(result));
-            }
-        });
-        bar.inc(1);
-        !stop.load(Ordering::Relaxed)
-    })?;
+    let evaluation =
+        evaluate::evaluate(&StyleNet::from_model(&model, &device)?, &objective, &paths, &config, &device, |result| {
+            bar.suspend(|| {
+                if !args.quiet {
+                    say(&line(result));
+                }
+            });
+            bar.inc(1);
+            !stop.load(Ordering::Relaxed)
+        })?;
     bar.finish_and_clear();
     print(&evaluation, (!args.json).then_some(table))?;
     if stop.load(Ordering::Relaxed) {
@@ -107,9 +109,9 @@ pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
 
 /// What a style of this training is judged by.
 pub(super) fn objective(training: &TrainConfig, style: &Path, weights: &Path, device: &Device) -> Result<Objective> {
-    let style = resample::shrink_to_short_side(picture::read_rgb(style)?, training.style_size)?;
+    let style = resample::shrink_to_short_side(impasto_picture::read_rgb(style)?, training.style_size)?;
     let network = LossNetwork::open(training.loss_network, weights, device)?;
-    Objective::new(network, &picture::rgb_to_tensor(&style, device)?, &training.objective)
+    Objective::new(network, &impasto_nn::rgb_to_tensor(&style, device)?, &training.objective)
 }
 
 /// Prints an evaluation as a table, or as JSON where there is none.

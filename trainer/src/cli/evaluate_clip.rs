@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use candle_core::Device;
-use common::{Error, Result};
+use impasto_common::{Error, Result};
 use indicatif::ProgressBar;
 
 use super::evaluate::{self, open, print, training_config};

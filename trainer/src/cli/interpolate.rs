@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use candle_core::DType;
-use common::Result;
-use common::model_file::{ModelCard, StyleModel};
+use impasto_common::Result;
+use impasto_common::model_file::{ModelCard, StyleModel};
+use impasto_common::weights::StoredType;
 
 use super::card::{self, Card};
 use super::{evaluate, say};
@@ -35,7 +35,7 @@ pub(super) struct Args {
     output: PathBuf,
     /// Numbers in the style-model file: `f32`, or `f16` for half the size
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = card::parse_dtype)]
-    dtype: DType,
+    dtype: StoredType,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,

@@ -5,11 +5,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use common::Result;
+use impasto_common::Result;
 
 use super::download;
-use crate::loss_network::{Architecture, Layer};
 use crate::objective::{Convention, ObjectiveConfig};
+use impasto_nn::loss_network::{Architecture, Layer};
 
 /// What a painting is judged by.
 #[derive(Debug, clap::Args)]

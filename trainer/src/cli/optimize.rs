@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use common::{Error, Result, ResultExt, files, picture};
 use image::ImageFormat;
+use impasto_common::{Error, Result, ResultExt};
 
 use super::objective::ObjectiveArgs;
 use super::{Machine, progress, stop_on_signal};
-use crate::loss_network::LossNetwork;
 use crate::optimize::{self, Method, OptimizeConfig, Start};
+use impasto_nn::loss_network::LossNetwork;
 
 /// Paint one photo by optimising the picture itself: slow, and the yardstick of quality
 ///
@@ -86,8 +86,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let format = ImageFormat::from_path(&args.output)
         .context(|| format!("cannot write `{}`", args.output.display()))
         .map_err(|error| error.with_hint("end the name in `.png` or `.jpg`"))?;
-    let photo = picture::read_rgb(&args.photo)?;
-    let style = picture::read_rgb(&args.style)?;
+    let photo = impasto_picture::read_rgb(&args.photo)?;
+    let style = impasto_picture::read_rgb(&args.style)?;
     let device = args.machine.open()?;
     let weights = args.objective.weights_file(args.quiet)?;
     let network = LossNetwork::open(args.objective.loss_network, &weights, &device)?;
@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         !stop.load(Ordering::Relaxed)
     })?;
     bar.finish();
-    files::write_atomic(&args.output, |writer| {
+    impasto_files::write_atomic(&args.output, |writer| {
         painted.write_to(writer, format).context(|| "cannot encode the picture")
     })?;
     if stop.load(Ordering::Relaxed) {

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device};
-use common::Result;
-use common::network::Preset;
+use candle_core::Device;
+use impasto_common::Result;
+use impasto_common::network::Preset;
+use impasto_common::weights::StoredType;
 
 use super::card::{self, Card};
 use super::objective::ObjectiveArgs;
@@ -75,7 +76,7 @@ struct Network {
     init_from: Option<PathBuf>,
     /// Numbers in the style-model file: `f32`, or `f16` for half the size
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = card::parse_dtype)]
-    dtype: DType,
+    dtype: StoredType,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use common::files::find_images;
-use common::picture::read_rgb;
-use common::video::{self, ReadOptions, VideoReader};
-use common::{Error, Result};
 use image::RgbImage;
+use impasto_common::{Error, Result};
+use impasto_picture::find_images;
+use impasto_picture::read_rgb;
+use impasto_video::{self, ReadOptions, VideoReader};
 
 use crate::resample::{Rectangle, resize};
 
@@ -56,7 +56,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<Self::Item> {
         let image = match &mut self.source {
             Source::Video(reader) => match reader.next() {
-                Some(frame) => frame.map(|video::VideoFrame { picture, .. }| picture.into_rgb8()),
+                Some(frame) => frame.map(|impasto_video::VideoFrame { picture, .. }| picture.into_rgb8()),
                 None => return reader.damage().map(Err),
             },
             Source::Folder(paths) => read_rgb(&paths.next()?),

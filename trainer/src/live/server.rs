@@ -13,7 +13,7 @@ use axum::http::{HeaderName, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use common::{Result, ResultExt};
+use impasto_common::{Result, ResultExt};
 use tokio::sync::oneshot;
 
 use super::board::Board;

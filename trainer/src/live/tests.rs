@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::error::ErrorKind;
+use impasto_common::error::ErrorKind;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use common::{Error, Result};
+use impasto_common::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::loss_network::Layer;
+use impasto_nn::loss_network::Layer;
 
 /// How the raw distances are scaled before they are weighted.
 ///

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use common::{Result, ops};
+use impasto_common::Result;
+use impasto_nn::ops;
 
 use super::Convention;
-use crate::loss_network::Layer;
+use impasto_nn::loss_network::Layer;
 
 /// The features that the content loss compares with, of photos that may be a part of a batch, and what of them is a mean over the
 /// batch.

@@ -1,6 +1,6 @@
 //! Which of several processes this is, as torchrun, Slurm's `srun`, and `mpirun` say it.
 
-use common::{Error, Result};
+use impasto_common::{Error, Result};
 
 /// Where the first process is found unless `MASTER_ADDR` and `MASTER_PORT` say otherwise.
 const ADDRESS: (&str, u16) = ("127.0.0.1", 29_500);

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
 
 use super::Seat;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use common::{Error, Result, ResultExt};
+use impasto_common::{Error, Result, ResultExt};
 
 /// Size of a drawing, and of the margin for its labels, in its own units.
 const WIDTH: f64 = 560.0;

@@ -3,17 +3,17 @@
 use std::thread;
 
 use candle_core::Var;
-use common::network::StyleNetConfig;
-use common::weights::Tensors;
+use impasto_common::network::StyleNetConfig;
+use impasto_common::weights::Tensors;
 use rand::RngExt;
 
 use super::*;
 use crate::adam::{Adam, AdamConfig};
 use crate::init;
-use crate::loss_network::{Architecture, LossNetwork};
 use crate::objective::ObjectiveConfig;
 use crate::peers::Seat;
 use crate::random::{Purpose, generator};
+use impasto_nn::loss_network::{Architecture, LossNetwork};
 
 const SIZE: usize = 40;
 const BATCH: usize = 4;
@@ -95,9 +95,12 @@ fn loss_network() -> LossNetwork {
     let mut tensors = Tensors::new();
     for (index, inputs, outputs) in [(0, 3, 4), (2, 4, 4)] {
         let weights: Vec<f32> = (0..outputs * inputs * 9).map(|_| random.random_range(-0.4..0.4)).collect();
-        let weights = Tensor::from_vec(weights, (outputs, inputs, 3, 3), &Device::Cpu).unwrap();
+        let weights = impasto_common::weights::Array::new([outputs, inputs, 3, 3], weights).unwrap();
         tensors.insert(format!("features.{index}.weight"), weights);
-        tensors.insert(format!("features.{index}.bias"), Tensor::zeros(outputs, DType::F32, &Device::Cpu).unwrap());
+        tensors.insert(
+            format!("features.{index}.bias"),
+            impasto_common::weights::Array::new([outputs], vec![0.0; outputs]).unwrap(),
+        );
     }
     LossNetwork::new(Architecture::Vgg16, &tensors, &Device::Cpu).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 
-use trainer::cli;
+use impasto_trainer::cli;
 
 use crate::fixture::Fixture;
 
@@ -36,7 +36,7 @@ fn a_training_runs_in_process_and_tells_by_its_exit_code_how_it_went() {
 
 #[test]
 fn a_mixture_of_two_styles_is_a_style_whose_card_tells_how_it_was_made() {
-    use common::model_file::StyleModel;
+    use impasto_common::model_file::StyleModel;
 
     let fixture = Fixture::new();
     let output = fixture.path("half.safetensors").into_os_string().into_string().unwrap();

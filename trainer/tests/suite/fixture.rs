@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use common::network::StyleNetConfig;
 use image::{Rgb, RgbImage};
+use impasto_common::network::StyleNetConfig;
+use impasto_trainer::config::{Length, TrainConfig};
+use impasto_trainer::peers::Seat;
+use impasto_trainer::random::{Purpose, generator};
+use impasto_trainer::train::{CardText, Job, Start};
 use rand::RngExt;
-use trainer::config::{Length, TrainConfig};
-use trainer::peers::Seat;
-use trainer::random::{Purpose, generator};
-use trainer::train::{CardText, Job, Start};
 
 /// Index in torchvision's `features`, inputs and outputs of VGG-16's convolutions up to `relu3_3`, thinned out.
 const CONVOLUTIONS: [(usize, usize, usize); 7] =
@@ -52,7 +52,7 @@ impl Fixture {
             loss_weights: self.path("vgg.safetensors"),
             init_from: None,
             output: self.path(&format!("{name}.safetensors")),
-            dtype: DType::F32,
+            dtype: impasto_common::weights::StoredType::F32,
             run_dir: self.path(&format!("{name}.run")),
             start: Start::Resume,
             snapshot_every: 3,

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use impasto_trainer::random::{Purpose, generator};
 use rand::RngExt;
-use trainer::random::{Purpose, generator};
 
 use crate::fixture::Fixture;
 

@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use trainer::cli;
-use trainer::live::Live;
-use trainer::metrics::Metrics;
-use trainer::train::{Observer, Observers, train};
+use impasto_trainer::cli;
+use impasto_trainer::live::Live;
+use impasto_trainer::metrics::Metrics;
+use impasto_trainer::train::{Observer, Observers, train};
 
 use crate::fixture::{Fixture, config};
 

@@ -5,12 +5,12 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::error::ErrorKind;
-use common::model_file::StyleModel;
-use trainer::config::TrainConfig;
-use trainer::metrics::Metrics;
-use trainer::peers::Seat;
-use trainer::train::{Job, Observer, Start, train};
+use impasto_common::error::ErrorKind;
+use impasto_common::model_file::StyleModel;
+use impasto_trainer::config::TrainConfig;
+use impasto_trainer::metrics::Metrics;
+use impasto_trainer::peers::Seat;
+use impasto_trainer::train::{Job, Observer, Start, train};
 
 use crate::fixture::{Fixture, config};
 
@@ -33,7 +33,7 @@ fn seats(count: usize) -> Vec<Seat> {
 }
 
 /// Trains with one thread for each of `count` seats; the last is asked to stop after step `stop`.
-fn together(job: &Job, config: &TrainConfig, count: usize, stop: usize) -> Vec<common::Result<usize>> {
+fn together(job: &Job, config: &TrainConfig, count: usize, stop: usize) -> Vec<impasto_common::Result<usize>> {
     let run = |seat: Seat| {
         let flag = AtomicBool::new(false);
         let last = seat.index + 1 == count;

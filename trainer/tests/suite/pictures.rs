@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use candle_core::Device;
-use common::network::StyleNet;
-use common::picture;
-use trainer::evaluate::{EvaluateConfig, evaluate};
-use trainer::init;
-use trainer::loss_network::{Architecture, LossNetwork};
-use trainer::objective::{Objective, ObjectiveConfig};
-use trainer::optimize::{Method, OptimizeConfig, Progress, Start, optimize};
+use impasto_nn::StyleNet;
+use impasto_nn::loss_network::{Architecture, LossNetwork};
+use impasto_trainer::evaluate::{EvaluateConfig, evaluate};
+use impasto_trainer::init;
+use impasto_trainer::objective::{Objective, ObjectiveConfig};
+use impasto_trainer::optimize::{Method, OptimizeConfig, Progress, Start, optimize};
 
 use crate::fixture::{self, Fixture};
 
@@ -19,8 +18,8 @@ fn loss_network(fixture: &Fixture) -> LossNetwork {
 
 /// The objective before every iteration.
 fn course(fixture: &Fixture, config: &OptimizeConfig) -> Vec<Progress> {
-    let photo = picture::read_rgb(&fixture.path("photos/7.png")).unwrap();
-    let style = picture::read_rgb(&fixture.path("style.png")).unwrap();
+    let photo = impasto_picture::read_rgb(&fixture.path("photos/7.png")).unwrap();
+    let style = impasto_picture::read_rgb(&fixture.path("style.png")).unwrap();
     let mut course = Vec::new();
     let painted = optimize(&loss_network(fixture), &photo, &style, config, |progress| {
         course.push(*progress);
@@ -53,8 +52,8 @@ fn coarse_scales_come_first_and_the_last_has_the_size_asked_for() {
 #[test]
 fn a_stopped_optimisation_gives_the_picture_as_far_as_it_came() {
     let fixture = Fixture::new();
-    let photo = picture::read_rgb(&fixture.path("photos/7.png")).unwrap();
-    let style = picture::read_rgb(&fixture.path("style.png")).unwrap();
+    let photo = impasto_picture::read_rgb(&fixture.path("photos/7.png")).unwrap();
+    let style = impasto_picture::read_rgb(&fixture.path("style.png")).unwrap();
     let mut iterations = 0;
     let config = OptimizeConfig { scales: 1, ..OptimizeConfig::default() };
     let painted = optimize(&loss_network(&fixture), &photo, &style, &config, |_| {
@@ -73,8 +72,8 @@ fn scales_below_what_a_stroke_needs_are_refused() {
 #[test]
 fn a_network_is_as_good_as_the_iterations_it_takes_to_beat_it() {
     let fixture = Fixture::new();
-    let style = picture::read_rgb(&fixture.path("style.png")).unwrap();
-    let style = picture::rgb_to_tensor(&style, &Device::Cpu).unwrap();
+    let style = impasto_picture::read_rgb(&fixture.path("style.png")).unwrap();
+    let style = impasto_nn::rgb_to_tensor(&style, &Device::Cpu).unwrap();
     let objective = Objective::new(loss_network(&fixture), &style, &ObjectiveConfig::default()).unwrap();
     let sizes = fixture::config().network;
     let parameters = init::random_parameters(&sizes, 0, &Device::Cpu).unwrap();
@@ -99,7 +98,7 @@ fn the_commands_write_what_they_are_told_to() {
     let fixture = Fixture::new();
     let file = |name: &str| fixture.path(name).into_os_string().into_string().unwrap();
     let [photo, style, weights, output] = ["photos/7.png", "style.png", "vgg.safetensors", "out.jpg"].map(file);
-    let run = |words: &[&str]| trainer::cli::run(words);
+    let run = |words: &[&str]| impasto_trainer::cli::run(words);
     let optimize = |output: &str| {
         run(&[
             "trainer",
@@ -120,7 +119,7 @@ fn the_commands_write_what_they_are_told_to() {
         ])
     };
     assert_eq!(optimize(&output), ExitCode::SUCCESS);
-    assert_eq!(picture::read_rgb(&fixture.path("out.jpg")).unwrap().dimensions(), (57, 40));
+    assert_eq!(impasto_picture::read_rgb(&fixture.path("out.jpg")).unwrap().dimensions(), (57, 40));
     assert_eq!(optimize(&file("out.xyz")), ExitCode::from(1));
     let missing = file("missing.safetensors");
     let evaluate = run(&["trainer", "evaluate", "--model", &missing, "--style", &style, "--photos", &photo, "--quiet"]);

@@ -3,11 +3,11 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::error::ErrorKind;
-use common::model_file::StyleModel;
-use trainer::config::{Length, TrainConfig};
-use trainer::metrics::Metrics;
-use trainer::train::{Job, Observer, Outcome, Start, train};
+use impasto_common::error::ErrorKind;
+use impasto_common::model_file::StyleModel;
+use impasto_trainer::config::{Length, TrainConfig};
+use impasto_trainer::metrics::Metrics;
+use impasto_trainer::train::{Job, Observer, Outcome, Start, train};
 
 use crate::fixture::{Fixture, config};
 
@@ -21,7 +21,7 @@ struct Witness {
 }
 
 impl Witness {
-    fn train(&mut self, job: &Job, config: &TrainConfig) -> common::Result<Outcome> {
+    fn train(&mut self, job: &Job, config: &TrainConfig) -> impasto_common::Result<Outcome> {
         // The observer and the flag are one thing here and two for the trainer.
         let stop = std::mem::take(&mut self.stop);
         let mut observer = Watch { witness: self, stop: &stop };
@@ -47,7 +47,7 @@ impl Observer for Watch<'_> {
     }
 }
 
-fn run(job: &Job, config: &TrainConfig) -> common::Result<Outcome> {
+fn run(job: &Job, config: &TrainConfig) -> impasto_common::Result<Outcome> {
     Witness::default().train(job, config)
 }
 
@@ -175,7 +175,7 @@ fn an_earlier_training_is_neither_overwritten_nor_in_the_way() {
 fn one_run_folder_takes_one_training_at_a_time() {
     let fixture = Fixture::new();
     let job = fixture.job("style");
-    let folder = trainer::run_folder::RunFolder::open(&job.run_dir).unwrap();
+    let folder = impasto_trainer::run_folder::RunFolder::open(&job.run_dir).unwrap();
     let error = run(&job, &config()).unwrap_err();
     assert!(error.to_string().ends_with("another training is at work there"), "{error}");
     drop(folder);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use common::Error;
-use common::picture::{Picture, PictureFormat};
 use image::RgbImage;
+use impasto_common::Error;
+use impasto_picture::{Picture, PictureFormat};
 use jpeg_encoder::{ColorType, Encoder};
 use tokio::sync::Notify;
 

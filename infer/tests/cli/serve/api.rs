@@ -61,7 +61,7 @@ fn styles_have_cards_and_thumbnails_but_tell_no_paths() {
     assert_eq!(styles["default"], "tiny");
     let names: Vec<_> =
         styles["styles"].as_array().unwrap().iter().map(|style| style["name"].as_str().unwrap()).collect();
-    let bundled = common::styles::BUNDLED.iter().map(|style| style.name);
+    let bundled = impasto_common::styles::BUNDLED.iter().map(|style| style.name);
     assert_eq!(names, std::iter::once("tiny").chain(bundled).collect::<Vec<_>>());
     assert_eq!(styles["limits"]["body_bytes"], 32 << 20);
     for word in ["command", "training", ".safetensors"] {
@@ -81,7 +81,7 @@ fn health_and_metrics_are_plain_text() {
     served.assert_well();
     served.stylize("quality=0", b"");
     // Once the last thumbnail is painted, nothing waits.
-    let last = common::styles::BUNDLED.last().unwrap().name;
+    let last = impasto_common::styles::BUNDLED.last().unwrap().name;
     assert_eq!(served.get(&format!("/v1/styles/{last}/thumbnail")).status, 200);
     let metrics = served.get("/metrics").text();
     for line in [

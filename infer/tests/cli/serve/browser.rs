@@ -59,7 +59,7 @@ fn strength_and_colours_change_what_is_seen_and_downloaded() {
     page.click(".switch");
     page.wait_for("window.asked.some((url) => url.includes('keep_colors=true'))");
     page.wait_for("document.body.dataset.painted === 'tiny'");
-    let bundled = common::styles::BUNDLED[0].name;
+    let bundled = impasto_common::styles::BUNDLED[0].name;
     page.click(&format!("input[value=\"{bundled}\"]"));
     page.wait_for(&format!("document.body.dataset.painted === '{bundled}'"));
     // What a link would save is what the server was asked for: all options, in full size.

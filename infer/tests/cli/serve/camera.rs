@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use common::device::DeviceChoice;
-use common::engine::Precision;
-use common::network::Preset;
-use infer::bench::Subject;
-use infer::serve::{ServeConfig, Server};
+use impasto_common::device::DeviceChoice;
+use impasto_common::network::Preset;
+use impasto_engine::PaintPrecision;
+use impasto_infer::bench::Subject;
+use impasto_infer::serve::{ServeConfig, Server};
 
 use super::cdp::Page;
 use super::client::Served;
@@ -35,7 +35,7 @@ fn a_camera_is_painted_and_its_frames_never_queue() {
     // Options change while it runs.
     let frames = page.number("Number(document.body.dataset.frames)");
     page.evaluate("document.getElementById('strength').value = 0.3; document.getElementById('strength').dispatchEvent(new Event('input'))");
-    let bundled = common::styles::BUNDLED[0].name;
+    let bundled = impasto_common::styles::BUNDLED[0].name;
     page.click(&format!("input[value=\"{bundled}\"]"));
     page.wait_for(&format!("Number(document.body.dataset.frames) > {frames} + 5"));
     assert_eq!(page.evaluate("document.getElementById('alert').hidden"), true);
@@ -87,7 +87,7 @@ fn the_pace_finds_a_size_that_holds_the_rate_and_stays_there() {
 
 /// A server of this process that paints with a preset's random weights, until the process ends.
 fn serve_preset(preset: Preset) -> std::net::SocketAddr {
-    let stylizer = Subject::preset(preset).unwrap().stylizer(DeviceChoice::Cpu, Some(Precision::F32)).unwrap();
+    let stylizer = Subject::preset(preset).unwrap().stylizer(DeviceChoice::Cpu, Some(PaintPrecision::F32)).unwrap();
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::bind(ServeConfig { listen, ..ServeConfig::new(vec![stylizer]) }).unwrap();
     let address = server.address();

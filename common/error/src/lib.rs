@@ -1,0 +1,178 @@
+//! The one error type: what was being done, on which file or flag, why it failed, and a hint at what to do.
+//!
+//! A command line prints it as `error: {error:#}` and, on the next line, `hint: {hint}`.
+
+#![forbid(unsafe_code)]
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result whose error is an [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How a run should end because of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The user asked for something that cannot be: exit code 2.
+    Usage,
+    /// The work failed: exit code 1.
+    Failed,
+    /// The user stopped the run: exit code 130.
+    Interrupted,
+}
+
+/// What went wrong, with its cause and a hint.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// A failure described by `message` (lower case, no full stop, literals in backticks).
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Failed, message: message.into(), hint: None, source: None }
+    }
+
+    /// An error in what the user asked for; the process ends with exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Usage, ..Self::new(message) }
+    }
+
+    /// The user stopped the run; nothing is lost.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Interrupted, ..Self::new(message) }
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the underlying cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// How the run should end.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The innermost hint: the one nearest the cause knows best.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        let inner = self.source.as_deref().and_then(|source| source.downcast_ref::<Error>()).and_then(Error::hint);
+        inner.or(self.hint.as_deref())
+    }
+
+    /// The exit code of a process that ends with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            ErrorKind::Usage => 2,
+            ErrorKind::Failed => 1,
+            ErrorKind::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    /// The message followed by its causes, separated by colons.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let mut source = self.source.as_deref().map(|source| source as &(dyn StdError + 'static));
+        while let Some(cause) = source {
+            if let Some(inner) = cause.downcast_ref::<Error>() {
+                return write!(f, ": {inner}");
+            }
+            let cause = without_backtrace(cause);
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// candle appends a backtrace to its message where `RUST_BACKTRACE` is set: pages that no user can read.
+#[cfg(feature = "candle")]
+fn without_backtrace<'a>(mut cause: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    while let Some(candle_core::Error::WithBacktrace { inner, .. }) = cause.downcast_ref() {
+        cause = inner.as_ref();
+    }
+    cause
+}
+
+#[cfg(not(feature = "candle"))]
+fn without_backtrace<'a>(cause: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    cause
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(feature = "candle")]
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::new("tensor computation failed").with_source(error)
+    }
+}
+
+/// Adds what was being done to a foreign error.
+pub trait ResultExt<T> {
+    /// Wraps the error with `message`, evaluated only on failure.
+    ///
+    /// # Errors
+    ///
+    /// The wrapped error.
+    fn context<M: Into<String>>(self, message: impl FnOnce() -> M) -> Result<T>;
+}
+
+impl<T, E: Into<Box<dyn StdError + Send + Sync>>> ResultExt<T> for Result<T, E> {
+    fn context<M: Into<String>>(self, message: impl FnOnce() -> M) -> Result<T> {
+        self.map_err(|error| {
+            let source = error.into();
+            let kind = source.downcast_ref::<Error>().map_or(ErrorKind::Failed, Error::kind);
+            Error { kind, message: message().into(), hint: None, source: Some(source) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_reads_from_the_action_to_the_cause_and_keeps_the_inner_hint() {
+        let inner: Result<()> = Err(Error::usage("tensor `conv1` is missing").with_hint("drop `--preset`"));
+        let error = inner.context(|| "cannot load `a.safetensors`").unwrap_err();
+        assert_eq!(error.to_string(), "cannot load `a.safetensors`: tensor `conv1` is missing");
+        assert_eq!(error.hint(), Some("drop `--preset`"));
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    #[cfg(feature = "candle")]
+    fn the_backtrace_of_a_computation_is_left_out() {
+        let inner = Box::new(candle_core::Error::Msg("shapes differ".into()));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let error = Error::from(candle_core::Error::WithBacktrace { inner, backtrace });
+        assert_eq!(error.to_string(), "tensor computation failed: shapes differ");
+    }
+
+    #[test]
+    fn a_foreign_cause_is_printed_once() {
+        let io: Result<(), _> = Err(std::io::Error::other("disk full"));
+        assert_eq!(io.context(|| "cannot write `x`").unwrap_err().to_string(), "cannot write `x`: disk full");
+    }
+}

@@ -1,0 +1,317 @@
+//! Convolution and its three gradients around cuDNN's: upsampling, padding, bias and ReLU by kernels of ours.
+//!
+//! Between ops tensors are channels first. With 16-bit numbers cuDNN gets channels last, where its tensor cores read without a
+//! change of order of their own; the passes that pad and add the bias turn the axes round on their way. There channels are
+//! filled up with zeros to multiples of 8, as those want them.
+
+use candle_core::Result;
+
+use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, Value, blocks, fits, parts};
+use super::source::Source;
+use crate::conv::Geometry;
+
+/// Channels of a picture for tensor cores come in multiples of this.
+const CHANNELS: usize = 8;
+
+/// Pixels and channels that a block turns round at a time.
+const TILE: usize = 32;
+
+/// A gradient and the result that gates it: it counts as 0 where that is not positive.
+#[derive(Debug, Clone, Copy)]
+pub struct Gated {
+    pub values: Place,
+    /// The result, where a ReLU came after the convolution.
+    pub gate: Option<Place>,
+}
+
+/// A convolution of ours and the plain one that cuDNN makes of it.
+#[derive(Debug, Clone, Copy)]
+struct Plan<'a, M> {
+    machine: &'a M,
+    geometry: &'a Geometry,
+    plain: Convolution,
+}
+
+/// Convolves `xs` with the f32 `weight`, adds the f32 `bias` and rectifies.
+pub fn forward<M: Machine>(
+    machine: &M,
+    geometry: &Geometry,
+    value: Value,
+    [xs, weight, bias]: [Place; 3],
+    ys: Place,
+) -> Result<()> {
+    let plan = Plan::new(machine, geometry, value)?;
+    let picture = plan.picture(xs)?;
+    let weight = plan.weight(weight)?;
+    let arguments = [picture.place(), weight.place()];
+    let (height, width) = geometry.out_size();
+    let sizes = [plan.plain.outputs, height * width, geometry.relu.into()].map(Argument::from);
+    if !plan.plain.last {
+        machine.convolve(Direction::Forward, &plan.plain, arguments, ys)?;
+        return plan.planes("finish_first", geometry.outputs, height * width, &[&[ys.into(), bias.into()], &sizes[..]]);
+    }
+    let raw = machine.buffer(plan.plain.bytes()[2])?;
+    machine.convolve(Direction::Forward, &plan.plain, arguments, raw.place())?;
+    let places = [raw.place(), bias, ys].map(Argument::from);
+    plan.tiles("finish_last", geometry.outputs, height * width, &[&places, &[geometry.outputs.into()], &sizes[..]])
+}
+
+/// The gradient of the input, from that of the result and the f32 weight.
+pub fn input_gradient<M: Machine>(
+    machine: &M,
+    geometry: &Geometry,
+    value: Value,
+    dys: Gated,
+    weight: Place,
+    dxs: Place,
+) -> Result<()> {
+    let plan = Plan::new(machine, geometry, value)?;
+    let (dys, weight) = (plan.gradient(dys)?, plan.weight(weight)?);
+    let arguments = [dys.place(), weight.place()];
+    if plan.reads_as_is() {
+        return machine.convolve(Direction::Input, &plan.plain, arguments, dxs);
+    }
+    let padded = machine.buffer(plan.plain.bytes()[0])?;
+    machine.convolve(Direction::Input, &plan.plain, arguments, padded.place())?;
+    let places = [padded.place(), dxs].map(Argument::from);
+    let pixels = geometry.height * geometry.width;
+    if !plan.plain.last {
+        return plan.planes("fold_first", geometry.inputs, pixels, &[&places, &plan.around()]);
+    }
+    let channels = [geometry.inputs, plan.plain.inputs].map(Argument::from);
+    plan.tiles("fold_last", geometry.inputs, pixels, &[&places, &channels, &plan.around()])
+}
+
+/// The f32 gradient of the weight, from that of the result and the input.
+pub fn weight_gradient<M: Machine>(
+    machine: &M,
+    geometry: &Geometry,
+    value: Value,
+    dys: Gated,
+    xs: Place,
+    dweight: Place,
+) -> Result<()> {
+    let plan = Plan::new(machine, geometry, value)?;
+    let (dys, picture) = (plan.gradient(dys)?, plan.picture(xs)?);
+    let arguments = [dys.place(), picture.place()];
+    if !plan.packs() {
+        return machine.convolve(Direction::Weight, &plan.plain, arguments, dweight);
+    }
+    let packed = machine.buffer(plan.plain.bytes()[1])?;
+    machine.convolve(Direction::Weight, &plan.plain, arguments, packed.place())?;
+    let Geometry { inputs, outputs, kernel, .. } = *geometry;
+    let sizes = [outputs, inputs, kernel * kernel, plan.plain.inputs].map(Argument::from);
+    let places = [packed.place(), dweight].map(Argument::from);
+    plan.line("unpack_weight", geometry.weight_len(), &[&places, &sizes, &[plan.plain.last.into()]])
+}
+
+/// The f32 gradient of the bias, from that of the result.
+pub fn bias_gradient<M: Machine>(
+    machine: &M,
+    geometry: &Geometry,
+    value: Value,
+    dys: Gated,
+    dbias: Place,
+) -> Result<()> {
+    let plan = Plan::new(machine, geometry, value)?;
+    let (height, width) = geometry.out_size();
+    let (count, span) = parts(geometry.batch * height * width, 8192, 64);
+    let sums = machine.buffer(4 * geometry.outputs * count)?;
+    let arguments: [Argument; 7] = [
+        dys.values.into(),
+        dys.gate.into(),
+        sums.place().into(),
+        geometry.batch.into(),
+        geometry.outputs.into(),
+        (height * width).into(),
+        span.into(),
+    ];
+    plan.launch("channel_parts", [geometry.outputs, count, 1], &arguments)?;
+    let arguments = [sums.place().into(), dbias.into(), geometry.outputs.into(), count.into()];
+    plan.launch("add_parts", [blocks(geometry.outputs), 1, 1], &arguments)
+}
+
+/// A tensor as it is, or a copy made for cuDNN.
+enum Prepared<B> {
+    AsIs(Place),
+    Copy(B),
+}
+
+impl<B: Buffer> Prepared<B> {
+    fn place(&self) -> Place {
+        match self {
+            Self::AsIs(place) => *place,
+            Self::Copy(buffer) => buffer.place(),
+        }
+    }
+}
+
+impl<'a, M: Machine> Plan<'a, M> {
+    fn new(machine: &'a M, geometry: &'a Geometry, value: Value) -> Result<Self> {
+        let Geometry { batch, kernel, upsample, pad, reflect, stride, .. } = *geometry;
+        let last = value != Value::F32;
+        let stored = |channels: usize| if last { channels.next_multiple_of(CHANNELS) } else { channels };
+        let mirrored = if reflect { 2 * pad } else { 0 };
+        let plain = Convolution {
+            value,
+            last,
+            batch,
+            inputs: stored(geometry.inputs),
+            outputs: stored(geometry.outputs),
+            height: upsample * geometry.height + mirrored,
+            width: upsample * geometry.width + mirrored,
+            kernel,
+            pad: if reflect { 0 } else { pad },
+            stride,
+        };
+        fits(&plain.bytes())?;
+        Ok(Self { machine, geometry, plain })
+    }
+
+    /// Whether cuDNN takes the input as it is.
+    fn reads_as_is(&self) -> bool {
+        !self.plain.last && !self.geometry.reflect && self.geometry.upsample == 1
+    }
+
+    /// Whether cuDNN's weight is another than ours.
+    fn packs(&self) -> bool {
+        self.plain.last || self.plain.value != Value::F32
+    }
+
+    /// Sizes of the input and what is put around it, as the kernels take them.
+    fn around(&self) -> [Argument; 5] {
+        let Geometry { height, width, upsample, pad, reflect, .. } = *self.geometry;
+        [height.into(), width.into(), upsample.into(), (if reflect { pad } else { 0 }).into(), reflect.into()]
+    }
+
+    /// The input, upsampled and mirrored.
+    fn picture(&self, xs: Place) -> Result<Prepared<M::Buffer>> {
+        if self.reads_as_is() {
+            return Ok(Prepared::AsIs(xs));
+        }
+        let Convolution { inputs, height, width, .. } = self.plain;
+        self.gather(Gated { values: xs, gate: None }, (self.geometry.inputs, inputs), height * width, &self.around())
+    }
+
+    /// The gradient of the result behind the ReLU.
+    fn gradient(&self, dys: Gated) -> Result<Prepared<M::Buffer>> {
+        if !self.plain.last && dys.gate.is_none() {
+            return Ok(Prepared::AsIs(dys.values));
+        }
+        let (height, width) = self.geometry.out_size();
+        let around: [Argument; 5] = [height.into(), width.into(), 1.into(), 0.into(), false.into()];
+        self.gather(dys, (self.geometry.outputs, self.plain.outputs), height * width, &around)
+    }
+
+    fn gather(
+        &self,
+        from: Gated,
+        (channels, stored): (usize, usize),
+        cells: usize,
+        around: &[Argument],
+    ) -> Result<Prepared<M::Buffer>> {
+        let copy = self.machine.buffer(self.plain.batch * stored * cells * self.plain.value.bytes())?;
+        let places: [Argument; 3] = [from.values.into(), from.gate.into(), copy.place().into()];
+        if self.plain.last {
+            self.tiles("gather_last", stored, cells, &[&places, &[channels.into(), stored.into()], around])?;
+        } else {
+            self.planes("gather_first", channels, cells, &[&places, around])?;
+        }
+        Ok(Prepared::Copy(copy))
+    }
+
+    /// The weight in cuDNN's numbers and order.
+    fn weight(&self, weight: Place) -> Result<Prepared<M::Buffer>> {
+        if !self.packs() {
+            return Ok(Prepared::AsIs(weight));
+        }
+        let bytes = self.plain.bytes()[1];
+        let packed = self.machine.buffer(bytes)?;
+        let Geometry { inputs, outputs, kernel, .. } = *self.geometry;
+        let sizes = [outputs, inputs, kernel * kernel, self.plain.outputs, self.plain.inputs].map(Argument::from);
+        let places = [weight, packed.place()].map(Argument::from);
+        let count = bytes / self.plain.value.bytes();
+        self.line("pack_weight", count, &[&places, &sizes, &[self.plain.last.into()]])?;
+        Ok(Prepared::Copy(packed))
+    }
+
+    /// A thread for each of `count` values.
+    fn line(&self, kernel: &'static str, count: usize, arguments: &[&[Argument]]) -> Result<()> {
+        self.launch(kernel, [blocks(count), 1, 1], &arguments.concat())
+    }
+
+    /// A thread for each of `count` values of every plane.
+    fn planes(&self, kernel: &'static str, channels: usize, count: usize, arguments: &[&[Argument]]) -> Result<()> {
+        self.launch(kernel, [self.plain.batch * channels, blocks(count), 1], &arguments.concat())
+    }
+
+    /// A block for each tile of pixels and channels of every picture.
+    fn tiles(&self, kernel: &'static str, channels: usize, count: usize, arguments: &[&[Argument]]) -> Result<()> {
+        let grid = [count.div_ceil(TILE), channels.div_ceil(TILE), self.plain.batch];
+        self.launch(kernel, grid, &arguments.concat())
+    }
+
+    fn launch(&self, kernel: &'static str, grid: [usize; 3], arguments: &[Argument]) -> Result<()> {
+        self.machine.launch(&Launch { source: Source::Conv, value: self.plain.value, kernel, grid, arguments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::emulator::Emulator;
+    use super::super::testing::{VALUES, assert_close, rounded, wave};
+    use super::*;
+    use crate::simd::Level;
+    use crate::{conv, conv_weight};
+
+    fn geometries() -> impl Iterator<Item = Geometry> {
+        let sizes = [(1, 3, 5, 7, 1), (3, 5, 4, 9, 3), (33, 34, 3, 11, 3), (3, 9, 11, 6, 9)];
+        let around =
+            [(1, false, 1, true), (1, true, 1, false), (2, true, 2, true), (1, true, 2, true), (2, false, 1, false)];
+        sizes.into_iter().flat_map(move |(inputs, outputs, height, width, kernel)| {
+            around.into_iter().map(move |(upsample, reflect, stride, relu)| {
+                let pad = kernel / 2;
+                let reflect = reflect && pad > 0;
+                Geometry { batch: 2, inputs, outputs, height, width, kernel, upsample, pad, reflect, stride, relu }
+            })
+        })
+    }
+
+    #[test]
+    fn convolutions_and_gradients_are_those_of_the_cpu() {
+        let Some(machine) = Emulator::new() else { return };
+        for (g, value) in geometries().flat_map(|g| VALUES.map(|value| (g, value))) {
+            let level = Level::detect();
+            let (xs, dys) = (rounded(&wave(g.input_len(), 3), value), rounded(&wave(g.output_len(), 5), value));
+            let (weight, bias) = (wave(g.weight_len(), 7), wave(g.outputs, 11));
+            let what = format!("{g:?} {value:?}");
+
+            let (mut expected, ys) = (vec![0.0; g.output_len()], machine.room(g.output_len(), value));
+            conv::forward(level, &g, &xs, &weight, &bias, &mut expected);
+            let [xs_at, dys_at] = [&xs, &dys].map(|values| machine.values(values, value));
+            let [weight_at, bias_at] = [&weight, &bias].map(|values| machine.values(values, Value::F32));
+            let places = [xs_at.place(), weight_at.place(), bias_at.place()];
+            forward(&machine, &g, value, places, ys.place()).unwrap();
+            assert_close(&ys.read(value), &expected, value, &what);
+
+            // The gate is the result itself, in the precision it is kept in.
+            let kept = ys.read(value);
+            let gate = g.relu.then_some(&kept[..]);
+            let gated = Gated { values: dys_at.place(), gate: g.relu.then_some(ys.place()) };
+            let (mut expected, dxs) = (vec![0.0; g.input_len()], machine.room(g.input_len(), value));
+            conv::input_gradient(level, &g, &dys, gate, &weight, &mut expected);
+            input_gradient(&machine, &g, value, gated, weight_at.place(), dxs.place()).unwrap();
+            assert_close(&dxs.read(value), &expected, value, &what);
+
+            let (mut expected, dweight) = (vec![0.0; g.weight_len()], machine.room(g.weight_len(), Value::F32));
+            conv_weight::weight_gradient(level, &g, &xs, &dys, gate, &mut expected);
+            weight_gradient(&machine, &g, value, gated, xs_at.place(), dweight.place()).unwrap();
+            assert_close(&dweight.read(Value::F32), &expected, value, &what);
+
+            let (mut expected, dbias) = (vec![0.0; g.outputs], machine.room(g.outputs, Value::F32));
+            conv_weight::bias_gradient(&g, &dys, gate, &mut expected);
+            bias_gradient(&machine, &g, value, gated, dbias.place()).unwrap();
+            assert_close(&dbias.read(Value::F32), &expected, Value::F32, &what);
+        }
+    }
+}

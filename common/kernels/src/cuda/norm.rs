@@ -1,0 +1,195 @@
+//! Instance normalisation and its gradient: statistics in parts, merged, and passes that use them.
+
+use candle_core::Result;
+
+use super::launch::{Argument, Buffer, Launch, Machine, Place, Value, blocks, fits, parts};
+use super::source::Source;
+
+/// Values of a plane summed by one block, at least, and parts of a plane at most.
+const PART: (usize, usize) = (8192, 64);
+
+/// The sizes of an instance normalisation and what follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm {
+    pub value: Value,
+    pub batch: usize,
+    pub channels: usize,
+    /// Pixels of a plane.
+    pub plane: usize,
+    pub epsilon: f64,
+    pub relu: bool,
+}
+
+impl Norm {
+    /// Floats of the statistics: mean, scale, weight and bias of every plane.
+    pub fn stats_len(&self) -> usize {
+        4 * self.planes()
+    }
+
+    /// Floats of the sums that the gradients are made of: two for every plane.
+    pub fn sums_len(&self) -> usize {
+        2 * self.planes()
+    }
+
+    fn planes(&self) -> usize {
+        self.batch * self.channels
+    }
+
+    /// Statistics of `xs` beside the f32 `affine` `(2, channels)`.
+    pub fn stats<M: Machine>(&self, machine: &M, [xs, affine]: [Place; 2], stats: Place) -> Result<()> {
+        fits(&[self.planes() * self.plane])?;
+        let (count, span) = parts(self.plane, PART.0, PART.1);
+        let moments = machine.buffer(8 * self.planes() * count)?;
+        let arguments = [xs.into(), moments.place().into(), self.plane.into(), span.into()];
+        self.launch(machine, "moment_parts", [self.planes(), count, 1], &arguments)?;
+        let arguments = [
+            moments.place().into(),
+            affine.into(),
+            stats.into(),
+            self.planes().into(),
+            self.channels.into(),
+            self.plane.into(),
+            span.into(),
+            count.into(),
+            (self.epsilon as f32).into(),
+        ];
+        self.launch(machine, "merge_moments", [blocks(self.planes()), 1, 1], &arguments)
+    }
+
+    /// Normalises by [`Self::stats`] and adds the residual, if there is one.
+    pub fn normalise<M: Machine>(
+        &self,
+        machine: &M,
+        [xs, stats]: [Place; 2],
+        residual: Option<Place>,
+        ys: Place,
+    ) -> Result<()> {
+        let places: [Argument; 4] = [xs.into(), residual.into(), stats.into(), ys.into()];
+        self.elementwise(machine, "normalise", &places)
+    }
+
+    /// The sums that all gradients need, of the input, the result's gradient and [`Self::stats`].
+    pub fn sums<M: Machine>(&self, machine: &M, [xs, dy, stats]: [Place; 3], sums: Place) -> Result<()> {
+        let (count, span) = parts(self.plane, PART.0, PART.1);
+        let halves = machine.buffer(8 * self.planes() * count)?;
+        let places = [xs, dy, stats, halves.place()].map(Argument::from);
+        let sizes = [self.plane.into(), span.into(), self.relu.into()];
+        self.launch(machine, "gradient_parts", [self.planes(), count, 1], &[&places[..], &sizes].concat())?;
+        let arguments = [halves.place().into(), sums.into(), self.planes().into(), count.into()];
+        self.launch(machine, "merge_gradients", [blocks(self.planes()), 1, 1], &arguments)
+    }
+
+    /// The gradient of the input, of what [`Self::sums`] takes and those.
+    pub fn input_gradient<M: Machine>(&self, machine: &M, [xs, dy, stats, sums]: [Place; 4], dx: Place) -> Result<()> {
+        self.elementwise(machine, "input_gradient", &[xs, dy, stats, sums, dx].map(Argument::from))
+    }
+
+    /// The f32 gradient of `affine`, of [`Self::sums`].
+    pub fn affine_gradient<M: Machine>(&self, machine: &M, sums: Place, gradient: Place) -> Result<()> {
+        let arguments = [sums.into(), gradient.into(), self.batch.into(), self.channels.into()];
+        self.launch(machine, "affine_gradient", [blocks(self.channels), 1, 1], &arguments)
+    }
+
+    /// A kernel that treats every value for itself, a pack at a time where planes are whole packs.
+    fn elementwise<M: Machine>(&self, machine: &M, kernel: &'static str, places: &[Argument]) -> Result<()> {
+        let pack = self.value.pack();
+        let wide = self.plane.is_multiple_of(pack);
+        let sizes: [Argument; 3] = [self.plane.into(), self.relu.into(), wide.into()];
+        let each = if wide { self.plane / pack } else { self.plane };
+        self.launch(machine, kernel, [self.planes(), blocks(each), 1], &[places, &sizes].concat())
+    }
+
+    fn launch<M: Machine>(
+        &self,
+        machine: &M,
+        kernel: &'static str,
+        grid: [usize; 3],
+        arguments: &[Argument],
+    ) -> Result<()> {
+        machine.launch(&Launch { source: Source::Norm, value: self.value, kernel, grid, arguments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::emulator::Emulator;
+    use super::super::testing::{VALUES, assert_close, rounded, wave};
+    use super::*;
+    use crate::norm as twin;
+
+    #[test]
+    fn results_and_gradients_are_those_of_the_cpu() {
+        let Some(machine) = Emulator::new() else { return };
+        let shapes = [(1, 1, 1), (2, 3, 7), (1, 2, 64), (3, 2, 257), (1, 1, 8192 + 24), (1, 2, 3 * 8192 + 5)];
+        for ((batch, channels, plane), value) in shapes.into_iter().flat_map(|shape| VALUES.map(|value| (shape, value)))
+        {
+            for relu in [false, true] {
+                let norm = Norm { value, batch, channels, plane, epsilon: 1e-5, relu };
+                check(&machine, &norm);
+            }
+        }
+    }
+
+    fn check(machine: &Emulator, norm: &Norm) {
+        let &Norm { value, batch, channels, plane, .. } = norm;
+        let len = batch * channels * plane;
+        let [xs, residual, dy] = [3, 5, 7].map(|seed| rounded(&wave(len, seed), value));
+        let affine = wave(2 * channels, 11);
+        let own = |i: usize| twin::Affine {
+            weight: affine[i % channels],
+            bias: affine[channels + i % channels],
+            epsilon: norm.epsilon,
+            relu: norm.relu,
+        };
+        let [xs_at, residual_at, dy_at] = [&xs, &residual, &dy].map(|values| machine.values(values, value));
+        let affine_at = machine.values(&affine, Value::F32);
+        let stats = machine.room(norm.stats_len(), Value::F32);
+        norm.stats(machine, [xs_at.place(), affine_at.place()], stats.place()).unwrap();
+
+        let what = format!("{norm:?}");
+        for added in [None, Some(&residual)] {
+            let (mut expected, ys) = (vec![0.0; len], machine.room(len, value));
+            for (i, (xs, ys)) in xs.chunks(plane).zip(expected.chunks_mut(plane)).enumerate() {
+                twin::forward(xs, added.map(|values| &values[i * plane..][..plane]), &own(i), ys);
+            }
+            let place = added.map(|_| residual_at.place());
+            norm.normalise(machine, [xs_at.place(), stats.place()], place, ys.place()).unwrap();
+            assert_close(&ys.read(value), &expected, value, &what);
+        }
+
+        let (mut expected, mut expected_affine) = (vec![0.0; len], vec![0.0; 2 * channels]);
+        for (i, (xs, dx)) in xs.chunks(plane).zip(expected.chunks_mut(plane)).enumerate() {
+            let (dot, sum) = twin::backward(xs, &dy[i * plane..][..plane], &own(i), Some(dx));
+            expected_affine[i % channels] += dot as f32;
+            expected_affine[channels + i % channels] += sum as f32;
+        }
+        let (sums, dx) = (machine.room(norm.sums_len(), Value::F32), machine.room(len, value));
+        let d_affine = machine.room(2 * channels, Value::F32);
+        let places = [xs_at.place(), dy_at.place(), stats.place()];
+        norm.sums(machine, places, sums.place()).unwrap();
+        let [x, dy, stats] = places;
+        norm.input_gradient(machine, [x, dy, stats, sums.place()], dx.place()).unwrap();
+        norm.affine_gradient(machine, sums.place(), d_affine.place()).unwrap();
+        // A plane of one pixel has no gradient but rounding.
+        if plane > 1 {
+            assert_close(&dx.read(value), &expected, value, &what);
+        }
+        assert_close(&d_affine.read(Value::F32), &expected_affine, Value::F32, &what);
+    }
+
+    #[test]
+    fn a_large_mean_does_not_cancel() {
+        let Some(machine) = Emulator::new() else { return };
+        let plane = 3 * 8192 + 100;
+        let norm = Norm { value: Value::F32, batch: 1, channels: 1, plane, epsilon: 1e-5, relu: false };
+        let xs: Vec<f32> = wave(plane, 3).iter().map(|x| 5000.0 + x).collect();
+        let (xs_at, affine) = (machine.values(&xs, Value::F32), machine.values(&[1.0, 0.0], Value::F32));
+        let stats = machine.room(4, Value::F32);
+        norm.stats(&machine, [xs_at.place(), affine.place()], stats.place()).unwrap();
+        let mean = xs.iter().map(|&x| f64::from(x)).sum::<f64>() / plane as f64;
+        let variance = xs.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / plane as f64;
+        let found = stats.read(Value::F32);
+        assert!((f64::from(found[0]) - mean).abs() < 1e-3, "{found:?} {mean}");
+        assert!((f64::from(found[1]) * (variance + 1e-5).sqrt() - 1.0).abs() < 1e-4, "{found:?} {variance}");
+    }
+}

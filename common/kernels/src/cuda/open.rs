@@ -1,0 +1,43 @@
+//! Opens a GPU.
+
+use candle_core::Device;
+
+use super::Gpu;
+
+/// Opens a GPU with a stream of its own: the default one cannot be captured as a graph.
+///
+/// # Errors
+///
+/// If there is no such GPU, or no driver: the cause in words.
+pub fn open(ordinal: usize) -> Result<Device, String> {
+    let opened = Device::new_cuda_with_stream(ordinal).and_then(|device| {
+        Gpu::set_up(device.as_cuda_device()?)?;
+        Ok(device)
+    });
+    opened.map_err(|error| cause(&error.to_string()))
+}
+
+/// A driver's error in words that a user knows, without the backtrace that candle may append.
+fn cause(text: &str) -> String {
+    const KNOWN: [(&str, &str); 5] = [
+        ("CUDA_ERROR_STUB_LIBRARY", "there is no NVIDIA driver on this machine"),
+        ("CUDA_ERROR_NO_DEVICE", "there is no NVIDIA GPU in this machine"),
+        ("CUDA_ERROR_INVALID_DEVICE", "there is no GPU of this number"),
+        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "the parts of the NVIDIA driver are of different versions"),
+        ("CUDA_ERROR_INSUFFICIENT_DRIVER", "the NVIDIA driver is older than this build needs"),
+    ];
+    let known = KNOWN.iter().find(|(name, _)| text.contains(name)).map(|&(_, words)| words);
+    known.unwrap_or_else(|| text.lines().next().unwrap_or_default().trim()).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_driver_is_told_in_words_and_anything_else_in_one_line() {
+        let text = "DriverError(CUDA_ERROR_STUB_LIBRARY, \"<Failure when calling cuGetErrorString()>\")\n   0: frame";
+        assert_eq!(cause(text), "there is no NVIDIA driver on this machine");
+        assert_eq!(cause("something else\n   0: frame"), "something else");
+    }
+}

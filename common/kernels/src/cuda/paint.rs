@@ -1,0 +1,281 @@
+//! A painting's steps as kernels and convolutions of a [`Machine`]: see [`steps`](crate::steps) for what each does.
+
+use candle_core::Result;
+
+use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, THREADS, Value, blocks};
+use super::source::Source;
+use crate::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, Program, Step, Weights, tiles};
+
+/// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
+const PIXELS: usize = 4;
+
+/// Numbers that a painting is told: the weight of the frames before in the statistics, the strength, whether colours stay.
+pub const CONTROLS: usize = 3;
+
+/// Weight, bias, unit and the sums of each colour's weights, see [`crate::steps::Channel`].
+const CONSTANTS: usize = 3 + COLOURS;
+
+/// How the levels of a frame, and of its painting, lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pixels {
+    /// So many bytes a pixel, 3 or 4, the fourth of which is kept.
+    Bytes(usize),
+    /// f32 levels, `(3, height, width)`; the painting's are not cut off.
+    Levels,
+}
+
+impl Pixels {
+    /// Bytes of a frame.
+    pub fn bytes(self, (height, width): (usize, usize)) -> usize {
+        let each = match self {
+            Self::Bytes(each) => each,
+            Self::Levels => 12,
+        };
+        each * height * width
+    }
+}
+
+/// Where everything lies that a painting reads and writes.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// `(outputs, kernel, kernel, inputs)` of each layer.
+    pub filters: Vec<Place>,
+    /// f32: [`CONSTANTS`] of each channel of each normalisation.
+    pub constants: Place,
+    /// f32: [`Weights::join`].
+    pub join: Place,
+    pub arena: Place,
+    /// f32: [`Program::parts`].
+    pub parts: Place,
+    /// f32: the mean of each colour of the frame.
+    pub centre: Place,
+    /// f32: mean, factor and bias of each channel of each normalisation.
+    pub normals: Place,
+    /// f64: [`CONTROLS`] numbers, then mean and variance of each channel as the frames before had them.
+    pub before: Place,
+    /// f64: the same of this frame, without the controls.
+    pub after: Place,
+    pub frame: Place,
+    pub painting: Place,
+}
+
+/// A painting about to be started.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint<'a> {
+    pub program: &'a Program,
+    pub weights: &'a Weights,
+    pub value: Value,
+    pub pixels: Pixels,
+    /// Added to every variance.
+    pub epsilon: f32,
+}
+
+impl Paint<'_> {
+    /// Starts all steps.
+    pub fn start<M: Machine>(&self, machine: &M, places: &Places) -> Result<()> {
+        let started = Started { paint: self, machine, places };
+        self.program.steps.iter().try_for_each(|step| started.step(step))
+    }
+
+    /// The convolution of a step, as cuDNN knows it.
+    pub fn convolution(&self, from: &Field, layer: usize) -> Convolution {
+        let filter = &self.weights.filters[layer];
+        Convolution {
+            value: self.value,
+            last: true,
+            batch: 1,
+            inputs: filter.inputs,
+            outputs: filter.outputs,
+            height: from.height,
+            width: from.width,
+            kernel: filter.kernel,
+            pad: 0,
+            stride: filter.stride,
+        }
+    }
+}
+
+struct Started<'a, M> {
+    paint: &'a Paint<'a>,
+    machine: &'a M,
+    places: &'a Places,
+}
+
+impl<M: Machine> Started<'_, M> {
+    fn step(&self, step: &Step) -> Result<()> {
+        let (height, width) = self.paint.program.size;
+        let (bytes, levels, stride) = match self.paint.pixels {
+            Pixels::Bytes(stride) => (true, false, stride),
+            Pixels::Levels => (false, true, 0),
+        };
+        let places = self.places;
+        let only = |wanted: bool, place: Place| if wanted { place } else { Place::NONE };
+        match *step {
+            Step::Survey => {
+                let (frame, pixels) = (places.frame, height * width);
+                let (count, each) = tiles(pixels);
+                let pictures = [only(bytes, frame), only(levels, frame), places.parts];
+                self.launch("survey", count, &pictures, &[pixels, stride, each], &[])?;
+                self.launch("merge_survey", COLOURS, &[places.parts, places.centre], &[count, pixels], &[])
+            }
+            Step::Expand { to } => {
+                let (frame, sizes) = (places.frame, [height, width, stride, to.channels]);
+                let pictures = [only(bytes, frame), only(levels, frame), places.centre, self.at(&to)];
+                self.launch("expand", blocks(to.len() / CHANNELS), &pictures, &sizes, &[])
+            }
+            Step::Convolve { from, to, layer } => {
+                let convolution = self.paint.convolution(&from, layer);
+                let arguments = [self.at(&from), places.filters[layer]];
+                self.machine.convolve(Direction::Forward, &convolution, arguments, self.at(&to))
+            }
+            Step::Measure { from, lattice, layer } => self.measure(&from, lattice, layer),
+            Step::Apply { .. } => self.apply(step),
+            Step::Join { from } => {
+                let (frame, painting) = (places.frame, places.painting);
+                let pictures = [
+                    self.at(&from),
+                    places.join,
+                    places.before,
+                    only(bytes, frame),
+                    only(levels, painting),
+                    only(bytes, painting),
+                ];
+                let sizes = [height, width, stride, from.channels];
+                self.launch("join", blocks(height * width), &pictures, &sizes, &[])
+            }
+        }
+    }
+
+    fn measure(&self, from: &Field, lattice: Lattice, layer: usize) -> Result<()> {
+        let (places, phases) = (self.places, lattice.phases());
+        let (tiles, pixels) = from.tiles();
+        let sizes = [from.height, from.width, from.channels, phases, pixels];
+        self.launch("measure", tiles, &[self.at(from), places.parts], &sizes, &[])?;
+        let (_, _, channels) = lattice.content(from);
+        let before = self.paint.weights.channels_before(layer);
+        let pictures = [
+            places.parts,
+            places.constants.after(before * CONSTANTS * size_of::<f32>()),
+            places.centre,
+            places.before,
+            places.before.after(CONTROLS * size_of::<f64>()),
+            places.after,
+            self.normals(layer),
+        ];
+        let sizes = [tiles, channels, phases, before];
+        self.launch("merge_tiles", channels, &pictures, &sizes, &[self.paint.epsilon.into()])
+    }
+
+    fn apply(&self, step: &Step) -> Result<()> {
+        let &Step::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return Ok(()) };
+        let (height, width, channels) = lattice.content(&from);
+        let residual = residual.map_or(Place::NONE, |residual| self.at(&residual));
+        let pictures = [self.at(&from), residual, self.normals(layer), self.at(&to)];
+        let sizes = [height, width, from.width, channels, lattice.phases(), to.height, to.width, pad];
+        let flags = [(border == Border::Mirrored).into(), relu.into()];
+        // Threads that are left over when groups of channels are dealt out do nothing.
+        let lanes = THREADS / (channels / CHANNELS);
+        self.launch("apply", to.pixels().div_ceil(PIXELS * lanes), &pictures, &sizes, &flags)
+    }
+
+    fn at(&self, field: &Field) -> Place {
+        self.places.arena.after(field.at * self.paint.value.bytes())
+    }
+
+    fn normals(&self, layer: usize) -> Place {
+        self.places.normals.after(self.paint.weights.channels_before(layer) * PART * size_of::<f32>())
+    }
+
+    fn launch(
+        &self,
+        kernel: &'static str,
+        blocks: usize,
+        places: &[Place],
+        sizes: &[usize],
+        others: &[Argument],
+    ) -> Result<()> {
+        let places = places.iter().map(|&place| place.into());
+        let sizes = sizes.iter().map(|&size| size.into());
+        let arguments: Vec<_> = places.chain(sizes).chain(others.iter().copied()).collect();
+        let (source, value) = (Source::Paint, self.paint.value);
+        self.machine.launch(&Launch { source, value, kernel, grid: [blocks, 1, 1], arguments: &arguments })
+    }
+}
+
+/// A network's weights in the memory of a machine.
+pub struct Loaded<M: Machine> {
+    filters: Vec<M::Buffer>,
+    constants: M::Buffer,
+    join: M::Buffer,
+}
+
+impl<M: Machine> Loaded<M> {
+    pub fn new(machine: &M, weights: &Weights, value: Value) -> Result<Self> {
+        let filters = weights.filters.iter().map(|filter| machine.upload(&words(&filter.weight, value)));
+        let channels = weights.filters.iter().flat_map(|filter| &filter.norm);
+        let constants = channels.flat_map(|c| [c.weight, c.bias, c.unit].into_iter().chain(c.sums));
+        let constants: Vec<_> = constants.collect();
+        Ok(Self {
+            filters: filters.collect::<Result<_>>()?,
+            constants: machine.upload(&words(&constants, Value::F32))?,
+            join: machine.upload(&words(&weights.join, Value::F32))?,
+        })
+    }
+}
+
+/// The memory of one painting besides the weights.
+pub struct Room<M: Machine> {
+    pub arena: M::Buffer,
+    pub parts: M::Buffer,
+    pub centre: M::Buffer,
+    pub normals: M::Buffer,
+    pub before: M::Buffer,
+    pub after: M::Buffer,
+    pub frame: M::Buffer,
+    pub painting: M::Buffer,
+}
+
+impl<M: Machine> Room<M> {
+    pub fn new(machine: &M, paint: &Paint) -> Result<Self> {
+        let Paint { program, weights, value, pixels, .. } = *paint;
+        let channels = weights.channels_before(weights.filters.len());
+        let frame = pixels.bytes(program.size);
+        Ok(Self {
+            arena: machine.buffer(program.arena * value.bytes())?,
+            parts: machine.buffer(program.parts * size_of::<f32>())?,
+            centre: machine.buffer(COLOURS * size_of::<f32>())?,
+            normals: machine.buffer(channels * PART * size_of::<f32>())?,
+            before: machine.buffer((CONTROLS + 2 * channels) * size_of::<f64>())?,
+            after: machine.buffer(2 * channels * size_of::<f64>())?,
+            frame: machine.buffer(frame)?,
+            painting: machine.buffer(frame)?,
+        })
+    }
+
+    pub fn places(&self, loaded: &Loaded<M>) -> Places {
+        Places {
+            filters: loaded.filters.iter().map(Buffer::place).collect(),
+            constants: loaded.constants.place(),
+            join: loaded.join.place(),
+            arena: self.arena.place(),
+            parts: self.parts.place(),
+            centre: self.centre.place(),
+            normals: self.normals.place(),
+            before: self.before.place(),
+            after: self.after.place(),
+            frame: self.frame.place(),
+            painting: self.painting.place(),
+        }
+    }
+}
+
+/// Numbers in the order in which they lie in memory, filled up to whole words.
+fn words(numbers: &[f32], value: Value) -> Vec<u64> {
+    let mut bytes: Vec<u8> = match value {
+        Value::F32 => numbers.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+        Value::Bf16 => numbers.iter().flat_map(|&x| half::bf16::from_f32(x).to_ne_bytes()).collect(),
+        Value::F16 => numbers.iter().flat_map(|&x| half::f16::from_f32(x).to_ne_bytes()).collect(),
+    };
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes.as_chunks().0.iter().map(|&word| u64::from_ne_bytes(word)).collect()
+}

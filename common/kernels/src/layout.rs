@@ -1,0 +1,148 @@
+//! Where the floats of pictures lie, and what happens to a value on its way into a convolution.
+
+/// Strides, in floats: row `y` of channel `c` of picture `n` begins at `n * picture + c * plane + (y - first) * row`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    pub picture: usize,
+    pub plane: usize,
+    pub row: usize,
+    /// The first row that is stored.
+    pub first: usize,
+}
+
+impl Layout {
+    /// `(batch, channels, height, width)`, as candle's tensors are.
+    pub fn planar(channels: usize, height: usize, width: usize) -> Self {
+        Self { picture: channels * height * width, plane: height * width, row: width, first: 0 }
+    }
+
+    /// `(height, channels, width)` of one picture, from row `first` on: rows that follow one another are one slice, which
+    /// is what a picture painted in bands needs.
+    pub fn by_row(channels: usize, width: usize, first: usize) -> Self {
+        Self { picture: 0, plane: width, row: channels * width, first }
+    }
+
+    /// Where row `y` of a channel begins.
+    #[inline(always)]
+    pub fn at(&self, picture: usize, channel: usize, y: usize) -> usize {
+        debug_assert!(y >= self.first, "row {y} is not stored");
+        picture * self.picture + channel * self.plane + (y - self.first) * self.row
+    }
+}
+
+/// Instance normalisation of one channel as a convolution applies it to what it reads:
+/// `max((x - mean) * factor + bias, floor)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normal {
+    pub mean: f32,
+    pub factor: f32,
+    pub bias: f32,
+    /// 0 behind a ReLU, else minus infinity.
+    pub floor: f32,
+}
+
+impl Normal {
+    /// The normalised value. A NaN passes through.
+    #[inline(always)]
+    pub fn of(&self, x: f32) -> f32 {
+        let y = (x - self.mean) * self.factor + self.bias;
+        if y < self.floor { self.floor } else { y }
+    }
+}
+
+/// What happens to a value before it is used.
+#[derive(Debug, Clone, Copy)]
+pub enum Before<'a> {
+    Nothing,
+    /// Values count as 0 where this, laid out as they are, is not positive: the gradient of a rectifier.
+    Gate(&'a [f32]),
+    /// One for each channel.
+    Normalise(&'a [Normal]),
+}
+
+/// Count, mean and sum of squared distances from the mean of a set of values.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moments {
+    pub count: f64,
+    pub mean: f64,
+    pub squares: f64,
+}
+
+impl Moments {
+    /// Of `count` values whose distances from `pivot` have this sum and this sum of squares.
+    ///
+    /// With a value of the set as pivot, nothing large cancels even where the mean is far from zero.
+    pub fn around(pivot: f32, count: usize, sum: f64, squares: f64) -> Self {
+        if count == 0 {
+            return Self::default();
+        }
+        let count = count as f64;
+        let shift = sum / count;
+        Self { count, mean: f64::from(pivot) + shift, squares: (squares - sum * shift).max(0.0) }
+    }
+
+    /// Of both sets together (Chan et al., 1979).
+    pub fn merged(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        if count == 0.0 {
+            return self;
+        }
+        let delta = other.mean - self.mean;
+        Self {
+            count,
+            mean: self.mean + delta * other.count / count,
+            squares: self.squares + other.squares + delta * delta * self.count * other.count / count,
+        }
+    }
+
+    /// Of each of `channels` channels, from the moments of parts that hold all channels each, in their order.
+    pub fn by_channel(parts: &[Self], channels: usize) -> Vec<Self> {
+        let mut totals = vec![Self::default(); channels];
+        for part in parts.chunks_exact(channels) {
+            for (total, part) in totals.iter_mut().zip(part) {
+                *total = total.merged(*part);
+            }
+        }
+        totals
+    }
+
+    /// How an instance normalisation with these moments, biased variance, and this affine map acts.
+    pub fn normal(&self, weight: f32, bias: f32, epsilon: f64, relu: bool) -> Normal {
+        let scale = (self.squares / self.count.max(1.0) + epsilon).sqrt().recip() as f32;
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        Normal { mean: self.mean as f32, factor: scale * weight, bias, floor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_parts_are_those_of_the_whole() {
+        let values = [1000.0f32, 1001.0, 1003.0, 998.0, 1010.0];
+        let of = |part: &[f32]| {
+            let pivot = part[0];
+            let distance = |&x: &f32| f64::from(x - pivot);
+            Moments::around(
+                pivot,
+                part.len(),
+                part.iter().map(distance).sum(),
+                part.iter().map(|x| distance(x).powi(2)).sum(),
+            )
+        };
+        let (whole, parts) = (of(&values), of(&values[..2]).merged(of(&values[2..])));
+        // By hand: the mean is 1002.4, the squared distances sum to 85.2.
+        for found in [whole, parts] {
+            assert!((found.count - 5.0).abs() < 1e-9);
+            assert!((found.mean - 1002.4).abs() < 1e-9 && (found.squares - 85.2).abs() < 1e-9, "{found:?}");
+        }
+        assert_eq!(Moments::default().merged(whole), whole);
+    }
+
+    #[test]
+    fn rows_of_a_band_are_counted_from_its_first() {
+        assert_eq!(Layout::planar(3, 5, 7).at(2, 1, 4), 2 * 105 + 35 + 28);
+        assert_eq!(Layout::by_row(3, 7, 2).at(0, 1, 4), 2 * 21 + 7);
+    }
+}

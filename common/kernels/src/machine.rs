@@ -1,0 +1,105 @@
+//! What the machine's processor can do at most, measured: the ruler that kernels are held against.
+//!
+//! The roofline of Williams et al. (2009) without its slope: memory is left out, since the convolutions of these networks
+//! do some hundred operations for each byte they move.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::peak::{multiply_add, operations_per_round};
+use crate::simd::Level;
+
+/// Short enough that some bursts are undisturbed on a machine that does other things too, long enough that waking the
+/// threads takes no part in it.
+const BURST_SECONDS: f64 = 0.03;
+const BURSTS: usize = 15;
+const FIRST_ROUNDS: usize = 1 << 16;
+
+/// Floating-point operations (f32) a second that all threads of the pool reach together, a multiply-add counted as two.
+///
+/// Every thread multiplies and adds in registers of the widest kind that the machine has, the kind that the kernels use;
+/// the best of several bursts counts. Takes half a second. On a busy machine the figure is too low.
+#[must_use]
+pub fn peak_flops() -> f64 {
+    let level = Level::detect();
+    let mut rounds = FIRST_ROUNDS;
+    let mut seconds = burst(level, rounds);
+    while seconds < BURST_SECONDS / 2.0 {
+        rounds *= 2;
+        seconds = burst(level, rounds);
+    }
+    let best = (0..BURSTS).map(|_| burst(level, rounds)).fold(seconds, f64::min);
+    let operations = rounds * operations_per_round(level) * rayon::current_num_threads();
+    operations as f64 / best
+}
+
+/// Side of the matrices that a card multiplies to show its peak, and how often.
+#[cfg(feature = "cuda")]
+const GPU_SIDE: usize = 8192;
+#[cfg(feature = "cuda")]
+const GPU_BURSTS: usize = 10;
+#[cfg(feature = "cuda")]
+const GPU_PRODUCTS: usize = 4;
+
+/// Operations a second of a large matrix product through cuBLAS on the card of this number, summed in single precision; the
+/// best of several bursts counts.
+///
+/// # Errors
+///
+/// If the card cannot be had, or has no memory for the matrices.
+#[cfg(feature = "cuda")]
+pub fn gpu_peak_flops(ordinal: usize, precision: crate::engine::PaintPrecision) -> crate::Result<f64> {
+    use candle_core::{DType, Device, Tensor};
+
+    use crate::engine::PaintPrecision;
+
+    let device = Device::new_cuda(ordinal)?;
+    let dtype = match precision {
+        PaintPrecision::F32 => DType::F32,
+        PaintPrecision::Bf16 => DType::BF16,
+        PaintPrecision::F16 => DType::F16,
+    };
+    let shape = (GPU_SIDE, GPU_SIDE);
+    let [a, b] = [Tensor::rand(-1f32, 1f32, shape, &device)?, Tensor::rand(-1f32, 1f32, shape, &device)?];
+    let (a, b) = (a.to_dtype(dtype)?, b.to_dtype(dtype)?);
+    let mut best = f64::INFINITY;
+    for _ in 0..=GPU_BURSTS {
+        device.synchronize()?;
+        let start = Instant::now();
+        for _ in 0..GPU_PRODUCTS {
+            black_box(a.matmul(&b)?);
+        }
+        device.synchronize()?;
+        best = best.min(start.elapsed().as_secs_f64() / GPU_PRODUCTS as f64);
+    }
+    Ok(2.0 * (GPU_SIDE as f64).powi(3) / best)
+}
+
+/// The vector instructions that the kernels use on this machine.
+#[must_use]
+pub fn instructions() -> &'static str {
+    match Level::detect() {
+        Level::Portable => "portable",
+        Level::Neon => "NEON",
+        Level::Avx2 => "AVX2",
+        Level::Avx512 => "AVX-512",
+    }
+}
+
+/// Lets all threads do `rounds` rounds at the same time and returns the seconds until the last one is done.
+fn burst(level: Level, rounds: usize) -> f64 {
+    let start = Instant::now();
+    rayon::broadcast(|_| black_box(multiply_add(level, rounds)));
+    start.elapsed().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_that_of_a_processor() {
+        let peak = peak_flops();
+        assert!((1e8..1e16).contains(&peak), "{peak}");
+    }
+}

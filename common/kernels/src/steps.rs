@@ -1,0 +1,177 @@
+//! A painting on a card, as a list of steps over one piece of memory, the arena.
+//!
+//! The list is data: [`crate::engine`] makes it for a network and a size, a card carries it out in one graph, and in tests
+//! plain loops carry it out on the processor, which proves it without a card. Pictures lie channels innermost, as tensor
+//! cores take them, and every picture carries the border that the next convolution needs: no convolution pads.
+
+/// Channels that a thread moves at a time, of which every picture in the arena has a multiple: 16 bytes in half precision.
+pub const CHANNELS: usize = 8;
+
+/// The shifts of the picture beside one another as which a 9x9 convolution is a 3x3 one, see [`Step::Expand`].
+pub const SHIFTS: usize = 9;
+
+/// Colours of a picture.
+pub const COLOURS: usize = 3;
+
+/// Channels of the first picture and of the last one: nine shifts of three colours, and what is missing to a multiple of 8.
+pub const SHIFTED: usize = (SHIFTS * COLOURS).next_multiple_of(CHANNELS);
+
+/// Pixels by which a 9x9 convolution reaches beyond its own.
+pub const NINE_REACH: usize = 4;
+
+/// The unit in which levels enter the network: a power of two, which keeps differences of 8-bit levels exact.
+pub const UNIT: f32 = 128.0;
+
+/// Numbers of a partial sum of [`Step::Measure`]: count, mean, squared distances.
+pub const PART: usize = 3;
+
+/// Tiles into which a picture is cut to be measured, at most, and the pixels of one, at least. Both are fixed: sums have the
+/// same order on every card.
+const TILES: usize = 1024;
+const TILE_PIXELS: usize = 64;
+
+/// A picture in the arena, `(height, width, channels)`, from element `at` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    pub at: usize,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+}
+
+impl Field {
+    pub fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.pixels() * self.channels
+    }
+
+    /// How many tiles it is cut into to be measured, and how many pixels each of them has but the last.
+    pub fn tiles(&self) -> (usize, usize) {
+        tiles(self.pixels())
+    }
+}
+
+/// How many tiles so many pixels are cut into, and how many each of them has but the last.
+pub fn tiles(pixels: usize) -> (usize, usize) {
+    let each = pixels.div_ceil(TILES).max(TILE_PIXELS);
+    (pixels.div_ceil(each), each)
+}
+
+/// What lies beyond the edge of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Border {
+    /// The picture mirrored, the edge not repeated.
+    Mirrored,
+    /// The edge repeated.
+    Edge,
+}
+
+/// How the results of a convolution lie in its picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lattice {
+    /// As they are.
+    Plain,
+    /// Of an enlarging convolution: pixel `(i, j)` holds all four results `(2 i - 1 + a, 2 j - 1 + b)`, those of `a` and `b` from
+    /// channel `(2 a + b) * channels` on. The first and the last row and column hold some that are outside.
+    Double,
+}
+
+impl Lattice {
+    /// Results in a pixel, per side.
+    pub fn phases(self) -> usize {
+        match self {
+            Self::Plain => 1,
+            Self::Double => 2,
+        }
+    }
+
+    /// Height, width and channels of what a picture holds.
+    pub fn content(self, field: &Field) -> (usize, usize, usize) {
+        match self {
+            Self::Plain => (field.height, field.width, field.channels),
+            Self::Double => (2 * (field.height - 1), 2 * (field.width - 1), field.channels / 4),
+        }
+    }
+}
+
+/// One step. `layer` says whose weights, or whose normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The mean of each colour of the frame, rounded to a level.
+    Survey,
+    /// The frame's nine shifts beside one another: channel `3 * (3 a + b) + c` of pixel `(y, x)` is colour `c` of the frame's
+    /// pixel `(y + 3 a - 4, x + 3 b - 4)`, mirrored at the edges, less the mean of the colour, by [`UNIT`]. Other channels are 0.
+    Expand { to: Field },
+    /// A convolution without a border, of as many steps a pixel as the layer says.
+    Convolve { from: Field, to: Field, layer: usize },
+    /// How each channel of the results is to be normalised: moments of tiles, then of all of them.
+    Measure { from: Field, lattice: Lattice, layer: usize },
+    /// The results normalised as measured, rectified if `relu`, added to the inner part of `residual` (which has a border of
+    /// one pixel), with a border of `pad` pixels. `to` may end before the lower right border does.
+    Apply {
+        from: Field,
+        lattice: Lattice,
+        layer: usize,
+        relu: bool,
+        residual: Option<Field>,
+        border: Border,
+        pad: usize,
+        to: Field,
+    },
+    /// The painting: each colour is the sum of nine parts, part `3 a + b` from pixel `(y + 3 a, x + 3 b)`.
+    Join { from: Field },
+}
+
+/// What a network's picture of one size takes to be painted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Height and width of the frame.
+    pub size: (usize, usize),
+    pub steps: Vec<Step>,
+    /// Elements of the arena.
+    pub arena: usize,
+    /// Floats for partial sums.
+    pub parts: usize,
+}
+
+/// A convolution's weights as the program wants them, `(outputs, kernel, kernel, inputs)`.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub outputs: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub inputs: usize,
+    pub weight: Vec<f32>,
+    /// The normalisation of its results; the last layer has none.
+    pub norm: Vec<Channel>,
+}
+
+/// The normalisation of a channel whose results `y` stand for `unit * y` of the network, and, behind the frame, for as much more
+/// as `sums` of its colours' means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Channel {
+    pub weight: f32,
+    pub bias: f32,
+    pub unit: f32,
+    /// The sum of the weights of each colour of the frame; nothing behind other layers.
+    pub sums: [f32; COLOURS],
+}
+
+/// All weights of a network for a card.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    pub filters: Vec<Filter>,
+    /// By what each of the [`SHIFTED`] parts of the painting is multiplied, then what is added to each colour.
+    pub join: Vec<f32>,
+}
+
+impl Weights {
+    /// Channels of all normalisations before `layer`'s.
+    pub fn channels_before(&self, layer: usize) -> usize {
+        self.filters[..layer].iter().map(|filter| filter.norm.len()).sum()
+    }
+}

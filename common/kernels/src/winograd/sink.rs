@@ -1,0 +1,146 @@
+//! From products at the points to pictures.
+
+use super::lanes::Lanes;
+use super::source::Strip;
+use super::transform::{self, DEAD, OUTPUTS, POINTS};
+use crate::layout::Layout;
+use crate::tally::Tally;
+
+/// The pictures that a correlation writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sink<'a> {
+    pub(super) data: *mut f32,
+    pub(super) layout: Layout,
+    /// Rows and columns of a picture.
+    pub(super) height: usize,
+    pub(super) width: usize,
+    /// Whether a pixel is the sum over 2x2 outputs: the adjoint of upsampling.
+    pub(super) pairs: bool,
+    pub(super) bias: Option<&'a [f32]>,
+    /// Whether negative results become 0.
+    pub(super) relu: bool,
+}
+
+// SAFETY: tasks write disjoint tiles of buffers that outlive them.
+unsafe impl Send for Sink<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Sink<'_> {}
+
+impl Sink<'_> {
+    /// Outputs of a tile along one axis.
+    pub(super) fn tile(&self) -> usize {
+        if self.pairs { OUTPUTS / 2 } else { OUTPUTS }
+    }
+
+    /// Writes one channel of `strip`; product `p` of the tiles is at `from + p * stride`.
+    ///
+    /// With `FOLD`, products at the point [`DEAD`] do not exist.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs under the level of `S`, `from` is good for a register each, and no other thread touches the strip.
+    #[inline(always)]
+    pub(super) unsafe fn write<S: Lanes, const FOLD: bool>(
+        &self,
+        strip: &Strip,
+        channel: usize,
+        from: *const f32,
+        stride: usize,
+        tally: &mut Option<Tally<S>>,
+    ) {
+        let tile = self.tile();
+        let (top, left) = (strip.row * tile, strip.column * tile);
+        let count = (strip.tiles * tile).min(self.width - left);
+        // SAFETY: by this function's contract; rows and columns are clipped to the picture.
+        unsafe {
+            let bias = S::splat(self.bias.map_or(0.0, |bias| bias[channel]));
+            let to = self.data.add(self.layout.at(strip.picture, channel, top) + left);
+            let pitch = self.layout.row;
+            let rows = (self.height - top).min(tile);
+            if FOLD && self.pairs {
+                let columns = Self::columns::<S, FOLD, 2>(from, stride, |m| transform::output_pairs::<S>(m));
+                for (y, &row) in columns.iter().enumerate().take(rows) {
+                    let row = S::interleave2(transform::output_pairs::<S>(row));
+                    self.store::<S, 2>(to.add(y * pitch), row, bias, count, tally);
+                }
+            } else {
+                let columns = Self::columns::<S, FOLD, OUTPUTS>(from, stride, |m| transform::output::<S>(m));
+                for (y, &row) in columns.iter().enumerate().take(rows) {
+                    let row = S::interleave4(transform::output::<S>(row));
+                    self.store::<S, OUTPUTS>(to.add(y * pitch), row, bias, count, tally);
+                }
+            }
+        }
+    }
+
+    /// Calls the pixels of one channel of `strip` into the cache, for the same reason as [`super::source`].
+    #[inline(always)]
+    pub(super) fn prefetch<S: Lanes>(&self, strip: &Strip, channel: usize) {
+        let tile = self.tile();
+        let (top, left) = (strip.row * tile, strip.column * tile);
+        let start = self.layout.at(strip.picture, channel, top);
+        for row in 0..tile {
+            for x in (left..left + strip.tiles * tile + 15).step_by(16) {
+                S::prefetch(self.data.wrapping_add(start + row * self.layout.row + x));
+            }
+        }
+    }
+
+    /// Transforms along the columns.
+    #[inline(always)]
+    unsafe fn columns<S: Lanes, const FOLD: bool, const N: usize>(
+        from: *const f32,
+        stride: usize,
+        transform: impl Fn([S::V; POINTS]) -> [S::V; N],
+    ) -> [[S::V; POINTS]; N] {
+        // SAFETY: by the contract of `write`.
+        unsafe {
+            let zero = S::splat(0.0);
+            let mut rows = [[zero; POINTS]; N];
+            let side = if FOLD { POINTS - 1 } else { POINTS };
+            let slot = |i: usize| if FOLD && i > DEAD { i - 1 } else { i };
+            for j in 0..POINTS {
+                if FOLD && j == DEAD {
+                    continue;
+                }
+                let mut products = [zero; POINTS];
+                for (i, product) in products.iter_mut().enumerate() {
+                    if !(FOLD && i == DEAD) {
+                        *product = S::load(from.add((slot(i) * side + slot(j)) * stride));
+                    }
+                }
+                for (row, value) in rows.iter_mut().zip(transform(products)) {
+                    row[j] = value;
+                }
+            }
+            rows
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Lanes, const N: usize>(
+        &self,
+        to: *mut f32,
+        row: [S::V; N],
+        bias: S::V,
+        count: usize,
+        tally: &mut Option<Tally<S>>,
+    ) {
+        // SAFETY: `count` floats of the row are the caller's.
+        unsafe {
+            for (i, &v) in row.iter().enumerate() {
+                let v = S::add(v, bias);
+                let v = if self.relu { S::max(v, S::splat(0.0)) } else { v };
+                let left = count.saturating_sub(i * S::LANES);
+                if let Some(tally) = tally {
+                    tally.add(v, left);
+                }
+                if left >= S::LANES {
+                    S::store(to.add(i * S::LANES), v);
+                } else if left > 0 {
+                    S::store_part(to.add(i * S::LANES), v, left);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Animations: GIF and animated WebP, one decoded frame in memory at a time.
+
+use std::collections::VecDeque;
+use std::io::{Cursor, Write};
+
+use image::codecs::gif::{self, GifDecoder, GifEncoder};
+use image::codecs::webp::WebPDecoder;
+use image::metadata::LoopCount;
+use image::{AnimationDecoder, Delay, DynamicImage, Frames, ImageDecoder, ImageResult};
+
+use super::encode::{GIF_SPEED, binary_alpha, check_side};
+use super::{Picture, PictureFormat, WebPWriter, decode};
+use impasto_error::{Error, Result, ResultExt};
+
+/// How often an animation plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// For ever.
+    Forever,
+    /// This many times.
+    Times(u32),
+}
+
+/// A whole picture of an animation and how long it shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnimationFrame {
+    /// The picture, already laid over the frames before it.
+    pub picture: Picture,
+    /// How long it shows, in milliseconds.
+    pub delay: u32,
+}
+
+/// The frames of an animation, decoded as they are asked for.
+pub struct Animation<'a> {
+    /// The first two, decoded to learn whether this is an animation at all.
+    first: VecDeque<ImageResult<image::Frame>>,
+    rest: Frames<'a>,
+    format: PictureFormat,
+    repeat: Repeat,
+}
+
+impl<'a> Animation<'a> {
+    /// Opens the bytes of a file that holds more than one frame; `None` if it holds one picture.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are not a picture we know, or the first frames are damaged or too large.
+    pub fn decode(bytes: &'a [u8]) -> Result<Option<Self>> {
+        let format = PictureFormat::of_bytes(bytes)?;
+        decode::guarded(|| match format {
+            PictureFormat::Gif => Self::new(format, GifDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?),
+            PictureFormat::WebP => {
+                let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?;
+                if decoder.has_animation() { Self::new(format, decoder) } else { Ok(None) }
+            }
+            _ => Ok(None),
+        })
+    }
+
+    fn new(format: PictureFormat, mut decoder: impl AnimationDecoder<'a> + ImageDecoder) -> Result<Option<Self>> {
+        decode::check_size(decoder.dimensions())?;
+        decoder.set_limits(decode::limits()).map_err(decode::prose)?;
+        let repeat = match decoder.loop_count() {
+            LoopCount::Infinite => Repeat::Forever,
+            LoopCount::Finite(times) => Repeat::Times(times.get()),
+        };
+        let mut rest = decoder.into_frames();
+        let first: VecDeque<_> = rest.by_ref().take(2).collect();
+        Ok((first.len() == 2).then_some(Self { first, rest, format, repeat }))
+    }
+
+    /// How often it plays.
+    #[must_use]
+    pub fn repeat(&self) -> Repeat {
+        self.repeat
+    }
+}
+
+impl Iterator for Animation<'_> {
+    type Item = Result<AnimationFrame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = || Ok(self.first.pop_front().or_else(|| self.rest.next()));
+        let frame = decode::guarded(next).and_then(|frame| frame.transpose().map_err(decode::prose)).transpose()?;
+        Some(frame.map(|frame| {
+            let (numerator, denominator) = frame.delay().numer_denom_ms();
+            let image = DynamicImage::from(frame.into_buffer());
+            let picture = Picture { format: Some(self.format), ..Picture::from(image) };
+            AnimationFrame { picture, delay: numerator / denominator.max(1) }
+        }))
+    }
+}
+
+/// Writes an animated GIF frame by frame.
+pub struct GifWriter<W: Write> {
+    encoder: GifEncoder<W>,
+}
+
+impl<W: Write> GifWriter<W> {
+    /// Starts an animation on `writer`.
+    ///
+    /// # Errors
+    ///
+    /// If `writer` fails.
+    pub fn new(writer: W, repeat: Repeat) -> Result<Self> {
+        let mut encoder = GifEncoder::new_with_speed(writer, GIF_SPEED);
+        let repeat = match repeat {
+            Repeat::Forever => gif::Repeat::Infinite,
+            Repeat::Times(times) => gif::Repeat::Finite(times.try_into().unwrap_or(u16::MAX)),
+        };
+        encoder.set_repeat(repeat).context(|| "cannot start the animation")?;
+        Ok(Self { encoder })
+    }
+
+    /// Adds a frame. GIF counts time in hundredths of a second; `frame.delay` is rounded to it.
+    ///
+    /// # Errors
+    ///
+    /// If the frame is too large for GIF or the writer fails.
+    pub fn push(&mut self, frame: AnimationFrame) -> Result<()> {
+        let picture = frame.picture;
+        check_side(PictureFormat::Gif, picture.width().max(picture.height()))?;
+        let delay = Delay::from_numer_denom_ms((frame.delay + 5) / 10 * 10, 1);
+        let image = binary_alpha(picture.into_image().into_rgba8());
+        let frame = image::Frame::from_parts(image, 0, 0, delay);
+        self.encoder.encode_frame(frame).context(|| "cannot write a frame")
+    }
+}
+
+/// Writes an animation in the format of a file.
+pub enum AnimationWriter<W: Write> {
+    /// GIF: 256 colours a frame.
+    Gif(GifWriter<W>),
+    /// Animated WebP, without loss.
+    WebP(WebPWriter<W>),
+}
+
+impl<W: Write> AnimationWriter<W> {
+    /// Starts an animation.
+    ///
+    /// # Errors
+    ///
+    /// If files of this format hold stills only, or the writer fails.
+    pub fn new(format: PictureFormat, writer: W, repeat: Repeat) -> Result<Self> {
+        match format {
+            PictureFormat::Gif => Ok(Self::Gif(GifWriter::new(writer, repeat)?)),
+            PictureFormat::WebP => Ok(Self::WebP(WebPWriter::new(writer, repeat))),
+            other => Err(Error::new(format!("{other} holds no animation")).with_hint("GIF and WebP do")),
+        }
+    }
+
+    /// Adds a frame.
+    ///
+    /// # Errors
+    ///
+    /// If it is too large, or the writer fails.
+    pub fn push(&mut self, frame: AnimationFrame) -> Result<()> {
+        match self {
+            Self::Gif(writer) => writer.push(frame),
+            Self::WebP(writer) => writer.push(frame),
+        }
+    }
+
+    /// Ends the animation.
+    ///
+    /// # Errors
+    ///
+    /// If there is no frame, or the writer fails.
+    pub fn finish(self) -> Result<()> {
+        match self {
+            Self::Gif(_) => Ok(()),
+            Self::WebP(writer) => writer.finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+
+    fn write(colors: &[[u8; 3]], repeat: Repeat) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = GifWriter::new(&mut bytes, repeat).unwrap();
+        for (i, &color) in colors.iter().enumerate() {
+            let picture = RgbImage::from_pixel(5, 3, Rgb(color)).into();
+            writer.push(AnimationFrame { picture, delay: 50 * (i as u32 + 1) }).unwrap();
+        }
+        drop(writer);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Vec<([u8; 3], u32)> {
+        let frames = Animation::decode(bytes).unwrap().unwrap();
+        let summary = |frame: AnimationFrame| (frame.picture.into_rgb8().get_pixel(4, 2).0, frame.delay);
+        frames.map(|frame| summary(frame.unwrap())).collect()
+    }
+
+    #[test]
+    fn frames_delays_and_repetitions_come_back() {
+        let bytes = write(&[[255, 0, 0], [0, 0, 255], [9, 9, 9]], Repeat::Times(4));
+        assert_eq!(read(&bytes), [([255, 0, 0], 50), ([0, 0, 255], 100), ([9, 9, 9], 150)]);
+        assert_eq!(Animation::decode(&bytes).unwrap().unwrap().repeat(), Repeat::Times(4));
+        let bytes = write(&[[0; 3]; 2], Repeat::Forever);
+        assert_eq!(Animation::decode(&bytes).unwrap().unwrap().repeat(), Repeat::Forever);
+    }
+
+    #[test]
+    fn an_animated_webp_made_elsewhere_is_read() {
+        let bytes = include_bytes!("testdata/animated.webp");
+        // The decoder's blending loses a level in the frames after the first.
+        assert_eq!(read(bytes), [([255, 0, 0], 70), ([0, 0, 254], 130), ([0, 254, 0], 40)]);
+        assert_eq!(Animation::decode(bytes).unwrap().unwrap().repeat(), Repeat::Times(3));
+    }
+
+    #[test]
+    fn a_single_picture_is_no_animation() {
+        let picture = Picture::from(RgbImage::new(5, 3));
+        for format in PictureFormat::ALL {
+            assert!(Animation::decode(&picture.encode(format.into()).unwrap()).unwrap().is_none(), "{format}");
+        }
+    }
+
+    #[test]
+    fn an_animation_cut_short_ends_with_an_error() {
+        let bytes = write(&[[255, 0, 0], [0, 0, 255], [9, 9, 9]], Repeat::Forever);
+        let frames = Animation::decode(&bytes[..bytes.len() - 12]).unwrap().unwrap();
+        assert!(frames.take(10).any(|frame| frame.is_err()));
+    }
+}

@@ -1,0 +1,341 @@
+//! Reading pictures. The content decides on the format, not the name.
+
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+
+use super::{Picture, PictureFormat, jpeg};
+use impasto_error::{Error, Result, ResultExt};
+
+/// The largest picture that is decoded: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
+const MAX_PIXELS: u64 = 1 << 28;
+
+/// Bytes that a decoder may ask for: enough for 16-bit RGBA, twice for decoders that buffer.
+const BYTES_PER_PIXEL: u64 = 16;
+const MAX_BYTES: u64 = BYTES_PER_PIXEL * MAX_PIXELS;
+
+/// Bytes that a decoder may ask for besides, however few the pixels: for tables and metadata.
+const SMALL_BYTES: u64 = 16 << 20;
+
+impl Picture {
+    /// Reads a picture file and turns the picture upright. Of an animation, the first frame.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is cut short or damaged, is not a picture we know, or is larger than 2^28 pixels.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = read_picture_bytes(path)?;
+        Self::decode(&bytes).context(|| format!("cannot read `{}`", path.display()))
+    }
+
+    /// Reads a picture from the bytes of a file and turns it upright. Of an animation, the first frame.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::decode_within(bytes, MAX_PIXELS)
+    }
+
+    /// The same, for bytes that nobody vouches for: no more than `pixels` pixels, nor the memory for more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], or if the picture has more pixels.
+    pub fn decode_within(bytes: &[u8], pixels: u64) -> Result<Self> {
+        guarded(|| Self::decode_unguarded(bytes, pixels))
+    }
+
+    fn decode_unguarded(bytes: &[u8], pixels: u64) -> Result<Self> {
+        let format = PictureFormat::of_bytes(bytes)?;
+        if format == PictureFormat::Jpeg {
+            jpeg::check_complete(bytes)?;
+        }
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
+        let mut limits = limits();
+        limits.max_alloc = Some(MAX_BYTES.min(BYTES_PER_PIXEL * pixels + SMALL_BYTES));
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(prose)?;
+        check_size_within(decoder.dimensions(), pixels.min(MAX_PIXELS))?;
+        // A damaged profile or EXIF block is no reason to refuse the pixels.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let icc = decoder.icc_profile().unwrap_or_default().filter(|profile| describes_rgb(profile));
+        let mut image = DynamicImage::from_decoder(decoder).map_err(prose)?;
+        image.apply_orientation(orientation);
+        if format == PictureFormat::Gif && is_opaque(&image) {
+            // This decoder always adds an alpha channel; the others only where the file has one.
+            image = image.into_rgb8().into();
+        }
+        Ok(Self { icc, format: Some(format), ..Self::from(image) })
+    }
+}
+
+/// The bytes of a picture file.
+///
+/// Only what begins like a picture is read: a film of some gigabytes among the photos is not taken into memory first.
+///
+/// # Errors
+///
+/// If the file cannot be read or does not begin like a picture we know.
+pub fn read_picture_bytes(path: &Path) -> Result<Vec<u8>> {
+    let action = || format!("cannot read `{}`", path.display());
+    let mut file = File::open(path).context(action)?;
+    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |metadata| metadata.len().min(1 << 26)) as usize);
+    file.by_ref().take(64).read_to_end(&mut bytes).context(action)?;
+    PictureFormat::of_bytes(&bytes).context(action)?;
+    file.read_to_end(&mut bytes).context(action)?;
+    Ok(bytes)
+}
+
+/// Height and width of the picture that the bytes of a file claim to be, read from its head alone.
+///
+/// A few bytes can claim any size: this is the place to refuse it before anything is decoded.
+///
+/// # Errors
+///
+/// If the bytes are no picture that we know, or its head is damaged or cut short.
+pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
+    let format = PictureFormat::of_bytes(bytes)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
+    let mut limits = limits();
+    limits.max_alloc = Some(SMALL_BYTES);
+    reader.limits(limits);
+    let (width, height) = reader.into_dimensions().map_err(prose)?;
+    Ok((height, width))
+}
+
+/// Bytes that decoding takes as a whole, besides those of the file: the pixels, and for progressive JPEG the coefficients of all
+/// of them, which come in another order. `None` if the head does not say the size.
+#[must_use]
+pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
+    let (height, width) = claimed_size(bytes).ok()?;
+    let progressive = PictureFormat::of_bytes(bytes).ok()? == PictureFormat::Jpeg && jpeg::is_progressive(bytes);
+    // Two bytes for each of three components, of which chroma often has fewer: the most that it can be.
+    Some(u64::from(height) * u64::from(width) * if progressive { 3 + 6 } else { 3 })
+}
+
+/// Runs a decoder. They have panicked on odd files before; one picture must not end a batch, or a night's training.
+pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    let gave_up = |_| Err(Error::new("the decoder gave up").with_hint("save the picture anew in another program"));
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(gave_up)
+}
+
+pub(super) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    limits
+}
+
+pub(super) fn check_size(size: (u32, u32)) -> Result<()> {
+    check_size_within(size, MAX_PIXELS)
+}
+
+fn check_size_within((width, height): (u32, u32), pixels: u64) -> Result<()> {
+    if width == 0 || height == 0 {
+        return Err(Error::new(format!("the picture has no pixels: {width}x{height}")));
+    }
+    if u64::from(width) * u64::from(height) > pixels {
+        let limit = pixels / 1_000_000;
+        return Err(Error::new(format!("a picture of {width}x{height} pixels is over the limit of {limit} million")));
+    }
+    Ok(())
+}
+
+/// Names the two common causes in plain words; the image crate reports them as "failed to fill whole buffer" and such.
+pub(super) fn prose(error: ImageError) -> Error {
+    match error {
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Error::new("the file is cut short").with_hint("copy or download it again")
+        }
+        ImageError::Limits(_) => Error::new("decoding it would take more memory than is allowed"),
+        ImageError::Unsupported(error) => Error::new("the picture is of a variant that cannot be read")
+            .with_source(error)
+            .with_hint("save it as an ordinary PNG or JPEG first"),
+        error => Error::new("the file is damaged").with_source(error),
+    }
+}
+
+/// Whether an ICC profile's header says `RGB ` (ICC.1:2022, 7.2.8): a CMYK or grey one does not fit converted pixels.
+pub(super) fn describes_rgb(profile: &[u8]) -> bool {
+    profile.get(16..20) == Some(b"RGB ")
+}
+
+fn is_opaque(image: &DynamicImage) -> bool {
+    image.as_rgba8().is_none_or(|image| image.pixels().all(|pixel| pixel[3] == u8::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::jpeg::JpegEncoder;
+    use image::codecs::png::PngEncoder;
+    use image::{ExtendedColorType, ImageEncoder, ImageFormat, Rgb, RgbImage, Rgba};
+
+    use super::*;
+    use crate::{EncodeOptions, Loss};
+
+    #[test]
+    fn a_decoder_that_panics_is_an_error() {
+        let error =
+            guarded::<()>(|| panic!("as zune-jpeg 0.5.15 does, of CMYK whose black has more samples")).unwrap_err();
+        assert_eq!(error.to_string(), "the decoder gave up");
+        assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
+    }
+
+    /// A red left half and a blue right half: turns are easy to tell, and blocks of one colour survive JPEG.
+    fn halves() -> RgbImage {
+        RgbImage::from_fn(32, 16, |x, _| if x < 16 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) })
+    }
+
+    /// An EXIF block in TIFF form whose one entry is the orientation (EXIF 2.32, 4.6.4).
+    fn exif(orientation: u8) -> Vec<u8> {
+        let entry = [0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+        [b"II*\0\x08\0\0\0\x01\0".as_slice(), &entry, &[0; 4]].concat()
+    }
+
+    fn profile(space: &[u8]) -> Vec<u8> {
+        let mut profile = vec![7; 300];
+        profile[16..20].copy_from_slice(space);
+        profile
+    }
+
+    fn jpeg(prepare: impl FnOnce(&mut JpegEncoder<&mut Vec<u8>>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
+        prepare(&mut encoder);
+        encoder.write_image(&halves(), 32, 16, ExtendedColorType::Rgb8).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_photo_is_turned_as_its_exif_block_says() {
+        // The orientation's corner of red: top left of the picture as it should be seen.
+        let corner = |orientation| {
+            let bytes = jpeg(|encoder| encoder.set_exif_metadata(exif(orientation)).unwrap());
+            let image = Picture::decode(&bytes).unwrap().into_rgb8();
+            let (right, bottom) = (image.width() - 1, image.height() - 1);
+            let is_red = |x, y| image.get_pixel(x, y)[0] > 200;
+            (image.dimensions(), [is_red(0, 0), is_red(right, 0), is_red(0, bottom)])
+        };
+        assert_eq!(corner(1), ((32, 16), [true, false, true]));
+        assert_eq!(corner(3), ((32, 16), [false, true, false]));
+        assert_eq!(corner(6), ((16, 32), [true, true, false]));
+        assert_eq!(corner(8), ((16, 32), [false, false, true]));
+    }
+
+    #[test]
+    fn a_profile_for_rgb_is_carried_and_any_other_dropped() {
+        let carried = |space: &[u8]| {
+            let bytes = jpeg(|encoder| encoder.set_icc_profile(profile(space)).unwrap());
+            Picture::decode(&bytes).unwrap().icc_profile().map(<[u8]>::to_vec)
+        };
+        assert_eq!(carried(b"RGB "), Some(profile(b"RGB ")));
+        assert_eq!(carried(b"CMYK"), None);
+        assert_eq!(carried(b"GRAY"), None);
+    }
+
+    #[test]
+    fn ink_palettes_and_grey_become_the_colours_they_stand_for() {
+        let first = |bytes: &[u8]| Picture::decode(bytes).unwrap().into_rgb8().get_pixel(0, 0).0;
+        assert_eq!(first(include_bytes!("testdata/cmyk.jpg")), [204, 0, 0]);
+        assert_eq!(first(include_bytes!("testdata/cmyk.tiff")), [204, 0, 0]);
+        assert_eq!(first(include_bytes!("testdata/palette.png")), [255, 0, 0]);
+        let mut grey = Vec::new();
+        PngEncoder::new(&mut grey).write_image(&[77; 6], 3, 2, ExtendedColorType::L8).unwrap();
+        assert_eq!(first(&grey), [77; 3]);
+    }
+
+    #[test]
+    fn sixteen_bits_and_alpha_survive_reading() {
+        let image = image::ImageBuffer::from_pixel(3, 2, Rgba([1u16, 300, 65535, 4000]));
+        for format in [PictureFormat::Png, PictureFormat::Tiff] {
+            let picture = Picture::from(DynamicImage::ImageRgba16(image.clone()));
+            let read = Picture::decode(&picture.encode(format.into()).unwrap()).unwrap();
+            assert_eq!((read.bits(), read.has_alpha(), read.format()), (16, true, Some(format)));
+            assert_eq!(*read.as_image().as_rgba16().unwrap(), image);
+        }
+    }
+
+    #[test]
+    fn every_cut_of_every_format_is_refused() {
+        for format in PictureFormat::ALL {
+            let bytes = Picture::from(halves()).encode(format.into()).unwrap();
+            assert_eq!(Picture::decode(&bytes).unwrap().into_rgb8().dimensions(), (32, 16));
+            for length in [0, 1, 10, 40, bytes.len() / 2, bytes.len() * 9 / 10] {
+                assert!(Picture::decode(&bytes[..length]).is_err(), "{format} cut to {length} of {}", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_files_never_panic() {
+        for format in PictureFormat::ALL {
+            let bytes = Picture::from(halves()).encode(format.into()).unwrap();
+            for at in 0..bytes.len().min(400) {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 0xFF;
+                drop(Picture::decode(&damaged));
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_of_more_pixels_than_are_allowed_is_refused_before_anything_is_decoded() {
+        let mut bytes = Vec::new();
+        RgbImage::new(1, 1).write_to(&mut Cursor::new(&mut bytes), ImageFormat::Bmp).unwrap();
+        // The width in a BMP header; BMP has no checksum to mend.
+        bytes[18..22].copy_from_slice(&60_000u32.to_le_bytes());
+        bytes[22..26].copy_from_slice(&60_000u32.to_le_bytes());
+        let error = Picture::decode(&bytes).unwrap_err().to_string();
+        assert_eq!(error, "a picture of 60000x60000 pixels is over the limit of 268 million");
+    }
+
+    #[test]
+    fn the_claimed_size_is_that_of_the_head_alone() {
+        for format in PictureFormat::ALL {
+            let bytes = Picture::from(halves()).encode(format.into()).unwrap();
+            assert_eq!(claimed_size(&bytes).unwrap(), (16, 32), "{format}");
+            assert!(claimed_size(&bytes[..10]).is_err(), "{format}");
+            assert!(Picture::decode_within(&bytes, 32 * 16).is_ok(), "{format}");
+            let error = Picture::decode_within(&bytes, 32 * 16 - 1).unwrap_err().to_string();
+            assert!(error.contains("over the limit of 0 million"), "{format}: {error}");
+        }
+    }
+
+    #[test]
+    fn progressive_files_take_three_times_the_memory() {
+        let mut progressive = jpeg(|_| {});
+        assert_eq!(bytes_to_decode(&progressive), Some(3 * 32 * 16));
+        let at = progressive.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        progressive[at + 1] = 0xC2;
+        assert_eq!(bytes_to_decode(&progressive), Some(9 * 32 * 16));
+        assert_eq!(bytes_to_decode(b"no picture"), None);
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut.jpg");
+        let bytes = jpeg(|_| {});
+        std::fs::write(&path, &bytes[..bytes.len() - 20]).unwrap();
+        let error = Picture::open(&path).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot read `{}`: the file is cut short", path.display()));
+        let error = Picture::open(folder.path().join("none.jpg")).unwrap_err();
+        assert!(error.to_string().contains("No such file") || error.to_string().contains("cannot find"), "{error}");
+    }
+
+    #[test]
+    fn what_jpeg_cannot_hold_is_announced_and_put_on_white() {
+        let image = image::RgbaImage::from_fn(16, 8, |x, _| Rgba([0, 0, 0, if x < 8 { 0 } else { 255 }]));
+        let picture = Picture::from(DynamicImage::from(image));
+        assert_eq!(picture.losses(PictureFormat::Jpeg), [Loss::Transparency]);
+        assert_eq!(picture.losses(PictureFormat::Gif), []);
+        let jpeg = EncodeOptions { format: PictureFormat::Jpeg, quality: 100 };
+        let image = Picture::decode(&picture.encode(jpeg).unwrap()).unwrap().into_rgb8();
+        assert!(image.get_pixel(0, 0)[0] > 250 && image.get_pixel(15, 0)[0] < 5);
+    }
+}

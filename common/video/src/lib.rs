@@ -1,0 +1,49 @@
+//! Clips: what is in them, and their frames with exact timestamps.
+//!
+//! Containers and codecs are ffmpeg's business: `ffprobe` and `ffmpeg` run as child processes, and frames come through a
+//! pipe as raw pixels, one in memory at a time. Timestamps are the integers of the file in the stream's own time base, not
+//! a frame number divided by a rounded rate: a clip of variable frame rate is read as it is.
+//!
+//! Pipes of uncompressed frames, YUV4MPEG2 and plain RGB, are read and written here too, without ffmpeg.
+
+mod color;
+mod container;
+mod log;
+mod planar;
+mod probe;
+mod program;
+mod ratio;
+mod reader;
+mod y4m;
+
+use std::path::Path;
+
+pub use color::{Color, Matrix};
+pub use container::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
+pub use planar::{Subsampling, planar_to_rgb, rgb_to_planar};
+pub use probe::{OtherStream, StreamKind, VideoInfo};
+pub use program::{Ffmpeg, quiet_child};
+pub use ratio::Ratio;
+pub use reader::{ReadOptions, VideoReader};
+pub use y4m::{RgbReader, StreamInfo, Y4M_MAGIC, Y4mReader, Y4mWriter};
+
+use impasto_error::Result;
+use impasto_picture::Picture;
+
+/// A frame of a clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VideoFrame {
+    /// The pixels: 8-bit RGB, the right way up.
+    pub picture: Picture,
+    /// When it shows, in the time base of its reader.
+    pub pts: i64,
+}
+
+/// What is in the clip at `path`.
+///
+/// # Errors
+///
+/// If ffprobe is not installed, or the file cannot be read or holds no video.
+pub fn probe(path: &Path) -> Result<VideoInfo> {
+    probe::probe(&Ffmpeg::find()?, path)
+}

@@ -1,0 +1,370 @@
+//! What ffprobe says of a clip.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde::Deserialize;
+
+use super::program::{cannot_run, quiet_child};
+use super::{Color, Ffmpeg, Ratio};
+use impasto_error::{Error, Result, ResultExt};
+
+/// What is in a clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VideoInfo {
+    /// The number of the video among the file's streams: the first that is no cover picture.
+    pub stream: usize,
+    /// The codec by ffmpeg's name.
+    pub codec: String,
+    /// The width in pixels of what is shown: after rotation.
+    pub width: u32,
+    /// The height in pixels of what is shown: after rotation.
+    pub height: u32,
+    /// By how many degrees decoded frames are turned counter-clockwise to be upright.
+    pub rotation: i32,
+    /// The unit of timestamps, in seconds.
+    pub time_base: Ratio,
+    /// Frames a second on average.
+    pub frame_rate: Option<Ratio>,
+    /// Whether frames show for different times: the mean rate is no part of the one that the moments fit into.
+    pub variable_rate: bool,
+    /// The first timestamp.
+    pub start: Option<i64>,
+    /// The length in units of the time base.
+    pub duration: Option<i64>,
+    /// The number of frames, where the container says it.
+    pub frames: Option<u64>,
+    /// The layout of pixels by ffmpeg's name.
+    pub pixel_format: String,
+    /// Bits per channel.
+    pub bits: u8,
+    /// Whether there is an alpha channel.
+    pub has_alpha: bool,
+    /// Whether frames are two fields.
+    pub interlaced: bool,
+    /// The shape of a pixel, width to height, where it is not square; before rotation.
+    pub sample_aspect: Option<Ratio>,
+    /// What the levels mean.
+    pub color: Color,
+    /// The file format by ffmpeg's names, separated by commas.
+    pub container: String,
+    /// When the file starts, all streams considered, in microseconds.
+    pub file_start: i64,
+    /// What the file says of the video: its language and title.
+    pub tags: Vec<(&'static str, String)>,
+    /// The other streams.
+    pub others: Vec<OtherStream>,
+}
+
+impl VideoInfo {
+    /// Seconds of video, where the file says it.
+    #[must_use]
+    pub fn seconds(&self) -> Option<f64> {
+        self.duration.map(|ticks| ticks as f64 * self.time_base.value())
+    }
+
+    /// The shape of a pixel, width to height, as shown.
+    #[must_use]
+    pub fn shown_aspect(&self) -> Option<Ratio> {
+        self.sample_aspect.map(|aspect| if self.rotation % 180 == 0 { aspect } else { aspect.inverse() })
+    }
+}
+
+/// A stream beside the video.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherStream {
+    /// Its number among the file's streams.
+    pub index: usize,
+    /// What it is.
+    pub kind: StreamKind,
+    /// The codec by ffmpeg's name; empty if unknown.
+    pub codec: String,
+}
+
+/// What a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Sound.
+    Audio,
+    /// Subtitles.
+    Subtitle,
+    /// A file, such as a font.
+    Attachment,
+    /// A cover picture.
+    Cover,
+    /// Another video, or data such as a time code.
+    Other,
+}
+
+/// Asks ffprobe.
+pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
+    let action = || format!("cannot read `{}`", path.display());
+    let mut command = quiet_child("ffprobe");
+    command.args(["-v", "error", "-of", "json", "-show_streams", "-show_format"]).arg("-i").arg(file_argument(path));
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = output.map_err(|error| cannot_run("ffprobe", error))?;
+    if !output.status.success() {
+        // A file that is not there says so itself, in the words of the system.
+        std::fs::metadata(path).context(action)?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        let cause = text.lines().rev().find(|line| !line.is_empty()).unwrap_or("ffprobe says not why");
+        let cause = cause.rsplit(": ").next().unwrap_or(cause).to_owned();
+        let error = Error::new(format!("ffprobe finds no clip in it: {cause}"));
+        return Err(error.with_hint("copy or download it again if it should be one")).context(action);
+    }
+    let probed: Probed = serde_json::from_slice(&output.stdout).context(action)?;
+    info(&probed).context(action)
+}
+
+/// A path that is never taken for an option or a protocol.
+pub(super) fn file_argument(path: &Path) -> std::ffi::OsString {
+    let mut argument = std::ffi::OsString::from("file:");
+    argument.push(path);
+    argument
+}
+
+#[derive(Deserialize)]
+struct Probed {
+    #[serde(default)]
+    streams: Vec<Stream>,
+    #[serde(default)]
+    format: Format,
+}
+
+#[derive(Deserialize, Default)]
+struct Format {
+    #[serde(default)]
+    format_name: String,
+    start_time: Option<String>,
+}
+
+impl Format {
+    /// Microseconds, from text such as `1.400000`.
+    fn start(&self) -> Option<i64> {
+        let (seconds, decimals) = self.start_time.as_ref()?.split_once('.')?;
+        format!("{seconds}{decimals}").parse().ok().filter(|_| decimals.len() == 6)
+    }
+}
+
+#[derive(Deserialize)]
+struct Stream {
+    index: usize,
+    #[serde(default)]
+    codec_type: String,
+    #[serde(default)]
+    codec_name: String,
+    #[serde(default)]
+    width: u32,
+    #[serde(default)]
+    height: u32,
+    #[serde(default)]
+    pix_fmt: String,
+    #[serde(default)]
+    time_base: String,
+    #[serde(default)]
+    avg_frame_rate: String,
+    #[serde(default)]
+    r_frame_rate: String,
+    #[serde(default)]
+    sample_aspect_ratio: String,
+    #[serde(default)]
+    field_order: String,
+    start_pts: Option<i64>,
+    duration_ts: Option<i64>,
+    nb_frames: Option<String>,
+    color_space: Option<String>,
+    color_range: Option<String>,
+    color_primaries: Option<String>,
+    color_transfer: Option<String>,
+    #[serde(default)]
+    disposition: Disposition,
+    #[serde(default)]
+    side_data_list: Vec<SideData>,
+    #[serde(default)]
+    tags: Tags,
+}
+
+#[derive(Deserialize, Default)]
+struct Disposition {
+    #[serde(default)]
+    attached_pic: u8,
+}
+
+#[derive(Deserialize)]
+struct SideData {
+    rotation: Option<f64>,
+}
+
+#[derive(Deserialize, Default)]
+struct Tags {
+    /// Where releases before 5 put the rotation, clockwise.
+    rotate: Option<String>,
+    language: Option<String>,
+    title: Option<String>,
+}
+
+impl Stream {
+    fn is_cover(&self) -> bool {
+        self.codec_type == "video" && self.disposition.attached_pic != 0
+    }
+
+    fn kind(&self) -> StreamKind {
+        match self.codec_type.as_str() {
+            "audio" => StreamKind::Audio,
+            "subtitle" => StreamKind::Subtitle,
+            "attachment" => StreamKind::Attachment,
+            _ if self.is_cover() => StreamKind::Cover,
+            _ => StreamKind::Other,
+        }
+    }
+
+    fn rotation(&self) -> i32 {
+        let matrix = self.side_data_list.iter().find_map(|data| data.rotation);
+        let tag = || self.tags.rotate.as_ref().and_then(|degrees| degrees.parse::<f64>().ok()).map(|degrees| -degrees);
+        (matrix.or_else(tag).unwrap_or(0.0).round() as i32).rem_euclid(360)
+    }
+
+    fn color(&self, height: u32) -> Color {
+        let known =
+            |text: &Option<String>| text.clone().filter(|text| !["unknown", "reserved"].contains(&text.as_str()));
+        let guess = Color::guess(height);
+        Color {
+            matrix: self.color_space.as_deref().and_then(|matrix| matrix.parse().ok()).unwrap_or(guess.matrix),
+            full_range: self.color_range.as_deref() == Some("pc") && !is_rgb(&self.pix_fmt),
+            primaries: known(&self.color_primaries),
+            transfer: known(&self.color_transfer),
+        }
+    }
+}
+
+fn info(probed: &Probed) -> Result<VideoInfo> {
+    let streams = &probed.streams;
+    let video = streams.iter().find(|stream| stream.codec_type == "video" && !stream.is_cover());
+    let video = video.ok_or_else(|| Error::new("there is no video in it"))?;
+    let rotation = video.rotation();
+    let turned = rotation % 180 == 90;
+    let (width, height) = if turned { (video.height, video.width) } else { (video.width, video.height) };
+    if width == 0 || height == 0 {
+        return Err(Error::new("its video cannot be decoded: ffprobe finds no size"));
+    }
+    let others = streams.iter().filter(|stream| stream.index != video.index);
+    let rates = [&video.avg_frame_rate, &video.r_frame_rate];
+    Ok(VideoInfo {
+        stream: video.index,
+        codec: video.codec_name.clone(),
+        width,
+        height,
+        rotation,
+        time_base: video.time_base.parse().map_err(|_| Error::new("ffprobe finds no time base"))?,
+        frame_rate: rates.into_iter().find_map(|rate| rate.parse().ok()),
+        variable_rate: is_variable(rates),
+        start: video.start_pts,
+        duration: video.duration_ts.filter(|&duration| duration > 0),
+        frames: video.nb_frames.as_ref().and_then(|frames| frames.parse().ok()).filter(|&frames| frames > 0),
+        bits: bits(&video.pix_fmt),
+        has_alpha: has_alpha(&video.pix_fmt),
+        interlaced: !["", "progressive", "unknown"].contains(&video.field_order.as_str()),
+        sample_aspect: video
+            .sample_aspect_ratio
+            .parse()
+            .ok()
+            .filter(|aspect: &Ratio| aspect.numerator != aspect.denominator),
+        color: video.color(height),
+        pixel_format: video.pix_fmt.clone(),
+        container: probed.format.format_name.clone(),
+        file_start: probed.format.start().unwrap_or(0),
+        tags: [("language", &video.tags.language), ("title", &video.tags.title)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .collect(),
+        others: others
+            .map(|stream| OtherStream { index: stream.index, kind: stream.kind(), codec: stream.codec_name.clone() })
+            .collect(),
+    })
+}
+
+/// Whether the mean rate is no part of the lowest one that has a tick for every frame. Of interlaced clips, that may be the rate
+/// of fields; means are off by what the last frame's length is.
+fn is_variable([mean, ticks]: [&String; 2]) -> bool {
+    let (Ok(mean), Ok(ticks)) = (mean.parse::<Ratio>(), ticks.parse::<Ratio>()) else { return false };
+    let ratio = ticks.value() / mean.value();
+    (ratio / ratio.round().max(1.0) - 1.0).abs() > 0.01
+}
+
+fn is_rgb(pixel_format: &str) -> bool {
+    ["rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8"]
+        .iter()
+        .any(|start| pixel_format.starts_with(start))
+}
+
+fn has_alpha(pixel_format: &str) -> bool {
+    ["yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya", "pal8"].iter().any(|start| pixel_format.starts_with(start))
+}
+
+/// Bits per channel, from names such as `yuv420p10le`, `p010le` and `rgb48be`.
+fn bits(pixel_format: &str) -> u8 {
+    let name = pixel_format.trim_end_matches("le").trim_end_matches("be");
+    let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let digits = digits.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    match (digits, name.starts_with("nv")) {
+        (_, true) => 8,
+        ("9", _) => 9,
+        ("10" | "010" | "210" | "410", _) => 10,
+        ("12" | "012" | "212" | "412", _) => 12,
+        ("14", _) => 14,
+        ("16" | "016" | "216" | "416" | "48" | "64", _) => 16,
+        ("32", _) if name.contains('f') => 32,
+        _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phones_clip_is_described_as_it_is_shown() {
+        let json = r#"{"streams": [
+            {"index": 0, "codec_type": "video", "codec_name": "mjpeg", "width": 9, "height": 9, "time_base": "1/90000",
+             "disposition": {"attached_pic": 1}},
+            {"index": 1, "codec_type": "audio", "codec_name": "aac"},
+            {"index": 2, "codec_type": "video", "codec_name": "hevc", "width": 1920, "height": 1080, "pix_fmt": "yuv420p10le",
+             "time_base": "1/600", "avg_frame_rate": "30/1", "start_pts": 0, "duration_ts": 1200, "nb_frames": "60",
+             "sample_aspect_ratio": "4:3", "color_space": "bt2020nc", "color_transfer": "arib-std-b67",
+             "color_range": "tv", "color_primaries": "bt2020", "field_order": "progressive",
+             "tags": {"language": "nld"},
+             "side_data_list": [{"side_data_type": "Display Matrix", "rotation": -90}]}],
+             "format": {"start_time": "-0.012500"}}"#;
+        let info = info(&serde_json::from_str(json).unwrap()).unwrap();
+        assert_eq!((info.stream, info.width, info.height, info.rotation), (2, 1080, 1920, 270));
+        assert_eq!((info.bits, info.color.is_hdr(), info.color.matrix.tag()), (10, true, "bt2020nc"));
+        assert_eq!(info.shown_aspect(), Ratio::new(3, 4));
+        assert_eq!((info.file_start, &info.tags[..]), (-12500, &[("language", "nld".to_owned())][..]));
+        assert_eq!((info.seconds(), info.frames), (Some(2.0), Some(60)));
+        assert_eq!(
+            info.others.iter().map(|other| other.kind).collect::<Vec<_>>(),
+            [StreamKind::Cover, StreamKind::Audio]
+        );
+    }
+
+    #[test]
+    fn depth_is_read_from_the_pixel_formats_name() {
+        for (name, expected) in [
+            ("yuv420p", 8),
+            ("yuvj420p", 8),
+            ("nv12", 8),
+            ("rgb24", 8),
+            ("bgr0", 8),
+            ("rgb565le", 8),
+            ("yuv420p10le", 10),
+            ("p010le", 10),
+            ("yuv444p12be", 12),
+            ("rgb48le", 16),
+            ("gray16le", 16),
+            ("gbrpf32le", 32),
+            ("yuv410p", 8),
+        ] {
+            assert_eq!(bits(name), expected, "{name}");
+        }
+    }
+}

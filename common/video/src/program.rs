@@ -1,0 +1,124 @@
+//! ffmpeg and ffprobe as child processes.
+
+use std::io::ErrorKind;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use impasto_error::{Error, Result};
+
+const INSTALL: &str = "install ffmpeg: `apt-get install ffmpeg`, `dnf install ffmpeg`, `brew install ffmpeg` or \
+                       `winget install ffmpeg`; pictures, GIF and `y4m` pipes need none";
+
+/// The oldest version that knows `-fps_mode`; the ones before call it `-vsync`.
+const FPS_MODE_SINCE: (u32, u32) = (5, 1);
+
+/// What was found: asking takes some hundredths of a second.
+static FOUND: OnceLock<Ffmpeg> = OnceLock::new();
+
+/// The installed ffmpeg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ffmpeg {
+    /// The release; builds between releases count as new.
+    version: Option<(u32, u32)>,
+}
+
+impl Ffmpeg {
+    /// Looks for `ffmpeg` and `ffprobe` on the path.
+    ///
+    /// # Errors
+    ///
+    /// If either is not there, with the hint how to install it.
+    pub fn find() -> Result<Self> {
+        if let Some(found) = FOUND.get() {
+            return Ok(*found);
+        }
+        let output = |name: &str| {
+            let output = quiet_child(name).arg("-version").output();
+            output.map_err(|error| cannot_run(name, error))
+        };
+        output("ffprobe")?;
+        let text = output("ffmpeg")?.stdout;
+        Ok(*FOUND.get_or_init(|| Self { version: release(&String::from_utf8_lossy(&text)) }))
+    }
+
+    /// `ffmpeg` that keeps the moment of every frame and drops none: the arguments of an output.
+    #[must_use]
+    pub fn passthrough(self) -> [&'static str; 2] {
+        let old = self.version.is_some_and(|version| version < FPS_MODE_SINCE);
+        [if old { "-vsync" } else { "-fps_mode" }, "passthrough"]
+    }
+
+    /// A command line of ffmpeg that reads nothing of ours and logs lines that our reader of logs understands.
+    #[must_use]
+    pub fn command(self) -> Command {
+        let mut command = quiet_child("ffmpeg");
+        command.args(["-hide_banner", "-nostdin", "-nostats", "-loglevel", "repeat+level+info"]);
+        command
+    }
+
+    /// Whether it was built with these filters.
+    #[must_use]
+    pub fn has_filters(self, names: &[&str]) -> bool {
+        let Ok(output) = quiet_child("ffmpeg").args(["-hide_banner", "-filters"]).output() else { return false };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let known: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        names.iter().all(|name| known.contains(name))
+    }
+}
+
+/// A program that is about to run with nothing on its standard streams, and that a Ctrl-C at the terminal does not reach:
+/// this process decides how its children end.
+#[must_use]
+pub fn quiet_child(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    #[cfg(windows)]
+    {
+        const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+        std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NEW_PROCESS_GROUP);
+    }
+    command
+}
+
+/// Why a program did not start.
+pub(super) fn cannot_run(name: &str, error: std::io::Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        return Error::new(format!("a clip needs the program `{name}`, which is not on the path")).with_hint(INSTALL);
+    }
+    Error::new(format!("cannot run `{name}`")).with_source(error)
+}
+
+/// The release in `ffmpeg version 5.1.9-0+deb12u1 Copyright ..`, `n6.0` or `N-123-gabc` (none).
+fn release(text: &str) -> Option<(u32, u32)> {
+    let word = text.strip_prefix("ffmpeg version ")?.split_whitespace().next()?;
+    let mut numbers = word.trim_start_matches('n').split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next()?.parse().ok();
+    Some((number()?, number().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_releases_get_the_old_name_of_the_option() {
+        for (text, option) in [
+            ("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright", "-vsync"),
+            ("ffmpeg version n5.0 Copyright", "-vsync"),
+            ("ffmpeg version 5.1.9-0+deb12u1 Copyright", "-fps_mode"),
+            ("ffmpeg version 8.0 Copyright", "-fps_mode"),
+            ("ffmpeg version N-112000-gdeadbeef Copyright", "-fps_mode"),
+        ] {
+            assert_eq!(Ffmpeg { version: release(text) }.passthrough()[0], option, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_missing_comes_with_a_way_to_get_it() {
+        let error = quiet_child("no-such-ffmpeg").spawn().map_err(|error| cannot_run("ffmpeg", error)).unwrap_err();
+        assert!(error.to_string().contains("`ffmpeg`, which is not on the path"));
+        assert!(error.hint().unwrap().contains("apt-get install ffmpeg"));
+    }
+}

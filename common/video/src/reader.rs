@@ -1,0 +1,353 @@
+//! The frames of a clip, decoded by ffmpeg and read from a pipe.
+//!
+//! A pipe of raw pixels carries no timestamps. They come beside it: the filter `showinfo` logs the integer timestamp of
+//! every frame, and the passthrough mode sees to it that the frames of the log are those of the pipe.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use image::RgbImage;
+
+use super::log::Line;
+use super::planar::{Subsampling, planar_to_rgb};
+use super::probe::{file_argument, probe};
+use super::program::cannot_run;
+use super::{Color, Ffmpeg, Ratio, VideoFrame, VideoInfo};
+use impasto_error::{Error, Result, ResultExt};
+
+/// Problems that are kept to be told; a damaged file can have thousands.
+const TOLD_PROBLEMS: usize = 3;
+
+/// A frame's timestamp is told before its pixels come; whoever waits longer waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Swscale's slow but exact ways: every one of its fast ones is a level or two off.
+const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic";
+
+/// Which frames of a clip are read, and how large.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ReadOptions {
+    /// Seconds to leave out at the beginning.
+    pub start: Option<f64>,
+    /// Seconds to read.
+    pub duration: Option<f64>,
+    /// Another, constant frame rate: frames are dropped or shown twice.
+    pub frame_rate: Option<Ratio>,
+    /// Another size, width and height.
+    pub size: Option<(u32, u32)>,
+    /// Frames to leave out, counted after all of the above.
+    pub skip: u64,
+}
+
+/// The frames of a clip in the order in which they show, the right way up, as 8-bit RGB.
+///
+/// An iterator; after its end, [`Self::damage`] says what is missing.
+pub struct VideoReader {
+    info: VideoInfo,
+    options: ReadOptions,
+    size: (u32, u32),
+    color: Color,
+    tone_mapped: bool,
+    time_base: Ratio,
+    child: Child,
+    pixels: ChildStdout,
+    log: Receiver<Line>,
+    problems: Vec<String>,
+    last: Option<i64>,
+    frames: u64,
+    ended: bool,
+}
+
+impl VideoReader {
+    /// Reads a clip from beginning to end.
+    ///
+    /// # Errors
+    ///
+    /// If ffmpeg is not installed, or the file cannot be read or decoded at all.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::with_options(path, ReadOptions::default())
+    }
+
+    /// Reads a part of a clip, or in another size or rate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn with_options(path: &Path, options: ReadOptions) -> Result<Self> {
+        let ffmpeg = Ffmpeg::find()?;
+        let info = probe(&ffmpeg, path)?;
+        if let (Some(start), Some(seconds)) = (options.start, info.seconds())
+            && start >= seconds
+        {
+            let path = path.display();
+            return Err(Error::usage(format!("`{path}` ends after {seconds:.2} s, before the part asked for")));
+        }
+        let tone_mapped = can_tone_map(ffmpeg, &info);
+        let color = Self::color_of(ffmpeg, &info);
+        let size = options.size.unwrap_or((info.width, info.height));
+        let mut command = ffmpeg.command();
+        // Without `-copyts`, ffmpeg moves all timestamps so that the file starts at 0.
+        command.args(["-copyts", "-max_error_rate", "1"]);
+        for (option, seconds) in [("-ss", options.start), ("-t", options.duration)] {
+            if let Some(seconds) = seconds {
+                command.args([option, &format!("{seconds:.6}")]);
+            }
+        }
+        command.arg("-i").arg(file_argument(path)).args(["-map", &format!("0:{}", info.stream)]);
+        command.args(["-vf", &filters(&info, &color, tone_mapped, size, options)]);
+        command.args(ffmpeg.passthrough()).args(["-f", "rawvideo", "pipe:1"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child_streams = child.as_mut().ok().and_then(|child| child.stdout.take().zip(child.stderr.take()));
+        let child = child.map_err(|error| cannot_run("ffmpeg", error))?;
+        let (pixels, stderr) = child_streams.ok_or_else(|| Error::new("ffmpeg has no streams"))?;
+        let (sender, log) = channel();
+        thread::spawn(move || follow(BufReader::new(stderr), &sender));
+        let time_base = options.frame_rate.map_or(info.time_base, Ratio::inverse);
+        let problems = Vec::new();
+        let mut reader = Self {
+            info,
+            options,
+            size,
+            color,
+            tone_mapped,
+            time_base,
+            child,
+            pixels,
+            log,
+            problems,
+            last: None,
+            frames: 0,
+            ended: false,
+        };
+        reader.start().context(|| format!("cannot read `{}`", path.display()))?;
+        Ok(reader)
+    }
+
+    /// What [`Self::color`] of a clip's reader is.
+    #[must_use]
+    pub fn color_of(ffmpeg: Ffmpeg, info: &VideoInfo) -> Color {
+        if can_tone_map(ffmpeg, info) { Color::standard() } else { info.color.clone() }
+    }
+
+    /// What is in the clip, before the options.
+    #[must_use]
+    pub fn info(&self) -> &VideoInfo {
+        &self.info
+    }
+
+    /// The width and height of the frames.
+    #[must_use]
+    pub fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    /// The unit of the frames' timestamps, in seconds.
+    #[must_use]
+    pub fn time_base(&self) -> Ratio {
+        self.time_base
+    }
+
+    /// What the colours of the frames were before they became RGB, and what they should be again: those of the clip, or
+    /// standard ones if high dynamic range had to be given up.
+    #[must_use]
+    pub fn color(&self) -> &Color {
+        &self.color
+    }
+
+    /// Whether high dynamic range was turned into standard range by a tone curve.
+    #[must_use]
+    pub fn is_tone_mapped(&self) -> bool {
+        self.tone_mapped
+    }
+
+    /// Frames read so far.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// What was lost: `None` while there are frames to come, and if all frames came.
+    ///
+    /// A decoder that reports problems and still gives as many frames as the container counts has mended them.
+    #[must_use]
+    pub fn damage(&self) -> Option<Error> {
+        if !self.ended || self.problems.is_empty() {
+            return None;
+        }
+        let whole =
+            self.options == ReadOptions { size: self.options.size, skip: self.options.skip, ..Default::default() };
+        let read = self.frames + self.options.skip;
+        let what = match self.info.frames.filter(|_| whole) {
+            Some(frames) if frames <= read => return None,
+            Some(frames) => format!("{} of {frames} frames are lost", frames - read),
+            None => "the clip is damaged, and frames may be lost".to_owned(),
+        };
+        Some(Error::new(what).with_source(self.problems.join("; ")))
+    }
+
+    /// Waits for the time base, which ffmpeg tells when it has decoded the first frame.
+    fn start(&mut self) -> Result<()> {
+        while let Ok(line) = self.log.recv() {
+            match line {
+                Line::TimeBase(time_base) => {
+                    self.time_base = time_base;
+                    return Ok(());
+                }
+                line => self.note(line),
+            }
+        }
+        if self.problems.is_empty() {
+            return Err(Error::new("there is no frame in it"));
+        }
+        Err(Error::new("no frame can be decoded").with_source(self.problems.join("; ")))
+    }
+
+    fn note(&mut self, line: Line) {
+        if let Line::Problem(text) = line
+            && self.problems.len() < TOLD_PROBLEMS
+            && !self.problems.contains(&text)
+        {
+            self.problems.push(text);
+        }
+    }
+
+    /// Whether frames come as they are decoded, to be turned into RGB here.
+    fn is_planar(&self) -> bool {
+        is_planar(&self.info)
+    }
+
+    fn read(&mut self) -> Result<Option<VideoFrame>> {
+        let (width, height) = self.size;
+        let length = if self.is_planar() {
+            Subsampling::Both.bytes(width, height)
+        } else {
+            3 * width as usize * height as usize
+        };
+        let mut pixels = Vec::with_capacity(length);
+        self.pixels.by_ref().take(length as u64).read_to_end(&mut pixels).context(|| "cannot read from ffmpeg")?;
+        if pixels.len() < length {
+            self.finish(!pixels.is_empty())?;
+            return Ok(None);
+        }
+        let pts = self.next_pts()?;
+        self.frames += 1;
+        let image = if self.is_planar() {
+            planar_to_rgb(&pixels, self.size, Subsampling::Both, &self.color)
+        } else {
+            RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few pixels"))?
+        };
+        Ok(Some(VideoFrame { picture: image.into(), pts }))
+    }
+
+    /// The timestamp of the frame in hand; always above that of the last one.
+    fn next_pts(&mut self) -> Result<i64> {
+        let told = loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(Line::Frame(pts)) => break pts,
+                Ok(line) => self.note(line),
+                Err(RecvTimeoutError::Disconnected) => break None,
+                Err(RecvTimeoutError::Timeout) => return Err(Error::new("ffmpeg tells no timestamps")),
+            }
+        };
+        let step = self.info.frame_rate.map_or(1, |rate| rate.inverse().rescale(1, self.time_base).max(1));
+        let pts = match (told, self.last) {
+            (Some(pts), Some(last)) => pts.max(last + 1),
+            (Some(pts), None) => pts,
+            (None, last) => last.map_or(0, |last| last + step),
+        };
+        self.last = Some(pts);
+        Ok(pts)
+    }
+
+    fn finish(&mut self, cut: bool) -> Result<()> {
+        self.ended = true;
+        let status = self.child.wait().context(|| "cannot wait for ffmpeg")?;
+        while let Ok(line) = self.log.recv() {
+            self.note(line);
+        }
+        if (cut || !status.success()) && self.problems.is_empty() {
+            self.problems.push(format!("ffmpeg ended with {status}"));
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for VideoReader {
+    type Item = Result<VideoFrame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let frame = self.read();
+        self.ended |= frame.is_err();
+        frame.transpose()
+    }
+}
+
+impl Drop for VideoReader {
+    fn drop(&mut self) {
+        // It may have ended already, and there is nobody to tell if not.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The layout of most clips is read as it is: swscale's exact ways to RGB take longer than all the rest of reading.
+fn is_planar(info: &VideoInfo) -> bool {
+    ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr()
+}
+
+fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
+    info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"])
+}
+
+/// Sends what the log tells until it ends or nobody listens.
+fn follow(mut log: impl BufRead, sender: &Sender<Line>) {
+    let mut line = Vec::new();
+    while matches!(log.read_until(b'\n', &mut line), Ok(length) if length > 0) {
+        if let Some(line) = Line::parse(String::from_utf8_lossy(&line).trim_end())
+            && sender.send(line).is_err()
+        {
+            return;
+        }
+        line.clear();
+    }
+}
+
+/// The filters between decoder and pipe. ffmpeg turns the frames upright before them.
+fn filters(info: &VideoInfo, color: &Color, tone_mapped: bool, size: (u32, u32), options: ReadOptions) -> String {
+    let mut filters = Vec::new();
+    if let Some(rate) = options.frame_rate {
+        filters.push(format!("fps={rate}"));
+    }
+    if options.skip > 0 {
+        filters.push(format!("select=gte(n\\,{})", options.skip));
+    }
+    if tone_mapped {
+        let transfer = info.color.transfer.as_deref().unwrap_or("smpte2084");
+        let (matrix, range) = (info.color.matrix.tag(), if info.color.full_range { "pc" } else { "tv" });
+        filters.push(format!(
+            "zscale=min={matrix}:pin=2020:tin={transfer}:rin={range}:t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,\
+             tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
+        ));
+    }
+    let (width, height) = size;
+    if is_planar(info) {
+        if size != (info.width, info.height) {
+            filters.push(format!("scale={width}:{height}:flags=bicubic+accurate_rnd"));
+        }
+        filters.push("format=yuv420p|yuvj420p".into());
+    } else {
+        let range = if color.full_range { "pc" } else { "tv" };
+        let matrix = color.matrix.scale_name();
+        let scale = format!("scale={width}:{height}:in_color_matrix={matrix}:in_range={range}");
+        filters.push(format!("{scale}:flags={EXACT},format=rgb24"));
+    }
+    filters.push("showinfo=checksum=0".into());
+    filters.join(",")
+}

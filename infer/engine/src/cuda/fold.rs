@@ -1,0 +1,274 @@
+//! Weights as a card wants them: every convolution a small dense one, results within the range of half precision.
+//!
+//! **Range.** What precedes an instance normalisation may be multiplied by any `s > 0` per channel: with mean `m` and variance
+//! `v` of `y`, `(s y - s m) / sqrt(s^2 v + s^2 e) = (y - m) / sqrt(v + e)`, so the result is the same once the epsilon `e` is
+//! multiplied by `s^2`. And anything may be added to it, which the mean takes out again. Two uses:
+//!
+//! - The frame enters as `(level - mean) / 128`, where the mean is that of the frame's colour, rounded to a level. With mirrored
+//!   borders every weight of the first layer meets a level, so its results are those of the levels, by 128, less the same for
+//!   every pixel. Differences of 8-bit levels are exact so in f16 and in bf16, and what tells the pixels of a dark or bright
+//!   frame apart is not rounded away beside what they share: with `starry_night` on a tenth of a photo's light, f16 is 0.03 levels
+//!   off on average, 0.18 if 128 were taken off every frame.
+//! - Each channel's weights are divided by the sum of their magnitudes, rounded to a power of two, which changes no digit of
+//!   them. A result is then at most twice as large as the largest input: nothing overflows, and what is typical, some
+//!   hundredths, is far from where f16 loses digits.
+//!
+//! The last layer has no normalisation: there the sums are multiplied back, in single precision.
+//!
+//! **Shape.** A 9x9 convolution of 3 channels is a 3x3 one of 27, the picture's shifts by 3 pixels beside one another; one to 3
+//! channels is a 3x3 one to 27 parts, summed up over the same shifts. Tensor cores work on 8 channels and more at a time, and
+//! would multiply zeros otherwise. Enlarging twice and convolving 3x3 is a 2x2 convolution of the small picture to four times
+//! the channels, where weights that meet the same pixel are added up: 16 products a pixel for 36, and no enlarged picture.
+//! Rounded one by one, the four sums of a kernel would differ, and an even surface, whose variance is nothing but that
+//! difference, would be painted as a chequerboard. So these weights are rounded before they are added, to a step so wide that
+//! no sum of them is rounded again.
+
+use impasto_common::network::{StyleNetConfig, values};
+use impasto_common::weights::Tensors;
+use impasto_error::Result;
+use impasto_kernels::steps::{CHANNELS, COLOURS, Channel, Filter, SHIFTED, SHIFTS, UNIT, Weights};
+
+/// Channels of a picture in the arena that holds `channels`.
+pub(super) fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(CHANNELS)
+}
+
+/// All weights of a network, whose names and shapes are [`impasto_common::network::StyleNet`]'s, for numbers of so many binary digits.
+///
+/// # Errors
+///
+/// If a tensor is missing or of another shape than `config` asks for.
+pub(super) fn weights(config: &StyleNetConfig, tensors: &Tensors, digits: u32) -> Result<Weights> {
+    let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
+    let read = Reader { tensors, digits };
+    let mut filters = vec![
+        read.filter("conv1", "in1", [c1, COLOURS, 9], nine_in, 1)?,
+        read.filter("conv2", "in2", [c2, c1, 3], plain, 2)?,
+        read.filter("conv3", "in3", [c4, c2, 3], plain, 2)?,
+    ];
+    for block in 1..=config.blocks {
+        for i in 1..=2 {
+            let (conv, norm) = (format!("res{block}.conv{i}"), format!("res{block}.in{i}"));
+            filters.push(read.filter(&conv, &norm, [c4, c4, 3], plain, 1)?);
+        }
+    }
+    filters.push(read.filter("deconv1", "in4", [c2, c4, 3], double, 1)?);
+    filters.push(read.filter("deconv2", "in5", [c1, c2, 3], double, 1)?);
+    let (last, join) = read.last("deconv3", c1)?;
+    filters.push(last);
+    Ok(Weights { filters, join })
+}
+
+/// A kernel `(outputs, inputs, side, side)` on its way to `(outputs, kernel, kernel, inputs)`.
+struct Kernel<'a> {
+    weight: &'a [f32],
+    /// Binary digits of a weight.
+    digits: u32,
+    outputs: usize,
+    inputs: usize,
+    side: usize,
+}
+
+impl Kernel<'_> {
+    fn at(&self, output: usize, input: usize, y: usize, x: usize) -> f32 {
+        self.weight[((output * self.inputs + input) * self.side + y) * self.side + x]
+    }
+
+    /// The power of two of which the sums that [`double`] makes of these weights are so few that their digits suffice.
+    fn step(&self, output: usize, input: usize) -> f32 {
+        let mut largest = 0f32;
+        for (a, b) in PHASES {
+            let mut sums = [0.0; 4];
+            for (y, x) in (0..self.side).flat_map(|y| (0..self.side).map(move |x| (y, x))) {
+                sums[2 * met(a, y) + met(b, x)] += self.at(output, input, y, x);
+            }
+            largest = sums.iter().fold(largest, |largest, sum| largest.max(sum.abs()));
+        }
+        // A little more, because rounded weights may add up to more.
+        let exponent = if largest > 0.0 { (1.05 * largest).log2().floor() + 1.0 } else { 0.0 };
+        (exponent - self.digits as f32).max(-120.0).exp2()
+    }
+
+    /// The power of two nearest the sum of an output's magnitudes, inverted.
+    fn scale(&self, output: usize) -> f32 {
+        let len = self.inputs * self.side * self.side;
+        inverse_power(self.weight[output * len..][..len].iter().map(|x| x.abs()).sum())
+    }
+
+    fn sum(&self, output: usize, input: usize) -> f32 {
+        let len = self.side * self.side;
+        self.weight[(output * self.inputs + input) * len..][..len].iter().map(|&x| f64::from(x)).sum::<f64>() as f32
+    }
+}
+
+/// Turns a kernel into another form; weights are multiplied by what `scale` says of their output.
+type Fold = fn(&Kernel, &dyn Fn(usize) -> f32) -> Filter;
+
+fn filter(outputs: usize, kernel: usize, inputs: usize) -> Filter {
+    let weight = vec![0.0; outputs * kernel * kernel * inputs];
+    Filter { outputs, kernel, stride: 1, inputs, weight, norm: Vec::new() }
+}
+
+impl Filter {
+    fn add(&mut self, output: usize, (y, x): (usize, usize), input: usize, value: f32) {
+        self.weight[((output * self.kernel + y) * self.kernel + x) * self.inputs + input] += value;
+    }
+}
+
+fn plain(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
+    let mut folded = filter(padded(kernel.outputs), kernel.side, padded(kernel.inputs));
+    each(kernel, |output, input, y, x, value| folded.add(output, (y, x), input, value * scale(output)));
+    folded
+}
+
+fn nine_in(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
+    let mut folded = filter(padded(kernel.outputs), 3, SHIFTED);
+    each(kernel, |output, colour, y, x, value| {
+        let shift = 3 * (y / 3) + x / 3;
+        folded.add(output, (y % 3, x % 3), COLOURS * shift + colour, value * scale(output));
+    });
+    folded
+}
+
+/// Outputs are the parts of a colour that belong to a shift; `scale` is asked for each of them.
+fn nine_out(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
+    let mut folded = filter(SHIFTED, 3, padded(kernel.inputs));
+    each(kernel, |colour, input, y, x, value| {
+        let part = COLOURS * (3 * (y / 3) + x / 3) + colour;
+        folded.add(part, (y % 3, x % 3), input, value * scale(part));
+    });
+    folded
+}
+
+/// The results of an enlarging convolution in a pixel, see [`impasto_kernels::steps::Lattice::Double`].
+const PHASES: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+
+/// Which of two rows of the small picture a tap meets.
+fn met(phase: usize, tap: usize) -> usize {
+    usize::from(tap + phase > 1)
+}
+
+/// Result row `2 i - 1` meets rows `i - 1`, `i - 1` and `i` of the small picture, row `2 i` rows `i - 1`, `i` and `i`.
+fn double(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
+    let outputs = padded(kernel.outputs);
+    let mut folded = filter(4 * outputs, 2, padded(kernel.inputs));
+    each(kernel, |output, input, y, x, value| {
+        let step = kernel.step(output, input);
+        let value = (value / step).round() * step;
+        for (a, b) in PHASES {
+            let output_here = (2 * a + b) * outputs + output;
+            folded.add(output_here, (met(a, y), met(b, x)), input, value * scale(output));
+        }
+    });
+    folded
+}
+
+fn each(kernel: &Kernel, mut take: impl FnMut(usize, usize, usize, usize, f32)) {
+    for output in 0..kernel.outputs {
+        for input in 0..kernel.inputs {
+            for (y, x) in (0..kernel.side).flat_map(|y| (0..kernel.side).map(move |x| (y, x))) {
+                take(output, input, y, x, kernel.at(output, input, y, x));
+            }
+        }
+    }
+}
+
+/// The power of two nearest to `1 / sum`; 1 for a channel of zeros.
+fn inverse_power(sum: f32) -> f32 {
+    if sum > 0.0 && sum.is_finite() { (-sum.log2().round().clamp(-100.0, 100.0)).exp2() } else { 1.0 }
+}
+
+/// Takes weights out of a model.
+struct Reader<'a> {
+    tensors: &'a Tensors,
+    digits: u32,
+}
+
+impl Reader<'_> {
+    fn filter(
+        &self,
+        conv: &str,
+        norm: &str,
+        [outputs, inputs, side]: [usize; 3],
+        fold: Fold,
+        stride: usize,
+    ) -> Result<Filter> {
+        let weight = values(self.tensors, &format!("{conv}.conv2d.weight"), &[outputs, inputs, side, side])?;
+        let (scales, biases) = (
+            values(self.tensors, &format!("{norm}.weight"), &[outputs])?,
+            values(self.tensors, &format!("{norm}.bias"), &[outputs])?,
+        );
+        let kernel = Kernel { weight: &weight, digits: self.digits, outputs, inputs, side };
+        let is_first = side == 9;
+        let channel = |output: usize| Channel {
+            weight: scales[output],
+            bias: biases[output],
+            unit: if is_first { UNIT } else { 1.0 } / kernel.scale(output),
+            sums: if is_first { [0, 1, 2].map(|colour| kernel.sum(output, colour)) } else { [0.0; COLOURS] },
+        };
+        let nothing = Channel { weight: 0.0, bias: 0.0, unit: 1.0, sums: [0.0; COLOURS] };
+        let norm = (0..padded(outputs)).map(|i| if i < outputs { channel(i) } else { nothing }).collect();
+        Ok(Filter { stride, norm, ..fold(&kernel, &|output| kernel.scale(output)) })
+    }
+
+    fn last(&self, conv: &str, inputs: usize) -> Result<(Filter, Vec<f32>)> {
+        let weight = values(self.tensors, &format!("{conv}.conv2d.weight"), &[COLOURS, inputs, 9, 9])?;
+        let bias = values(self.tensors, &format!("{conv}.conv2d.bias"), &[COLOURS])?;
+        let kernel = Kernel { weight: &weight, digits: self.digits, outputs: COLOURS, inputs, side: 9 };
+        let whole = nine_out(&kernel, &|_| 1.0);
+        let len = 9 * whole.inputs;
+        let scale = |part: usize| inverse_power(whole.weight[part * len..][..len].iter().map(|x| x.abs()).sum());
+        let scales: Vec<_> = (0..SHIFTED).map(scale).collect();
+        let mut join: Vec<_> = scales.iter().map(|scale| scale.recip()).collect();
+        join[SHIFTS * COLOURS..].fill(0.0);
+        join.extend(bias);
+        Ok((nine_out(&kernel, &|part| scales[part]), join))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enlarging_adds_up_the_weights_that_meet_a_pixel() {
+        let weight = [1.0, 10.0, 100.0, 2.0, 20.0, 200.0, 4.0, 40.0, 400.0];
+        let kernel = Kernel { weight: &weight, digits: 24, outputs: 1, inputs: 1, side: 3 };
+        let folded = double(&kernel, &|_| 1.0);
+        let at = |phase: usize, y: usize, x: usize| folded.weight[((phase * 8 * 2 + y) * 2 + x) * 8];
+        // Odd results: the first two rows and columns fall together.
+        assert_eq!(
+            [at(0, 0, 0), at(0, 0, 1), at(0, 1, 0), at(0, 1, 1)].map(f32::to_bits),
+            [33.0f32, 300.0, 44.0, 400.0].map(f32::to_bits)
+        );
+        // Even ones: the last two.
+        assert_eq!(
+            [at(3, 0, 0), at(3, 0, 1), at(3, 1, 0), at(3, 1, 1)].map(f32::to_bits),
+            [1.0f32, 110.0, 6.0, 660.0].map(f32::to_bits)
+        );
+    }
+
+    #[test]
+    fn sums_of_an_enlarging_kernel_are_not_rounded_again() {
+        let weight: Vec<_> = (0..9).map(|i| (i as f32 * 1.7).sin() * 0.3).collect();
+        let kernel = Kernel { weight: &weight, digits: 8, outputs: 1, inputs: 1, side: 3 };
+        let folded = double(&kernel, &|_| 1.0);
+        let of = |phase: usize| folded.weight[phase * 8 * 4 * 8..].iter().step_by(8).take(4);
+        for phase in 0..4 {
+            assert!(of(phase).all(|&x| half::bf16::from_f32(x).to_f32().to_bits() == x.to_bits()), "{phase}");
+            assert_eq!(of(phase).sum::<f32>().to_bits(), of(0).sum::<f32>().to_bits());
+        }
+        let off = weight.iter().sum::<f32>() - of(0).sum::<f32>();
+        assert!(off.abs() < 0.03, "{off}");
+    }
+
+    #[test]
+    fn scales_are_powers_of_two_that_bound_the_results() {
+        for sum in [1e-3f32, 0.7, 1.0, 3.1, 900.0] {
+            let scale = inverse_power(sum);
+            assert_eq!(scale.to_bits() & 0x7f_ffff, 0, "{scale} has no other digits");
+            assert!((0.7..1.5).contains(&(sum * scale)), "{sum}");
+        }
+        assert_eq!([inverse_power(0.0), inverse_power(f32::NAN)].map(f32::to_bits), [1f32; 2].map(f32::to_bits));
+    }
+}

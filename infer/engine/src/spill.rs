@@ -1,0 +1,123 @@
+//! Floats in unnamed files, for pictures that have no room in memory.
+//!
+//! The system's cache holds what it can of the files, so most of the work is copying: threads share it. One file lets one
+//! thread write at a time, so parts of the floats take turns over several.
+
+use std::fs::File;
+use std::io;
+
+use rayon::prelude::*;
+
+use impasto_error::{Result, ResultExt};
+
+/// Floats that one thread reads or writes at a time.
+const PART: usize = 1 << 16;
+
+/// Files among which the parts are dealt out.
+const FILES: usize = 8;
+
+/// Files that the system removes when they are closed, whatever happens to the program.
+#[derive(Debug)]
+pub(super) struct Spill([File; FILES]);
+
+impl Spill {
+    pub(super) fn new() -> Result<Self> {
+        let file = || tempfile::tempfile();
+        let files = (0..FILES).map(|_| file()).collect::<io::Result<Vec<_>>>();
+        let files =
+            files.context(|| format!("cannot make a temporary file in `{}`", std::env::temp_dir().display()))?;
+        let files = files.try_into().map_err(|_| impasto_error::Error::new("a temporary file is missing"))?;
+        Ok(Self(files))
+    }
+
+    /// Writes `floats` from the float `at` on.
+    pub(super) fn write(&mut self, at: usize, floats: &[f32]) -> Result<()> {
+        let (head, rest) = floats.split_at(to_next_part(at).min(floats.len()));
+        let put = |at, floats: &[f32]| {
+            let (file, byte) = self.place(at);
+            write_at(file, bytemuck::cast_slice(floats), byte)
+        };
+        let parts = rest.par_chunks(PART).enumerate();
+        put(at, head)
+            .and_then(|()| parts.try_for_each(|(i, part)| put(at + head.len() + i * PART, part)))
+            .context(|| format!("cannot write a temporary file in `{}`", std::env::temp_dir().display()))
+            .map_err(|error| error.with_hint("make room there, name another folder with TMPDIR, or allow more memory"))
+    }
+
+    /// Reads floats from the float `at` on, where they were written.
+    pub(super) fn read(&mut self, at: usize, floats: &mut [f32]) -> Result<()> {
+        let (head, rest) = floats.split_at_mut(to_next_part(at).min(floats.len()));
+        let get = |at, floats: &mut [f32]| {
+            let (file, byte) = self.place(at);
+            read_at(file, bytemuck::cast_slice_mut(floats), byte)
+        };
+        let after = at + head.len();
+        let parts = rest.par_chunks_mut(PART).enumerate();
+        get(at, head)
+            .and_then(|()| parts.try_for_each(|(i, part)| get(after + i * PART, part)))
+            .context(|| format!("cannot read a temporary file in `{}`", std::env::temp_dir().display()))
+    }
+
+    /// The file of the float `at`, and its byte there.
+    fn place(&self, at: usize) -> (&File, u64) {
+        let (part, float) = (at / PART, at % PART);
+        (&self.0[part % FILES], 4 * (part / FILES * PART + float) as u64)
+    }
+}
+
+/// Floats from the float `at` to the next beginning of a part.
+fn to_next_part(at: usize) -> usize {
+    at.next_multiple_of(PART) - at
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, at)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+        at += written as u64;
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes = &mut bytes[read..];
+        at += read as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_come_back_from_anywhere() {
+        let mut spill = Spill::new().unwrap();
+        let floats: Vec<f32> = (0..3 * PART / 2).map(|i| i as f32 - 7.5).collect();
+        spill.write(5, &floats).unwrap();
+        let mut read = vec![0.0; PART + 3];
+        spill.read(15, &mut read).unwrap();
+        assert_eq!(read, floats[10..][..PART + 3]);
+        assert!(spill.read(5 + floats.len() - 1, &mut [0.0; 2]).is_err());
+    }
+}

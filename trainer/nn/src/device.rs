@@ -1,0 +1,69 @@
+//! Opens the device that tensors live on, and tells what it can do.
+
+use candle_core::Device;
+use impasto_common::device::{DeviceChoice, OpenGpu};
+use impasto_error::Result;
+
+/// Opens the device, and says in a line what the user should know of it: see [`DeviceChoice::open_with`].
+///
+/// # Errors
+///
+/// If a CUDA device was asked for by name and this build or this machine has none.
+pub fn open(choice: DeviceChoice) -> Result<(Device, Option<String>)> {
+    #[cfg(feature = "cuda")]
+    let open_gpu: Option<OpenGpu<Device>> = Some(impasto_kernels::cuda::open);
+    #[cfg(not(feature = "cuda"))]
+    let open_gpu: Option<OpenGpu<Device>> = None;
+    let (device, notice) = choice.open_with(open_gpu)?;
+    Ok((device.unwrap_or(Device::Cpu), notice))
+}
+
+/// Whether the device computes in bf16: NVIDIA GPUs from Ampere on.
+#[must_use]
+pub fn has_bf16(device: &Device) -> bool {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => {
+            let capability = device.cuda_stream().context().compute_capability();
+            capability.is_ok_and(|(major, _)| major >= 8)
+        }
+        _ => false,
+    }
+}
+
+/// Waits for the device, and gives back what it keeps for later computations of this thread: to be called before trying with less
+/// after [`is_out_of_memory`](impasto_common::device::is_out_of_memory).
+///
+/// # Errors
+///
+/// If a computation that was under way failed.
+pub fn release_memory(device: &Device) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        drop(impasto_kernels::cuda::Gpu::of(device).take_workspace());
+    }
+    Ok(device.synchronize()?)
+}
+
+/// Lets GPUs round the factors of f32 products to TF32 from now on, in this process. They do not unless told.
+pub fn allow_tf32(allowed: bool) {
+    #[cfg(feature = "cuda")]
+    impasto_kernels::cuda::Gpu::allow_tf32(allowed);
+    #[cfg(not(feature = "cuda"))]
+    let _ = allowed;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_by_name_and_the_cpu_by_itself() {
+        let Err(error) = open(DeviceChoice::Cuda(999)) else { return };
+        assert!(error.to_string().starts_with("cannot open `--device cuda:999`: "), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--device cpu")));
+        let (device, notice) = open(DeviceChoice::Auto).unwrap();
+        assert_eq!(notice.is_some(), cfg!(feature = "cuda") && device.is_cpu());
+        assert!(notice.is_none_or(|notice| notice.lines().count() == 1));
+    }
+}
