@@ -13,7 +13,7 @@ pub mod conv;
 #[cfg(feature = "cuda")]
 mod cudnn;
 pub mod difference;
-#[cfg(any(feature = "emulator", test))]
+#[cfg(any(feature = "testing", test))]
 pub mod emulator;
 #[cfg(feature = "cuda")]
 mod gpu;

@@ -6,7 +6,7 @@
 
 pub mod conv;
 pub mod conv_weight;
-#[cfg(any(feature = "cuda", feature = "emulator", test))]
+#[cfg(any(feature = "cuda", feature = "testing", test))]
 pub mod cuda;
 pub mod difference;
 pub mod flow;
@@ -17,7 +17,7 @@ pub mod norm;
 pub mod pad;
 pub mod peak;
 pub mod pool;
-#[cfg(test)]
+#[cfg(any(feature = "testing", test))]
 pub mod reference;
 pub mod rows;
 mod scratch;

@@ -34,7 +34,7 @@ impl Level {
     }
 
     /// Every one that this machine has, for tests.
-    #[cfg(test)]
+    #[cfg(any(feature = "testing", test))]
     pub fn all() -> Vec<Self> {
         [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512]
             .into_iter()

@@ -150,6 +150,13 @@ pub struct Filter {
     pub norm: Vec<Channel>,
 }
 
+impl Filter {
+    /// Adds to the weight of a tap.
+    pub fn add(&mut self, output: usize, (y, x): (usize, usize), input: usize, value: f32) {
+        self.weight[((output * self.kernel + y) * self.kernel + x) * self.inputs + input] += value;
+    }
+}
+
 /// The normalisation of a channel whose results `y` stand for `unit * y` of the network, and, behind the frame, for as much more
 /// as `sums` of its colours' means.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,5 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
+use impasto_nn::StyleNet;
 
 use super::memory::Place;
 use super::*;

@@ -109,12 +109,6 @@ fn filter(outputs: usize, kernel: usize, inputs: usize) -> Filter {
     Filter { outputs, kernel, stride: 1, inputs, weight, norm: Vec::new() }
 }
 
-impl Filter {
-    fn add(&mut self, output: usize, (y, x): (usize, usize), input: usize, value: f32) {
-        self.weight[((output * self.kernel + y) * self.kernel + x) * self.inputs + input] += value;
-    }
-}
-
 fn plain(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     let mut folded = filter(padded(kernel.outputs), kernel.side, padded(kernel.inputs));
     each(kernel, |output, input, y, x, value| folded.add(output, (y, x), input, value * scale(output)));
