@@ -10,6 +10,8 @@
 //! # Ok::<(), impasto_common::Error>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod bench;
 mod blend;
 pub mod cli;

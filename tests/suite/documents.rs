@@ -207,7 +207,7 @@ fn code_spans(text: &str) -> impl Iterator<Item = String> {
 fn is_own_path(span: &str) -> bool {
     let first = Path::new(span).components().next();
     let first = first.map(|part| part.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
-    let own = workspace::CRATES.contains(&first.as_str()) || [".ci", "assets"].contains(&first.as_str());
+    let own = workspace::FOLDERS.contains(&first.as_str()) || [".ci", "assets"].contains(&first.as_str());
     own && span.contains('/') && !span.contains(char::is_whitespace)
 }
 

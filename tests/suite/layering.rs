@@ -1,33 +1,72 @@
-//! Arrows point down only: `tests -> {trainer, infer} -> common`. This file reads the manifests and the sources, so a
-//! shortcut fails here with its file and line instead of being found by a reader a year later.
+//! Arrows point down only. The manifests are the layering; this file holds them against the map, and the sources against the
+//! rules that a manifest cannot express, so that a shortcut fails here with its file and line.
 
-use crate::workspace::{self, Source};
+use crate::workspace::{self, SourceFile};
 
-/// The keyword, spelt in two parts so that this file passes its own test.
-const UNSAFE: &str = concat!("un", "safe");
 /// The file names that say nothing of what is inside.
 const DRAWERS: [&str; 4] = ["base.rs", "helpers.rs", "mod.rs", "utils.rs"];
 
+/// Every crate and the crates of ours that it may use, bottom up: the map of ARCHITECTURE.md.
+const MAP: [(&str, &[&str]); 13] = [
+    ("common/error", &[]),
+    ("common/files", &["error"]),
+    ("common/kernels", &[]),
+    ("common/picture", &["error", "files"]),
+    ("common/video", &["error", "files", "kernels", "picture"]),
+    ("common/flow", &["kernels", "picture"]),
+    ("common/web", &["error"]),
+    ("common", &["error", "files"]),
+    ("infer/engine", &["common", "error", "kernels"]),
+    ("infer", &["common", "engine", "error", "files", "flow", "kernels", "picture", "video", "web"]),
+    ("trainer/nn", &["common", "error", "kernels", "picture"]),
+    ("trainer", &["common", "error", "files", "flow", "kernels", "nn", "picture", "video", "web"]),
+    ("tests", &["common", "error", "files", "infer", "kernels", "nn", "picture", "trainer"]),
+];
+
+/// The crates that need tensors for anything but a GPU.
+const KNOW_TENSORS: [&str; 3] = ["tests", "trainer", "trainer/nn"];
+
 #[test]
-fn manifests_point_down_only() {
-    for (name, forbidden) in
-        [("common", ["trainer", "infer"]), ("infer", ["trainer", "tests"]), ("trainer", ["infer", "tests"])]
-    {
-        let dependencies = dependencies(&workspace::read(&format!("{name}/Cargo.toml")));
-        assert!(!dependencies.is_empty(), "no dependency of `{name}` was found: the reader is broken");
-        for other in forbidden {
-            let package = format!("impasto-{other}");
-            let found = dependencies.iter().any(|dependency| dependency == other || *dependency == package);
-            assert!(!found, "`{name}` must not depend on `{other}`");
+fn every_crate_uses_the_crates_that_the_map_allows_it() {
+    let members: Vec<_> = MAP.iter().map(|(name, _)| *name).collect();
+    assert_eq!(sorted(workspace::members()), sorted(members), "the members of the workspace are not those of the map");
+    for (name, allowed) in MAP {
+        let manifest = workspace::read(&format!("{name}/Cargo.toml"));
+        for dependency in dependencies(&manifest, Table::Normal) {
+            let Some(ours) = dependency.strip_prefix("impasto-") else { continue };
+            assert!(allowed.contains(&ours), "`{name}` must not depend on `{ours}`");
         }
     }
-    let common = dependencies(&workspace::read("common/Cargo.toml"));
-    assert!(!common.iter().any(|dependency| dependency == "clap"), "`common` parses no arguments");
+}
+
+#[test]
+fn painting_needs_no_tensors_and_only_command_lines_and_servers_know_their_frameworks() {
+    for (name, _) in MAP {
+        let manifest = workspace::read(&format!("{name}/Cargo.toml"));
+        let needed = dependencies(&manifest, Table::Required);
+        let has = |wanted: &str| needed.iter().any(|dependency| dependency == wanted);
+        assert!(!has("candle-core") || KNOW_TENSORS.contains(&name), "`{name}` must not need candle");
+        assert!(!has("clap") || ["infer", "tests", "trainer"].contains(&name), "`{name}` parses no arguments");
+        assert!(!has("axum") || ["common/web", "infer", "trainer"].contains(&name), "`{name}` knows no HTTP");
+    }
+}
+
+#[test]
+fn every_crate_but_the_kernels_forbids_unsafe_code() {
+    for (name, _) in MAP.into_iter().filter(|&(name, _)| !["common/kernels", "tests"].contains(&name)) {
+        let root = workspace::read(&format!("{name}/src/lib.rs"));
+        assert!(root.contains("#![forbid(unsafe_code)]"), "`{name}/src/lib.rs` does not forbid it");
+    }
+}
+
+fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort();
+    items
 }
 
 #[test]
 fn versions_are_given_once_in_the_root_manifest() {
-    for name in workspace::CRATES {
+    for (name, _) in MAP {
         let manifest = workspace::read(&format!("{name}/Cargo.toml"));
         let strays: Vec<_> = manifest.lines().filter(|line| line.contains("version = \"")).collect();
         assert!(strays.is_empty(), "`{name}/Cargo.toml` gives its own version: {strays:?}");
@@ -35,23 +74,8 @@ fn versions_are_given_once_in_the_root_manifest() {
 }
 
 #[test]
-fn sources_never_reach_up_or_sideways() {
-    assert_clean(|path| match path.split('/').next() {
-        Some("common") => &["trainer", "infer"],
-        Some("trainer") => &["infer"],
-        Some("infer") => &["trainer"],
-        _ => &[],
-    });
-}
-
-#[test]
 fn only_the_command_line_layers_know_clap() {
     assert_clean(|path| if is_command_line(path) { &[] } else { &["clap"] });
-}
-
-#[test]
-fn only_the_kernels_are_unsafe() {
-    assert_clean(|path| if path.starts_with("common/src/kernels") { &[] } else { &[UNSAFE] });
 }
 
 #[test]
@@ -76,7 +100,7 @@ fn the_reader_sees_what_it_must_and_only_that() {
     for seen in [
         "use clap::Parser;",
         "    std::process::exit(1);",
-        "let x = impasto_trainer::run();",
+        "let x = trainer::run();",
         "pub use trainer;",
         "exit (2)",
     ] {
@@ -87,12 +111,25 @@ fn the_reader_sees_what_it_must_and_only_that() {
     for unseen in unseen {
         assert_eq!(offences(&source(unseen), &words), Vec::<String>::new(), "{unseen}");
     }
-    let manifest = "[package]\nname = \"x\"\n[dependencies]\na.workspace = true\nb = \"1\"\n[target.'cfg(unix)'.dependencies]\nc = { x = 1 }\n[dev-dependencies.d]\npath = \"d\"\n[lints]\ne = 1\n";
-    assert_eq!(dependencies(manifest), ["a", "b", "c", "d"]);
+    let manifest = "[package]
+name = \"x\"
+[dependencies]
+a.workspace = true
+b = { version = \"1\", optional = true }
+\
+                    [target.'cfg(unix)'.dependencies]
+c = { x = 1 }
+[dev-dependencies]
+d = 1
+[lints]
+e = 1
+";
+    assert_eq!(dependencies(manifest, Table::Normal), ["a", "b", "c"]);
+    assert_eq!(dependencies(manifest, Table::Required), ["a", "c"]);
 }
 
-fn source(text: &str) -> Source {
-    Source { path: "synthetic.rs".into(), text: text.into() }
+fn source(text: &str) -> SourceFile {
+    SourceFile { path: "synthetic.rs".into(), text: text.into() }
 }
 
 /// Fails with every line of the workspace in which a word that `forbidden` gives for its path is used.
@@ -104,7 +141,7 @@ fn assert_clean(forbidden: impl Fn(&str) -> &'static [&'static str]) {
 }
 
 /// The lines of `source` that use one of `words` as a crate, a keyword, a macro or a function, with their places.
-fn offences(source: &Source, words: &[&str]) -> Vec<String> {
+fn offences(source: &SourceFile, words: &[&str]) -> Vec<String> {
     let lines = source.text.lines().enumerate().map(|(i, line)| (i, code_of(line)));
     let found = lines.filter(|(_, code)| words.iter().any(|word| uses(code, word)));
     found.map(|(i, code)| format!("{}:{}: {}", source.path, i + 1, code.trim())).collect()
@@ -130,8 +167,7 @@ fn code_of(line: &str) -> String {
     code
 }
 
-/// Whether `word` stands in `code` as a whole word that is not a field, and, unless it is a keyword, is called or
-/// reached through: `word::`, `word!`, `word(`, `use word`.
+/// Whether `word` stands in `code` as a whole word that is not a field, and is called or reached through: `word::`, `word!`, `word(`, `use word`.
 fn uses(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(start, _)| {
         let before = &code[..start];
@@ -139,23 +175,30 @@ fn uses(code: &str, word: &str) -> bool {
         let whole = !before.ends_with(|c: char| c.is_alphanumeric() || "_.".contains(c))
             && !code[start + word.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let reached = ["::", "!", "("].iter().any(|mark| after.starts_with(mark)) || before.trim_end().ends_with("use");
-        whole && (word == UNSAFE || reached)
+        whole && reached
     })
 }
 
-/// The names in a manifest's tables of dependencies, sorted.
-fn dependencies(manifest: &str) -> Vec<String> {
+/// The dependencies of a manifest that are meant.
+#[derive(Clone, Copy, PartialEq)]
+enum Table {
+    /// All but those of tests.
+    Normal,
+    /// Those of them that every build needs.
+    Required,
+}
+
+/// The names in a manifest's tables of dependencies, those of tests and build scripts left out.
+fn dependencies(manifest: &str, wanted: Table) -> Vec<String> {
     let mut names = Vec::new();
     let mut inside = false;
     for line in manifest.lines().map(str::trim) {
         if let Some(table) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            inside = table.ends_with("dependencies");
-            names.extend(table.split_once("dependencies.").map(|(_, name)| name.to_owned()));
-        } else if inside && !line.starts_with('#') {
+            inside = table == "dependencies" || table.ends_with(".dependencies");
+        } else if inside && !line.starts_with('#') && !(wanted == Table::Required && line.contains("optional = true")) {
             names.extend(line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty()).map(str::to_owned));
         }
     }
-    names.sort();
     names
 }
 

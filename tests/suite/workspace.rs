@@ -3,8 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates of the workspace, each a folder at the top level.
-pub(crate) const CRATES: [&str; 4] = ["common", "infer", "tests", "trainer"];
+/// The folders at the top level that hold the crates of the workspace.
+pub(crate) const FOLDERS: [&str; 4] = ["common", "infer", "tests", "trainer"];
+
+/// The folders of the crates, as the root manifest lists them.
+pub(crate) fn members() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let (_, list) = manifest.split_once("members = [").unwrap();
+    let (list, _) = list.split_once(']').unwrap();
+    list.split(',').map(|name| name.trim().trim_matches('"').to_owned()).filter(|name| !name.is_empty()).collect()
+}
 
 /// The top folder of the checkout.
 pub(crate) fn root() -> PathBuf {
@@ -17,15 +25,15 @@ pub(crate) fn read(path: &str) -> String {
 }
 
 /// A Rust source: its path from the top with `/`, and its text.
-pub(crate) struct Source {
+pub(crate) struct SourceFile {
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
 /// Every Rust source of the workspace, sorted by path.
-pub(crate) fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<SourceFile> {
     let mut paths = Vec::new();
-    for name in CRATES {
+    for name in FOLDERS {
         collect_sources(&root().join(name), &mut paths);
     }
     paths.sort();
@@ -44,9 +52,9 @@ fn collect_sources(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-fn read_source(path: &Path) -> Source {
+fn read_source(path: &Path) -> SourceFile {
     let text = fs::read_to_string(path).unwrap();
     let parts = path.strip_prefix(root()).unwrap().components();
     let parts: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
-    Source { path: parts.join("/"), text }
+    SourceFile { path: parts.join("/"), text }
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here prints, exits or parses arguments, but for [`cli`].
 
+#![forbid(unsafe_code)]
+
 pub mod adam;
 pub mod cli;
 pub mod clip;

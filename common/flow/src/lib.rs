@@ -7,6 +7,8 @@
 //! Flow and its opposite tell what can be trusted: see [`Flow::agrees`]. What is painted along a film is kept in a
 //! [`Patchwork`].
 
+#![forbid(unsafe_code)]
+
 mod consistency;
 mod frame;
 mod motion;

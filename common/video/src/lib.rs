@@ -6,6 +6,8 @@
 //!
 //! Pipes of uncompressed frames, YUV4MPEG2 and plain RGB, are read and written here too, without ffmpeg.
 
+#![forbid(unsafe_code)]
+
 mod color;
 mod container;
 mod log;
