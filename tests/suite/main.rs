@@ -7,6 +7,7 @@ mod end_to_end;
 mod gpu;
 mod help;
 mod layering;
+mod names;
 mod pytorch_reference;
 mod random;
 mod vgg_oracle;
