@@ -1,8 +1,8 @@
-//! A web page and an HTTP API that paint, for people who have no Rust and programs that are not written in it.
+//! A web page and an HTTP API that paint.
 //!
-//! The server trusts nobody who can reach it: pages of other origins are refused (a browser would send their requests to
-//! the loopback address too), a request names no file, whatever it sends is bounded in size, pixels and time, and painting
-//! happens on threads of its own, so that a busy machine still answers. It stores nothing.
+//! The server trusts nobody who can reach it. Requests of other sites' pages are refused. No request names a file. Whatever
+//! a request sends is limited in size, pixels and time. Painting has its own threads, so a busy server still answers. The
+//! server stores nothing.
 //!
 //! ```no_run
 //! use impasto_infer::Stylizer;
@@ -17,14 +17,12 @@
 
 mod body;
 mod config;
-mod connection;
-mod fence;
 mod gallery;
+mod inspect;
 mod live;
 mod metrics;
 mod options;
 mod painters;
-mod patience;
 mod problem;
 mod routes;
 mod studio;
@@ -34,46 +32,51 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use impasto_common::{Error, Result, ResultExt};
+use impasto_web::{Hosts, listen_hint};
+use tokio::time::timeout;
 
 pub use config::{Limits, Observer, ServeConfig, ServeEvent};
 use studio::Studio;
 
-/// Threads that move bytes; painting has its own.
+/// Threads that read and write; painting has its own.
 const MOVING_THREADS: usize = 2;
-/// Threads that decode the heads of pictures and encode frames.
+/// Threads that read the heads of pictures and encode frames.
 const BLOCKING_THREADS: usize = 16;
 
-/// A server that listens, and does not answer yet.
+/// A server that listens but does not answer yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    hosts: Hosts,
     studio: Arc<Studio>,
 }
 
 impl Server {
-    /// Takes the address that `config` asks for.
+    /// Listens on the address of `config`.
     ///
     /// # Errors
     ///
-    /// If the configuration does not hold together, or the address is taken or not ours.
+    /// If a limit is not valid, or the address is in use or not this machine's.
     pub fn bind(config: ServeConfig) -> Result<Self> {
         config.validate()?;
         let action = || format!("cannot listen on `{}`", config.listen);
-        let listener = TcpListener::bind(config.listen).context(action).map_err(|error| {
-            error.with_hint("another program may hold the port: `--listen 127.0.0.1:0` takes a free one")
+        let listener = TcpListener::bind(config.listen).map_err(|error| {
+            let hint = listen_hint(&error, "--listen 127.0.0.1:0");
+            Error::new(action()).with_source(error).with_hint(hint)
         })?;
         listener.set_nonblocking(true).context(action)?;
         let address = listener.local_addr().context(action)?;
-        Ok(Self { listener, address, studio: Arc::new(Studio::new(config)?) })
+        let hosts = Hosts::new(config.hosts.clone());
+        Ok(Self { listener, address, hosts, studio: Arc::new(Studio::new(config)?) })
     }
 
-    /// Where the server listens; the port is a real one if any was asked for.
+    /// Where the server listens. If port 0 was asked for, this is the port that was found.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `shutdown` is ready, and then finishes what is under way, for as long as the limits allow.
+    /// Answers until `shutdown` is ready, and then finishes requests in progress within the limits.
     ///
     /// Blocks the calling thread.
     ///
@@ -88,15 +91,33 @@ impl Server {
             .enable_all()
             .build()
             .context(|| "cannot start the server's threads")?;
-        let Self { listener, studio, .. } = self;
+        let Self { listener, hosts, studio, .. } = self;
         let ended = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            connection::serve(listener, &studio, shutdown).await;
+            answer(listener, &studio, hosts, shutdown).await;
             Ok::<(), std::io::Error>(())
         });
-        // Whoever still paints for nobody is not waited for.
+        // A painting that nobody waits for any more is not waited for.
         runtime.shutdown_background();
         studio.painters.close();
         ended.map_err(|error| Error::new("cannot listen").with_source(error))
     }
+}
+
+/// Answers until `shutdown` is ready; then finishes requests in progress.
+async fn answer(
+    listener: tokio::net::TcpListener,
+    studio: &Arc<Studio>,
+    hosts: Hosts,
+    shutdown: impl Future<Output = ()>,
+) {
+    let early = Arc::clone(studio);
+    let thumbnails = tokio::spawn(async move { early.gallery.paint_thumbnails(&early.painters).await });
+    let failed =
+        |error: &std::io::Error| studio.tell(&ServeEvent::Failed(format!("cannot take a connection: {error}")));
+    impasto_web::serve(listener, routes::router(studio, hosts), &studio.connections, shutdown, failed).await;
+    thumbnails.abort();
+    studio.connections.stop();
+    // Whatever is not done by then is cut off.
+    let _ = timeout(studio.limits.grace, studio.closed()).await;
 }

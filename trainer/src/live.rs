@@ -1,13 +1,11 @@
-//! A web page that shows a training while it runs: where it is, its losses up to the last step, its contact sheets.
+//! A web page that shows a training while it runs: its progress, its losses up to the last step, its contact sheets.
 //!
-//! [`Live`] is an observer with a thread of its own behind it. The training only notes its figures under a lock that is held
-//! for as long as a copy takes; all drawing and sending happens in that thread, so that neither a slow browser nor a failure
-//! of the server reaches the training. What the thread reads lies in the run folder.
+//! [`Live`] is an observer with its own thread. The training only notes its figures, under a lock that is never held for
+//! longer than a copy takes. The thread does all drawing and sending, so neither a slow browser nor a failure of the server
+//! affects the training. The thread reads files of the run folder only.
 
 mod board;
-mod connections;
 mod files;
-mod host;
 mod server;
 mod table;
 
@@ -18,29 +16,29 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use impasto_common::{Error, Result, ResultExt};
+use impasto_web::{Hosts, listen_hint};
 use tokio::sync::oneshot;
 
 use self::board::Board;
-use self::files::Files;
-use self::host::Hosts;
+use self::files::ServedFiles;
 use self::server::Server;
 use self::table::Table;
 use crate::metrics::Metrics;
 use crate::run_folder::RunFiles;
 use crate::train::Observer;
 
-/// Where the page is served if nobody says where: for this machine only.
+/// Where the page is served by default: for this machine only.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8017";
 
-/// The host where none is named.
+/// The host if none is given.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// Where the page is served: a host, by name or number, and a port.
+/// Where the page is served: a host, by name or numeric address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// A name, or a number without brackets.
+    /// A name, or a numeric address without brackets.
     pub host: String,
-    /// The port; 0 takes any that is free.
+    /// The port; 0 takes any free port.
     pub port: u16,
 }
 
@@ -54,7 +52,7 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = String;
 
-    /// Reads `PORT` on this machine, or `HOST:PORT`, where an IPv6 number stands in brackets.
+    /// Reads `PORT` on this machine, or `HOST:PORT`, with an IPv6 address in brackets.
     fn from_str(text: &str) -> Result<Self, String> {
         let (host, port) = text.rsplit_once(':').unwrap_or((LOOPBACK, text));
         let port = port.parse().map_err(|_| "expected `PORT` or `HOST:PORT`")?;
@@ -73,7 +71,7 @@ pub struct Live {
     board: Arc<Mutex<Board>>,
     files: RunFiles,
     address: SocketAddr,
-    /// Dropped with this: the thread ends then.
+    /// Ends the thread when it is dropped with this.
     _stop: oneshot::Sender<()>,
 }
 
@@ -82,21 +80,20 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// If the address is taken or not this machine's.
+    /// If the address is in use or not this machine's.
     pub fn open(address: &Address, run_dir: &Path, name: &str, batch: usize) -> Result<Self> {
         let action = || format!("cannot serve the training at `{address}`");
-        let hint = "another program may listen there; `--serve 0` takes any port that is free";
-        let listener = listen(address).context(action).map_err(|error| error.with_hint(hint))?;
+        let listener = listen(address).context(action)?;
         let bound = listener.local_addr().context(action)?;
         let board = Arc::new(Mutex::new(Board::new(name, batch)));
         let files = RunFiles::new(run_dir);
-        let server = Server::new(board.clone(), Files::new(files.clone()), Hosts::new(&address.host));
+        let server = Server::new(board.clone(), ServedFiles::new(files.clone()));
         let (stop, stopped) = oneshot::channel();
-        server.start(listener, stopped).context(action)?;
+        server.start(listener, Hosts::new([address.host.clone()]), stopped).context(action)?;
         Ok(Self { board, files, address: bound, _stop: stop })
     }
 
-    /// The address that is served: with the port that was found, where any would do.
+    /// The address that is served. If port 0 was asked for, this has the port that was found.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -106,25 +103,26 @@ impl Live {
         locked(&self.board)
     }
 
-    /// The table as it is on disk: whole after a start, a snapshot or a roll-back.
+    /// The table on disk, which is complete after a start, a snapshot or a roll-back.
     fn stored(&self) -> Table {
-        // A page without its first curve is no reason to stop a training.
+        // A page without its earlier curves is no reason to stop a training.
         std::fs::read_to_string(self.files.metrics()).map(|text| Table::parse(&text)).unwrap_or_default()
     }
 }
 
-/// The board, whatever became of another thread that held it: every change of it is whole.
+/// The board, even if another thread panicked while it held it: no change is left half-done.
 fn locked(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All addresses of a name are tried, the first that is free is taken.
+/// Tries all addresses of the host, and takes the first that is free.
 fn listen(address: &Address) -> Result<TcpListener> {
     let addresses: Vec<_> = (address.host.as_str(), address.port)
         .to_socket_addrs()
         .context(|| format!("`{}` is not a known host", address.host))?
         .collect();
-    let listener = TcpListener::bind(&addresses[..]).map_err(|error| Error::usage(error.to_string()))?;
+    let listener = TcpListener::bind(&addresses[..])
+        .map_err(|error| Error::usage(error.to_string()).with_hint(listen_hint(&error, "--serve 0")))?;
     listener.set_nonblocking(true).context(|| "the system refuses")?;
     Ok(listener)
 }

@@ -21,23 +21,23 @@ use crate::serve::{Limits, ServeConfig, ServeEvent, Server};
 
 /// Serve a web page and an HTTP API that paint
 ///
-/// The address is printed on standard output, requests on standard error. The page paints pictures and what a camera sees;
-/// `/openapi.json` describes the API. Nothing is stored, and no request reads a file. Ctrl-C finishes what is under way; a
-/// second one ends at once.
+/// Prints the address on standard output and a line for each request on standard error. The page paints pictures and the
+/// view of a camera; `/openapi.json` describes the API. The server stores nothing, and no request reads a file. Ctrl-C
+/// finishes the requests in progress and ends the server; a second Ctrl-C ends it at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Address and port; port 0 takes a free one
+    /// Address and port to listen on; port 0 takes any free port
     ///
-    /// Whoever reaches the address can use the server: there is no password, and no encryption. Browsers give their camera
-    /// only to pages from this machine or over HTTPS.
+    /// Everyone who can reach the address can use the server: there is no password and no encryption. Browsers let only
+    /// pages from this machine or over HTTPS use a camera.
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = ServeConfig::new(Vec::new()).listen)]
     listen: SocketAddr,
 
-    /// Style-model files or bundled styles to serve before the other bundled ones; the first is the default
+    /// Style-model file or bundled style to serve before the other bundled styles; the first is the default
     #[arg(short, long, value_name = "NAME|FILE")]
     style: Vec<PathBuf>,
 
-    /// Answer under this name too, besides `localhost` and addresses in digits
+    /// Also answer requests for this host name; `localhost` and numeric addresses are always answered
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
 
@@ -45,37 +45,37 @@ pub(super) struct Args {
     #[arg(long)]
     open: bool,
 
-    /// Print errors and the address only
+    /// Print only errors and the address
     #[arg(short, long)]
     quiet: bool,
 
-    /// Largest picture file that is taken: bytes, or with K, M or G
+    /// Largest picture file to accept: bytes, or with K, M or G
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Limits")]
     #[arg(default_value = "32M")]
     max_body: u64,
 
-    /// Most pixels of a picture, in millions; checked before it is decoded
+    /// Most pixels of a picture, in millions; checked before the picture is decoded
     #[arg(long, value_name = "MILLIONS", default_value_t = Limits::default().pixels as f64 / 1e6)]
     #[arg(value_parser = parse_millions, help_heading = "Limits")]
     max_megapixels: f64,
 
-    /// Pictures painted at once, each on all cores
+    /// Pictures to paint at the same time, each on all cores; at most 256
     #[arg(long, value_name = "N", default_value_t = Limits::default().painters, help_heading = "Limits")]
     painters: usize,
 
-    /// Pictures that wait to be painted; one more is answered with 503
+    /// Pictures that may wait to be painted; one more gets a 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().queue, help_heading = "Limits")]
     queue: usize,
 
-    /// Open connections; one more waits to be taken
+    /// Open connections; one more waits, or replaces one that has been idle for a second
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, help_heading = "Limits")]
     connections: usize,
 
-    /// Cameras at once; one more is answered with 503
+    /// Open cameras; one more gets a 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().live, help_heading = "Limits")]
     live: usize,
 
-    /// Time for the head of a request, and for a connection that asks nothing
+    /// Time for the head of a request, and for an idle connection
     #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().header_time))]
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     header_time: f64,
@@ -90,29 +90,29 @@ pub(super) struct Args {
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     paint_time: f64,
 
-    /// Time in which a client has to take some of its answer
+    /// Time in which a client has to read some of its answer
     #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().write_time))]
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     write_time: f64,
 
-    /// Time for what is under way when the server is stopped
+    /// Time to finish the requests in progress when the server is stopped
     #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().grace))]
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     grace: f64,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N; `auto` is the first card, if there is one
+    /// Where to compute: auto, cpu, cuda or cuda:N; `auto` uses the first GPU, or the CPU if there is none
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
     device: DeviceChoice,
 
-    /// Numbers to multiply: f32, bf16 or f16; default: f32 on the CPU, f16 on a card
+    /// Arithmetic precision: f32, bf16 or f16; default: f32 on the CPU, f16 on a GPU
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Memory for painting, besides the pictures themselves: bytes, or with K, M or G; default: half of what is free
+    /// Memory for painting, without the pictures themselves: bytes, or with K, M or G; default: half of the free memory
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
     memory: Option<u64>,
 
-    /// Threads on the CPU; 0 is one per core
+    /// CPU threads; 0 uses one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     threads: usize,
 }
@@ -135,7 +135,7 @@ fn parse_millions(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 ///
-/// If a style cannot be loaded or the address cannot be had.
+/// If a style cannot be loaded or the server cannot listen on the address.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.threads > 0 {
         set_threads(args.threads)?;
@@ -144,6 +144,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let page = format!("http://{}", server.address());
     print(&format!("{page}\n"))?;
     if !args.quiet {
+        tell_reach(server.address());
         talk::note("Ctrl-C ends the server");
     }
     if args.open {
@@ -151,11 +152,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let (stop, stopped) = oneshot::channel();
     interrupt::defer(move || {
-        // A server that has ended already needs no telling.
+        // The server may have ended already.
         let _ = stop.send(());
     });
     server.run(async {
-        // Whoever drops the sender wants the same.
+        // A dropped sender means the same.
         let _ = stopped.await;
     })?;
     Ok(ExitCode::SUCCESS)
@@ -167,7 +168,7 @@ fn config(args: &Args) -> Result<ServeConfig> {
     let bundled = BUNDLED.iter().filter(|bundled| !args.style.iter().any(|style| style.as_os_str() == bundled.name));
     let models = named.chain(bundled.map(impasto_common::styles::BundledStyle::model));
     let styles = models.map(|model| Stylizer::on(&model?, args.device, args.precision)).collect::<Result<Vec<_>>>()?;
-    // All say the same of a card that is not there.
+    // All styles have the same note about a GPU that is not there.
     let mut notes: Vec<_> = styles.iter().flat_map(Stylizer::take_notes).collect();
     notes.dedup();
     notes.iter().filter(|_| !args.quiet).for_each(|text| talk::note(text));
@@ -200,17 +201,24 @@ fn tell(event: &ServeEvent, quiet: bool) {
         ServeEvent::Failed(what) => talk::note(what),
         _ if quiet => {}
         ServeEvent::Answered { method, path, status, time } => {
-            // What a client makes up must not write to the terminal but as text.
+            // A client's words may contain control characters for the terminal.
             let (method, path) = (method.escape_debug(), path.escape_debug());
             talk::line(&format!("{method} {path} {status} in {:.0} ms", time.as_secs_f64() * 1e3));
         }
         ServeEvent::LiveEnded { painted, dropped } => {
-            talk::line(&format!("camera gone: {painted} frames painted, {dropped} dropped"));
+            talk::line(&format!("camera closed: {painted} frames painted, {dropped} dropped"));
         }
     }
 }
 
-/// Opens the page in whatever the system opens pages with.
+/// Says so if other machines can reach the server.
+fn tell_reach(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        talk::note("other machines on the network can reach this server, and it has no password");
+    }
+}
+
+/// Opens the page in the system's browser.
 fn open_browser(page: &str) {
     let program = if cfg!(target_os = "macos") {
         "open"
@@ -231,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes_that_make_no_sense_are_refused() {
+    fn invalid_times_and_sizes_are_refused() {
         assert_eq!((parse_seconds("0.5"), parse_millions("2")), (Ok(0.5), Ok(2.0)));
         for text in ["0", "-1", "nan", "inf", "", "1s"] {
             assert!(parse_seconds(text).is_err() && parse_millions(text).is_err(), "{text}");

@@ -1,6 +1,6 @@
 //! What the program says on standard error.
-#![expect(clippy::print_stderr, reason = "the one place of this crate that talks to the user")]
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use impasto_common::Error;
@@ -8,20 +8,21 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Prints an error and what can be done about it.
 pub(super) fn error(error: &Error) {
-    eprintln!("error: {error}");
+    line(&format!("error: {error}"));
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        line(&format!("hint: {hint}"));
     }
 }
 
 /// Prints something the user should know though nothing failed.
 pub(super) fn note(text: &str) {
-    eprintln!("note: {text}");
+    line(&format!("note: {text}"));
 }
 
 /// Prints what a program that runs for long has done.
 pub(super) fn line(text: &str) {
-    eprintln!("{text}");
+    // Talk is best effort: a full disk or a reader that has gone is no reason to fail.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
@@ -88,7 +89,7 @@ impl Talk {
     pub(super) fn finish(&self, summary: &str) {
         self.bar.finish_and_clear();
         if !self.quiet {
-            eprintln!("{summary}");
+            line(summary);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The body of a request, within bounds of size, memory and time.
+//! Reads the body of a request, within bounds of size, memory and time.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use tokio::time::{Duration, timeout};
 use super::problem::Problem;
 use super::studio::{BODY_UNIT, Studio};
 
-/// How long a body that is too large is read and thrown away, so that its sender gets to read why.
+/// How long a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// A body, and its share of the memory for bodies.
-pub(super) struct Held {
+pub(super) struct HeldBody {
     pub(super) bytes: Vec<u8>,
     share: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads the whole body.
-pub(super) async fn read(studio: &Studio, headers: &HeaderMap, body: Body) -> Result<Held, Problem> {
+pub(super) async fn read(studio: &Studio, headers: &HeaderMap, body: Body) -> Result<HeldBody, Problem> {
     let claimed = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let limit = studio.limits.body;
     if claimed.is_some_and(|bytes| bytes > limit as u64) {
@@ -32,14 +32,14 @@ pub(super) async fn read(studio: &Studio, headers: &HeaderMap, body: Body) -> Re
     }
     let time = studio.limits.body_time;
     timeout(time, collect(studio, body)).await.unwrap_or_else(|_| {
-        let detail = format!("its body took more than {} s to come", time.as_secs_f32());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the request is given up", detail)
+        let detail = format!("the body took more than {} s to arrive", time.as_secs_f32());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the request took too long", detail)
             .with_hint("send a smaller picture, or start the server with a larger `--body-time`"))
     })
 }
 
-async fn collect(studio: &Studio, mut body: Body) -> Result<Held, Problem> {
-    let mut held = Held { bytes: Vec::new(), share: None };
+async fn collect(studio: &Studio, mut body: Body) -> Result<HeldBody, Problem> {
+    let mut held = HeldBody { bytes: Vec::new(), share: None };
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return Err(cut_short());
@@ -54,13 +54,13 @@ async fn collect(studio: &Studio, mut body: Body) -> Result<Held, Problem> {
     Ok(held)
 }
 
-impl Held {
+impl HeldBody {
     fn take(&mut self, studio: &Studio, chunk: &Bytes) -> Result<(), Problem> {
         self.bytes.extend_from_slice(chunk);
         let held = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let wanted = self.bytes.len().div_ceil(BODY_UNIT) - held;
         let share = Arc::clone(&studio.bodies).try_acquire_many_owned(wanted as u32);
-        let share = share.map_err(|_| Problem::busy("its memory for pictures is full", studio.retry_after()))?;
+        let share = share.map_err(|_| Problem::busy("the memory for pictures is full", studio.retry_after()))?;
         match &mut self.share {
             Some(own) => own.merge(share),
             none => *none = Some(share),
@@ -71,17 +71,18 @@ impl Held {
 
 async fn drain(mut body: Body) {
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    // What has not come by then will not be waited for.
+    // What has not come by then is not waited for.
     let _ = timeout(DRAIN, all).await;
 }
 
 fn cut_short() -> Problem {
-    let detail = "its body ended early, or its chunks make no sense";
-    Problem::new(StatusCode::BAD_REQUEST, "cut_short", "the request is cut short", detail).with_hint("send it again")
+    let detail = "the body ended early, or its chunks are malformed";
+    Problem::new(StatusCode::BAD_REQUEST, "cut_short", "the request is cut short", detail)
+        .with_hint("send the request again")
 }
 
 fn too_large(limit: usize) -> Problem {
-    let detail = format!("its body has more than {limit} bytes");
+    let detail = format!("the body has more than {limit} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request is too large", detail)
         .with_hint("send a smaller picture, or start the server with a larger `--max-body`")
 }

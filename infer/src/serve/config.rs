@@ -1,4 +1,4 @@
-//! What the server serves, and how much of it.
+//! What the server serves, where, and within which limits.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,13 +8,20 @@ use impasto_common::{Error, Result};
 
 use crate::Stylizer;
 
-/// What the server does, as it does it; called from its threads.
+/// Most painters: each has a thread, and each picture uses all cores anyway.
+const MOST_PAINTERS: usize = 256;
+/// Most of everything else that is counted.
+const MOST_WAITING: usize = 65_536;
+/// Most bytes of a body.
+const MOST_BODY_BYTES: usize = 1 << 30;
+
+/// Is told what the server does; called from the server's threads.
 pub type Observer = Arc<dyn Fn(&ServeEvent) + Send + Sync>;
 
 /// Something that the server has done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServeEvent {
-    /// A request is answered.
+    /// A request was answered.
     Answered {
         /// `GET`, `POST` and so on.
         method: String,
@@ -25,61 +32,58 @@ pub enum ServeEvent {
         /// From the end of the request's head to the beginning of the answer.
         time: Duration,
     },
-    /// A camera has gone.
+    /// A camera was closed.
     LiveEnded {
         /// Frames painted.
         painted: u64,
-        /// Frames that came too fast to be painted.
+        /// Frames that were replaced by newer ones before they were painted.
         dropped: u64,
     },
-    /// Something failed that is no fault of a request.
+    /// Something failed that is not the fault of a request.
     Failed(String),
 }
 
-/// What the server serves, where, and how much of it.
+/// What the server serves, where, and within which limits.
 #[derive(Clone)]
 pub struct ServeConfig {
-    /// The address to listen on. Default: port 7400 of the loopback interface, where no other machine can reach it.
+    /// The address to listen on. Default: port 7400 of the loopback interface, which no other machine can reach.
     pub listen: SocketAddr,
-    /// Styles by the names on their cards; the first is painted with where a request names none.
+    /// The styles, under the names on their cards. A request that names no style gets the first.
     pub styles: Vec<Stylizer>,
-    /// Names, besides `localhost` and addresses in digits, under which the server may be asked. Default: none.
-    ///
-    /// A page of another site can have its own name lead to this machine ("DNS rebinding"): its requests come under that
-    /// name, and are refused.
+    /// Names of the server besides `localhost` and numeric addresses. Requests under other names are refused. Default: none.
     pub hosts: Vec<String>,
-    /// Bytes that painting may use, all painters together. Default: half of what the machine has free.
+    /// Bytes that all painters together may use. Default: half of what the machine has free.
     pub memory: Option<u64>,
-    /// Bounds for everything that a request can make grow.
+    /// Limits for everything that a request can make grow.
     pub limits: Limits,
-    /// Is told what happens. Default: nobody.
+    /// Is told what the server does. Default: ignores it.
     pub observer: Observer,
 }
 
-/// Bounds for everything that a request can make grow.
+/// Limits for everything that a request can make grow.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Bytes of a picture file. Default: 32 MiB.
     pub body: usize,
     /// Pixels of a picture, checked before it is decoded. Default: 24 million.
     pub pixels: u64,
-    /// Pictures painted at once. Default: 1, which uses all cores.
+    /// Pictures painted at once, at most 256. Default: 1, which uses all cores.
     pub painters: usize,
-    /// Pictures that wait to be painted; one more is refused. Default: 16.
+    /// Pictures that may wait to be painted; one more is refused. Default: 16.
     pub queue: usize,
-    /// Connections open at once; one more waits to be taken. Default: 256.
+    /// Connections open at once. One more waits, or replaces one that has been idle for a second. Default: 256.
     pub connections: usize,
     /// Cameras at once. Default: 4.
     pub live: usize,
-    /// For the head of a request, and for a connection that asks nothing. Default: 10 s.
+    /// Time for the head of a request, and for an idle connection. Default: 10 s.
     pub header_time: Duration,
-    /// For the body of a request. Default: 30 s.
+    /// Time for the body of a request. Default: 30 s.
     pub body_time: Duration,
-    /// For waiting and painting. Default: 120 s.
+    /// Time for waiting and painting. Default: 120 s.
     pub paint_time: Duration,
-    /// For a client that does not take its answer. Default: 20 s.
+    /// Time in which a client has to read some of its answer. Default: 20 s.
     pub write_time: Duration,
-    /// For what is under way when the server is told to stop. Default: 30 s.
+    /// Time to finish requests in progress when the server is stopped. Default: 30 s.
     pub grace: Duration,
 }
 
@@ -102,7 +106,7 @@ impl Default for Limits {
 }
 
 impl ServeConfig {
-    /// Serves these styles with the default limits.
+    /// Serves `styles` within the default limits.
     #[must_use]
     pub fn new(styles: Vec<Stylizer>) -> Self {
         Self {
@@ -123,16 +127,22 @@ impl ServeConfig {
         }
         let limits = &self.limits;
         let counts = [
-            ("--painters", limits.painters),
-            ("--queue", limits.queue),
-            ("--connections", limits.connections),
-            ("--live", limits.live),
-            ("--max-body", limits.body),
+            ("--painters", limits.painters, MOST_PAINTERS),
+            ("--queue", limits.queue, MOST_WAITING),
+            ("--connections", limits.connections, MOST_WAITING),
+            ("--live", limits.live, MOST_WAITING),
+            ("--max-body", limits.body, MOST_BODY_BYTES),
+            ("--max-megapixels", limits.pixels as usize, usize::MAX),
         ];
-        match counts.into_iter().find(|(_, count)| *count == 0) {
-            Some((flag, _)) => Err(Error::usage(format!("nothing can be served with `{flag} 0`"))),
-            None if limits.pixels == 0 => Err(Error::usage("nothing can be served with `--max-megapixels 0`")),
-            None => Ok(()),
+        for (flag, count, most) in counts {
+            if count == 0 {
+                return Err(Error::usage(format!("nothing can be served with `{flag} 0`")));
+            }
+            if count > most {
+                return Err(Error::usage(format!("`{flag} {count}` is too large"))
+                    .with_hint(format!("`{flag}` can be at most {most}")));
+            }
         }
+        Ok(())
     }
 }

@@ -1,27 +1,28 @@
 //! The styles that the server paints in, with a picture of each.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use impasto_common::network::Preset;
 use impasto_common::{Error, Result};
 use impasto_picture::{EncodeOptions, Picture, PictureFormat};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
-use super::options::no_such_style;
-use super::painters::{Lane, Refused};
+use super::painters::{Lane, Painters, Refused};
 use super::problem::Problem;
-use super::studio::Studio;
 use crate::{StylizeOptions, Stylizer};
 
-/// The photo that every style shows itself with.
+/// The photo in every style's thumbnail.
 pub(super) const SAMPLE: &[u8] = include_bytes!("../../../assets/photo.jpg");
 
-/// The longer side of a thumbnail, pixels: enough for strokes to show on a dense screen.
+/// The longer side of a thumbnail, pixels: enough to show strokes on a screen of high resolution.
 const THUMBNAIL_SIDE: u32 = 320;
 const THUMBNAIL_QUALITY: u8 = 85;
+
+/// What is encoded in a segment of a path: everything but the unreserved characters (RFC 3986, 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A style under its name.
 pub(super) struct Style {
@@ -30,9 +31,9 @@ pub(super) struct Style {
     thumbnail: OnceCell<Bytes>,
 }
 
-/// What a client learns of a style. The command and the configuration of its training stay here: they name paths.
+/// What a client is told about a style. The command and the configuration of its training are left out: they contain paths.
 #[derive(Debug, Serialize)]
-pub(super) struct Card<'a> {
+pub(super) struct StyleListing<'a> {
     name: &'a str,
     source: Option<&'a str>,
     licence: Option<&'a str>,
@@ -44,9 +45,9 @@ pub(super) struct Card<'a> {
 }
 
 impl Style {
-    pub(super) fn card(&self) -> Card<'_> {
+    pub(super) fn listing(&self) -> StyleListing<'_> {
         let card = self.stylizer.card();
-        Card {
+        StyleListing {
             name: &self.name,
             source: card.source.as_deref(),
             licence: card.licence.as_deref(),
@@ -54,15 +55,15 @@ impl Style {
             channels: card.network.channels,
             blocks: card.network.blocks,
             steps: card.steps,
-            thumbnail: format!("/v1/styles/{}/thumbnail", percent_encoded(&self.name)),
+            thumbnail: format!("/v1/styles/{}/thumbnail", utf8_percent_encode(&self.name, RESERVED)),
         }
     }
 
     /// The sample photo in this style, as JPEG; painted once.
-    pub(super) async fn thumbnail(&self, studio: &Studio) -> Result<Bytes, Refused> {
+    pub(super) async fn thumbnail(&self, painters: &Painters) -> Result<Bytes, Refused> {
         let paint = || async {
             let stylizer = self.stylizer.clone();
-            let painted = studio.painters.run(Lane::Picture, move |_| paint_sample(&stylizer)).await?;
+            let painted = painters.run(Lane::Picture, move |_| paint_sample(&stylizer)).await?;
             painted.map(Bytes::from).map_err(|_| Refused::Panicked)
         };
         self.thumbnail.get_or_try_init(paint).await.cloned()
@@ -108,33 +109,17 @@ impl Gallery {
     pub(super) fn find(&self, name: &str) -> Result<Arc<Style>, Problem> {
         self.styles.iter().find(|style| style.name == name).cloned().ok_or_else(|| {
             let names: Vec<_> = self.styles.iter().map(|style| format!("`{}`", style.name)).collect();
-            no_such_style(name, &names.join(", "))
+            Problem::no_such_style(name, &names.join(", "))
         })
     }
-}
 
-impl Studio {
-    /// Paints all thumbnails before anybody asks; whoever asks first has the one in question painted at once.
-    pub(super) async fn warm(self: Arc<Self>) {
-        for style in self.gallery.styles() {
-            // A busy queue is no failure: it is painted when it is asked for.
-            let _ = style.thumbnail(&self).await;
+    /// Paints all thumbnails before anybody asks. A thumbnail that is asked for meanwhile is painted at once.
+    pub(super) async fn paint_thumbnails(&self, painters: &Painters) {
+        for style in self.styles() {
+            // A busy queue is no failure: the thumbnail is painted when it is asked for.
+            let _ = style.thumbnail(painters).await;
         }
     }
-}
-
-/// A segment of a path with all but unreserved characters encoded (RFC 3986, 2.1).
-fn percent_encoded(segment: &str) -> String {
-    let mut text = String::new();
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -143,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_name_becomes_one_segment_of_a_path() {
-        assert_eq!(percent_encoded("starry_night-2.x"), "starry_night-2.x");
-        assert_eq!(percent_encoded("a/b ü?"), "a%2Fb%20%C3%BC%3F");
+        let encoded = |name| utf8_percent_encode(name, RESERVED).to_string();
+        assert_eq!(encoded("starry_night-2.x~"), "starry_night-2.x~");
+        assert_eq!(encoded("a/b ü?"), "a%2Fb%20%C3%BC%3F");
     }
 }

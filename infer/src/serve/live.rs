@@ -1,10 +1,11 @@
-//! `/v1/live`: a camera's frames up, paintings down, over a WebSocket.
+//! `/v1/live`: receives the frames of a camera and sends their paintings, over a WebSocket.
 //!
-//! A frame is worth something only while it is new. Of one camera, one frame is painted at a time and one waits: a newer
-//! one takes its place, so a slow machine shows fewer frames, not older ones. While a frame is painted, the one before it
-//! is encoded and sent.
+//! A frame is useful only while it is new. For each camera, one frame is painted at a time and one waits. A newer frame
+//! replaces the waiting one, so a slow machine shows fewer frames, not older ones. While a frame is painted, the one before
+//! it is encoded and sent.
 
 mod frame;
+mod handshake;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -23,32 +24,44 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::config::ServeEvent;
-use super::options::Options;
+use super::options::RequestOptions;
 use super::painters::{Lane, Refused};
 use super::problem::Problem;
 use super::studio::Studio;
-use frame::{Painted, Slot, Waiting, decode, encode};
+use frame::{PaintedFrame, Slot, WaitingFrame, decode, encode};
 
 pub(super) use frame::FRAME_PIXELS;
 
-/// Answers that are encoded or wait to be sent, besides the one being painted.
+/// Answers that are being encoded or wait to be sent, besides the one being painted.
 const OUTGOING: usize = 1;
-/// Times that a silent client is asked whether it is still there, before it is given up.
+/// Pings that a silent client may leave unanswered before its connection is closed.
 const PINGS: usize = 2;
 
-/// What goes to the client.
+/// What is sent to the client.
 enum Outgoing {
     Message(Message),
     /// A painting that is being encoded.
     Painting(JoinHandle<Result<Bytes, Problem>>, u32),
 }
 
+/// How the connection of a camera ends.
+enum Ending {
+    /// The client has gone without a word.
+    Lost,
+    /// The client has closed, and waits for the answer to that.
+    ClosedByClient,
+    /// The server closes, with a code and a reason.
+    ClosedByServer(u16, &'static str),
+}
+
+/// Opens a camera.
 pub(super) async fn live(
     State(studio): State<Arc<Studio>>,
     uri: Uri,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    match open(studio, &uri, upgrade) {
+    match open(studio, &uri, &headers, upgrade) {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
@@ -57,81 +70,103 @@ pub(super) async fn live(
 fn open(
     studio: Arc<Studio>,
     uri: &Uri,
+    headers: &HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let options = Options::new(&studio.gallery, studio.memory).read(&studio.gallery, uri)?;
+    let options = RequestOptions::new(&studio.gallery, studio.memory).read(&studio.gallery, uri)?;
     let slot = Slot::new(&options)?;
-    let upgrade = upgrade.map_err(|rejection| {
-        let (status, title) = (StatusCode::UPGRADE_REQUIRED, "the request is no WebSocket");
-        Problem::new(status, "upgrade_required", title, rejection.to_string())
-            .with_hint("open it as a WebSocket: `/openapi.json` tells what is spoken there")
-    })?;
+    let upgrade = handshake::check(headers, upgrade)?;
     let place = Arc::clone(&studio.cameras).try_acquire_owned();
-    let place = place.map_err(|_| Problem::busy("as many cameras are open as may", studio.retry_after()))?;
+    let place = place.map_err(|_| Problem::busy("too many cameras are open", studio.retry_after()))?;
     let upgrade = upgrade.max_message_size(frame::MESSAGE_BYTES).max_frame_size(frame::MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(move |socket| session(studio, options, slot, socket, place)))
 }
 
-async fn session(studio: Arc<Studio>, options: Options, slot: Slot, socket: WebSocket, _place: OwnedSemaphorePermit) {
+async fn session(
+    studio: Arc<Studio>,
+    options: RequestOptions,
+    slot: Slot,
+    socket: WebSocket,
+    _place: OwnedSemaphorePermit,
+) {
     let (mut sink, mut stream) = socket.split();
     let (outgoing, mut queue) = mpsc::channel(OUTGOING);
     let ending = tokio::select! {
         ending = read(&studio, options, &slot, &mut stream, &outgoing) => ending,
-        () = paint(&studio, &slot, &outgoing) => None,
-        () = write(&mut queue, &mut sink) => None,
-        () = studio.stopped() => Some((close_code::AWAY, "the server stops")),
+        () = paint(&studio, &slot, &outgoing) => Ending::Lost,
+        () = write(&mut queue, &mut sink) => Ending::Lost,
+        () = studio.connections.stopped() => Ending::ClosedByServer(close_code::AWAY, "the server is stopping"),
     };
-    if let Some((code, reason)) = ending {
-        let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
-        // A client that is gone already needs no farewell, and one that does not listen gets none.
-        let _ = timeout(studio.limits.header_time, sink.send(close)).await;
-    }
+    // A client that has gone gets no close frame, and one that does not read is not waited for.
+    let _ = timeout(studio.limits.header_time, close(&mut sink, ending)).await;
     let (painted, dropped) = slot.counts();
     studio.metrics.frames_painted.fetch_add(painted, Ordering::Relaxed);
     studio.metrics.frames_dropped.fetch_add(dropped, Ordering::Relaxed);
     studio.tell(&ServeEvent::LiveEnded { painted, dropped });
 }
 
-/// Takes what the client sends until it goes or falls silent.
-async fn read(
-    studio: &Studio,
-    mut options: Options,
-    slot: &Slot,
-    stream: &mut SplitStream<WebSocket>,
-    outgoing: &mpsc::Sender<Outgoing>,
-) -> Option<(u16, &'static str)> {
-    let mut pings = 0;
-    loop {
-        let message = match timeout(studio.limits.header_time, stream.next()).await {
-            Ok(Some(Ok(message))) => message,
-            Ok(None) => return None,
-            // Broken rules of the protocol, a message that is too large, a lost connection: the library has said so.
-            Ok(Some(Err(_))) => {
-                return Some((close_code::POLICY, "messages have to be WebSocket frames of bounded size"));
-            }
-            Err(_) if pings == PINGS => return Some((close_code::POLICY, "nothing was heard for too long")),
-            Err(_) => {
-                pings += 1;
-                outgoing.send(Outgoing::Message(Message::Ping(Bytes::new()))).await.ok()?;
-                continue;
-            }
-        };
-        pings = 0;
-        match message {
-            Message::Binary(bytes) => slot.put(Waiting { bytes, arrived: Instant::now() }),
-            Message::Text(text) => {
-                if let Err(problem) = change(studio, &mut options, slot, text.as_str()) {
-                    outgoing.send(Outgoing::Message(complaint(None, &problem))).await.ok()?;
-                }
-            }
-            Message::Close(_) => return None,
-            Message::Ping(_) | Message::Pong(_) => {}
+/// Sends the last message, if there is anybody to read it.
+async fn close(sink: &mut SplitSink<WebSocket, Message>, ending: Ending) -> Result<(), axum::Error> {
+    match ending {
+        Ending::Lost => Ok(()),
+        // The library has the answer ready: a close frame with the client's own code.
+        Ending::ClosedByClient => sink.close().await,
+        Ending::ClosedByServer(code, reason) => {
+            let reason = Utf8Bytes::from_static(reason);
+            sink.send(Message::Close(Some(CloseFrame { code, reason }))).await
         }
     }
 }
 
-/// Changes the options as a message such as `{"strength": 0.5}` says; all of it, or nothing.
-fn change(studio: &Studio, options: &mut Options, slot: &Slot, text: &str) -> Result<(), Problem> {
+/// Takes what the client sends until it goes or falls silent.
+async fn read(
+    studio: &Studio,
+    mut options: RequestOptions,
+    slot: &Slot,
+    stream: &mut SplitStream<WebSocket>,
+    outgoing: &mpsc::Sender<Outgoing>,
+) -> Ending {
+    let mut pings = 0;
+    loop {
+        let answer = match timeout(studio.limits.header_time, stream.next()).await {
+            Ok(Some(Ok(message))) => {
+                pings = 0;
+                match message {
+                    Message::Binary(bytes) => {
+                        slot.put(WaitingFrame { bytes, arrived: Instant::now() });
+                        None
+                    }
+                    Message::Text(text) => {
+                        change(studio, &mut options, slot, text.as_str()).err().map(|problem| complaint(None, &problem))
+                    }
+                    Message::Close(_) => return Ending::ClosedByClient,
+                    Message::Ping(_) | Message::Pong(_) => None,
+                }
+            }
+            Ok(None) => return Ending::Lost,
+            // The protocol is broken, a message is too large, or the connection is lost.
+            Ok(Some(Err(_))) => {
+                let reason = "messages must be WebSocket frames within the size limit";
+                return Ending::ClosedByServer(close_code::POLICY, reason);
+            }
+            Err(_) if pings == PINGS => {
+                return Ending::ClosedByServer(close_code::POLICY, "the client was silent for too long");
+            }
+            Err(_) => {
+                pings += 1;
+                Some(Message::Ping(Bytes::new()))
+            }
+        };
+        if let Some(message) = answer
+            && outgoing.send(Outgoing::Message(message)).await.is_err()
+        {
+            return Ending::Lost;
+        }
+    }
+}
+
+/// Changes the options to those of a message such as `{"strength": 0.5}`. If one is not valid, none is changed.
+fn change(studio: &Studio, options: &mut RequestOptions, slot: &Slot, text: &str) -> Result<(), Problem> {
     let settings: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)
         .map_err(|error| Problem::option(format!("the message is not a JSON object of options: {error}")))?;
     let mut changed = options.clone();
@@ -153,8 +188,8 @@ async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) 
             let begun = Instant::now();
             let picture = decode(&waiting.bytes)?;
             let painting = brush.stylizer.stylize_owned(picture);
-            let painting = painting.map_err(|error| super::stylize::damaged(&error))?;
-            Ok(Painted {
+            let painting = painting.map_err(|error| Problem::damaged(&error))?;
+            Ok(PaintedFrame {
                 id,
                 dropped,
                 painting,
@@ -163,7 +198,7 @@ async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) 
                 paint: begun.elapsed(),
             })
         };
-        let painted = studio.painters.run(Lane::Frame, work).await;
+        let painted = studio.painters.run(Lane::CameraFrame, work).await;
         studio.tell_notes(&painter);
         let painted = painted.unwrap_or_else(|refused: Refused| Err(Problem::refused(refused, studio.retry_after())));
         let next = match painted {
@@ -179,7 +214,7 @@ async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) 
     }
 }
 
-/// Sends what there is to send, in order.
+/// Sends everything to the client, in order.
 async fn write(queue: &mut mpsc::Receiver<Outgoing>, sink: &mut SplitSink<WebSocket, Message>) {
     while let Some(outgoing) = queue.recv().await {
         let message = match outgoing {
@@ -196,7 +231,7 @@ async fn write(queue: &mut mpsc::Receiver<Outgoing>, sink: &mut SplitSink<WebSoc
     }
 }
 
-/// What was wrong, with the number of the frame if it was one.
+/// Tells the client of a problem, with the number of the frame if it concerns one.
 fn complaint(id: Option<u32>, problem: &Problem) -> Message {
     Message::Text(serde_json::json!({ "id": id, "problem": problem }).to_string().into())
 }

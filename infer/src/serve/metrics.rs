@@ -6,10 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::studio::Studio;
-
 /// Upper bounds of the histogram of painting times, seconds.
 const BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// What is in hand now.
+pub(super) struct Gauges {
+    pub(super) pictures: usize,
+    pub(super) queue_length: usize,
+    pub(super) connections: usize,
+    pub(super) cameras: usize,
+}
 
 /// Counters.
 #[derive(Default)]
@@ -38,36 +44,34 @@ impl Metrics {
         self.painting_microseconds.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// What a picture took on average; a second before there was any.
+    /// The mean time of a picture; a second before there was any.
     pub(super) fn mean_painting(&self) -> Duration {
         let sum = self.painting_microseconds.load(Ordering::Relaxed);
         let mean = sum.checked_div(self.paintings.load(Ordering::Relaxed));
         mean.map_or(Duration::from_secs(1), Duration::from_micros)
     }
 
-    /// All of it as text, with what `studio` has in hand.
-    pub(super) fn text(&self, studio: &Studio) -> String {
+    /// All counters as text, and `gauges`.
+    pub(super) fn text(&self, gauges: Gauges) -> String {
         let mut text = String::new();
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         head(&mut text, "impasto_requests_total", "counter", "Requests answered, by route and status.");
         for ((route, status), count) in requests.iter() {
-            // Writing to a string cannot fail; nor below.
+            // Writing to a string cannot fail, here or below.
             let _ = writeln!(text, "impasto_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}");
         }
         drop(requests);
         self.write_histogram(&mut text);
         let frames = [("painted", &self.frames_painted), ("dropped", &self.frames_dropped)];
-        head(&mut text, "impasto_frames_total", "counter", "Frames of cameras, by what became of them.");
+        head(&mut text, "impasto_frames_total", "counter", "Frames of cameras, by whether they were painted.");
         for (fate, count) in frames {
             let _ = writeln!(text, "impasto_frames_total{{fate=\"{fate}\"}} {}", count.load(Ordering::Relaxed));
         }
-        let limits = &studio.limits;
-        let pictures = studio.pictures_in_hand();
         let gauges = [
-            ("impasto_pictures", "Pictures in hand, from the queue to the last byte of the answer.", pictures),
-            ("impasto_queue_length", "Pictures that wait to be painted.", studio.painters.waiting()),
-            ("impasto_connections", "Open connections.", limits.connections - studio.connections.available_permits()),
-            ("impasto_cameras", "Cameras.", limits.live - studio.cameras.available_permits()),
+            ("impasto_pictures", "Pictures in memory, from the queue to the last byte of the answer.", gauges.pictures),
+            ("impasto_queue_length", "Pictures that wait to be painted, without those in hand.", gauges.queue_length),
+            ("impasto_connections", "Open connections, without cameras.", gauges.connections),
+            ("impasto_cameras", "Open cameras.", gauges.cameras),
         ];
         for (name, help, value) in gauges {
             head(&mut text, name, "gauge", help);
@@ -78,7 +82,7 @@ impl Metrics {
 
     fn write_histogram(&self, text: &mut String) {
         let name = "impasto_painting_seconds";
-        head(text, name, "histogram", "Time that painting a picture took, without waiting, decoding and encoding.");
+        head(text, name, "histogram", "Time spent on painting a picture, without waiting, decoding and encoding.");
         let mut below = 0;
         for (bound, count) in BUCKETS.iter().zip(&self.buckets) {
             below += count.load(Ordering::Relaxed);

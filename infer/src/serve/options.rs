@@ -1,29 +1,29 @@
-//! The options of a request, one by one from its query or from a camera's message.
+//! The options of a request, from its query or from a camera's message.
 
 use std::sync::Arc;
 
 use axum::extract::Query;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use impasto_picture::{DEFAULT_QUALITY, PictureFormat};
 
 use super::gallery::{Gallery, Style};
-use super::problem::Problem;
+use super::problem::{Problem, shortened};
 use crate::StylizeOptions;
 
-/// The options there are.
+/// The names of all options.
 const NAMES: [&str; 6] = ["style", "strength", "keep_colors", "max_size", "format", "quality"];
 
 /// How a picture is to be painted.
 #[derive(Clone)]
-pub(super) struct Options {
+pub(super) struct RequestOptions {
     pub(super) style: Arc<Style>,
     pub(super) painting: StylizeOptions,
-    /// `None` is the picture's own.
+    /// `None` keeps the picture's own.
     pub(super) format: Option<PictureFormat>,
     pub(super) quality: u8,
 }
 
-impl Options {
+impl RequestOptions {
     /// The first style, and the library's defaults.
     pub(super) fn new(gallery: &Gallery, memory: u64) -> Self {
         let painting = StylizeOptions { memory: Some(memory), ..StylizeOptions::default() };
@@ -82,20 +82,4 @@ impl Options {
         let stylizer = self.style.stylizer.clone().with_options(self.painting);
         stylizer.map_err(|error| Problem::option(error.to_string()))
     }
-}
-
-/// A value for a message: whole if it is short.
-pub(super) fn shortened(value: &str) -> String {
-    let mut short: String = value.chars().take(60).collect();
-    if short.len() < value.len() {
-        short.push_str("..");
-    }
-    short
-}
-
-/// A style that is not there.
-pub(super) fn no_such_style(name: &str, known: &str) -> Problem {
-    let detail = format!("there is no style `{}`", shortened(name));
-    Problem::new(StatusCode::NOT_FOUND, "no_such_style", "the style is not known", detail)
-        .with_hint(format!("the styles are {known}"))
 }

@@ -1,8 +1,8 @@
 //! The threads that paint.
 //!
-//! Painting takes all of a processor for a while, so the threads that move bytes never do it. Pictures and a camera's
-//! frames wait in lanes of their own and take turns: a camera does not wait behind a queue of pictures, nor they for ever
-//! behind it. Who stops waiting, because the client has gone or the time is up, is not painted for.
+//! Painting keeps a processor busy for a while, so the threads that move bytes never paint. Pictures and the frames of
+//! cameras wait in separate lanes and take turns, so that neither waits for ever behind the other. A picture that nobody
+//! waits for any more, because the client has gone or its time is up, is not painted.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,21 +13,23 @@ use std::thread;
 use impasto_common::{Result, ResultExt};
 use tokio::sync::oneshot;
 
-/// Whose turn it can be.
+/// Where a request to paint waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
+    /// With the other pictures.
     Picture,
-    Frame,
+    /// With the frames of cameras.
+    CameraFrame,
 }
 
 /// Why nothing was painted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// As many wait as may.
+    /// The queue is full.
     Busy,
     /// The painter panicked; it goes on with the next.
     Panicked,
-    /// There are no painters any more.
+    /// The painters have stopped.
     Closed,
 }
 
@@ -41,45 +43,46 @@ impl Interest {
     }
 }
 
-/// Held by who waits.
-struct Waiting(Interest);
+/// Held by whoever waits for the result.
+struct Waiter(Interest);
 
-impl Drop for Waiting {
+impl Drop for Waiter {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
 }
 
-struct Job {
+/// Something to paint.
+struct PaintRequest {
     run: Box<dyn FnOnce() + Send>,
     interest: Interest,
 }
 
 #[derive(Default)]
 struct Lanes {
-    pictures: VecDeque<Job>,
-    frames: VecDeque<Job>,
+    pictures: VecDeque<PaintRequest>,
+    frames: VecDeque<PaintRequest>,
     /// Whether the last turn was a frame's.
     frame_was_last: bool,
     closed: bool,
 }
 
 impl Lanes {
-    fn next(&mut self) -> Option<Job> {
+    fn next(&mut self) -> Option<PaintRequest> {
         let [first, second] = if self.frame_was_last {
             [&mut self.pictures, &mut self.frames]
         } else {
             [&mut self.frames, &mut self.pictures]
         };
         let from_first = !first.is_empty();
-        let job = first.pop_front().or_else(|| second.pop_front())?;
+        let request = first.pop_front().or_else(|| second.pop_front())?;
         self.frame_was_last = from_first != self.frame_was_last;
-        Some(job)
+        Some(request)
     }
 
     fn forget_abandoned(&mut self) {
-        self.pictures.retain(|job| !job.interest.is_lost());
-        self.frames.retain(|job| !job.interest.is_lost());
+        self.pictures.retain(|request| !request.interest.is_lost());
+        self.frames.retain(|request| !request.interest.is_lost());
     }
 }
 
@@ -97,10 +100,10 @@ impl Shared {
     fn paint(&self) {
         let mut lanes = self.lanes();
         loop {
-            if let Some(job) = lanes.next() {
+            if let Some(request) = lanes.next() {
                 drop(lanes);
-                if !job.interest.is_lost() {
-                    (job.run)();
+                if !request.interest.is_lost() {
+                    (request.run)();
                 }
                 lanes = self.lanes();
             } else if lanes.closed {
@@ -119,7 +122,7 @@ pub(super) struct Painters {
 }
 
 impl Painters {
-    /// Starts `painters` threads for which `queue` pictures may wait.
+    /// Starts `painters` threads; at most `queue` pictures may wait for them.
     pub(super) fn start(painters: usize, queue: usize) -> Result<Self> {
         let shared = Arc::new(Shared { lanes: Mutex::default(), work: Condvar::new() });
         for i in 0..painters {
@@ -130,27 +133,27 @@ impl Painters {
         Ok(Self { shared, queue })
     }
 
-    /// Pictures that wait.
+    /// Pictures that wait, without those in hand and those that nobody waits for.
     pub(super) fn waiting(&self) -> usize {
-        self.shared.lanes().pictures.len()
+        self.shared.lanes().pictures.iter().filter(|request| !request.interest.is_lost()).count()
     }
 
-    /// Has `work` done by a painter when its turn comes. Dropping the future takes it out of the queue.
+    /// Has a painter do `work` when its turn comes. Dropping the future takes it out of the queue.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         lane: Lane,
         work: impl FnOnce(&Interest) -> T + Send + 'static,
     ) -> Result<T, Refused> {
         let interest = Interest::default();
-        let _waiting = Waiting(interest.clone());
+        let _waiter = Waiter(interest.clone());
         let (reply, answer) = oneshot::channel();
         let watched = interest.clone();
         let run = move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&watched)));
-            // Who has gone meanwhile does not want it.
+            // The client may have gone meanwhile.
             drop(reply.send(result));
         };
-        self.push(lane, Job { run: Box::new(run), interest })?;
+        self.push(lane, PaintRequest { run: Box::new(run), interest })?;
         match answer.await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(_)) => Err(Refused::Panicked),
@@ -158,24 +161,24 @@ impl Painters {
         }
     }
 
-    fn push(&self, lane: Lane, job: Job) -> Result<(), Refused> {
+    fn push(&self, lane: Lane, request: PaintRequest) -> Result<(), Refused> {
         let mut lanes = self.shared.lanes();
         if lanes.closed {
             return Err(Refused::Closed);
         }
         lanes.forget_abandoned();
         match lane {
-            // A camera has one frame here at most, and cameras are counted elsewhere.
-            Lane::Frame => lanes.frames.push_back(job),
+            // A camera has at most one frame here, and the number of cameras is limited.
+            Lane::CameraFrame => lanes.frames.push_back(request),
             Lane::Picture if lanes.pictures.len() >= self.queue => return Err(Refused::Busy),
-            Lane::Picture => lanes.pictures.push_back(job),
+            Lane::Picture => lanes.pictures.push_back(request),
         }
         drop(lanes);
         self.shared.work.notify_one();
         Ok(())
     }
 
-    /// Takes no more work; the threads end after what they have.
+    /// Takes no more work; the threads end after the work that they have.
     pub(super) fn close(&self) {
         self.shared.lanes().closed = true;
         self.shared.work.notify_all();
@@ -240,6 +243,7 @@ mod tests {
         let mut gone = Box::pin(painters.run(Lane::Picture, move |_| seen.store(true, Ordering::Relaxed)));
         begin(&mut gone);
         drop(gone);
+        assert_eq!(painters.waiting(), 0);
         // Its place is free again.
         let mut next = Box::pin(painters.run(Lane::Picture, |_| ()));
         begin(&mut next);
@@ -254,20 +258,35 @@ mod tests {
         let painters = Painters::start(1, 8).unwrap();
         let (release, painting) = busy(&painters);
         let order = Arc::new(Mutex::new(String::new()));
-        let lanes = [(Lane::Picture, 'p'), (Lane::Picture, 'p'), (Lane::Frame, 'f'), (Lane::Frame, 'f')];
-        let mut jobs: Vec<_> = lanes
+        let lanes = [(Lane::Picture, 'p'), (Lane::Picture, 'p'), (Lane::CameraFrame, 'f'), (Lane::CameraFrame, 'f')];
+        let mut requests: Vec<_> = lanes
             .into_iter()
             .map(|(lane, name)| {
                 let order = Arc::clone(&order);
                 Box::pin(painters.run(lane, move |_| order.lock().unwrap().push(name)))
             })
             .collect();
-        jobs.iter_mut().for_each(begin);
+        requests.iter_mut().for_each(begin);
         drop(release);
-        for job in jobs {
-            wait(job).unwrap();
+        for request in requests {
+            wait(request).unwrap();
         }
         assert_eq!(*order.lock().unwrap(), "fpfp");
+        drop(painting);
+    }
+
+    #[test]
+    fn the_queue_does_not_count_the_picture_in_hand() {
+        let painters = Painters::start(1, 2).unwrap();
+        assert_eq!(painters.waiting(), 0);
+        let (release, painting) = busy(&painters);
+        assert_eq!(painters.waiting(), 0);
+        let mut next = Box::pin(painters.run(Lane::Picture, |_| ()));
+        begin(&mut next);
+        assert_eq!(painters.waiting(), 1);
+        drop(release);
+        wait(next).unwrap();
+        assert_eq!(painters.waiting(), 0);
         drop(painting);
     }
 

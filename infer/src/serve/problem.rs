@@ -1,4 +1,4 @@
-//! Errors as an HTTP client gets them: what, why and a hint, as a problem document (RFC 9457).
+//! Errors as an HTTP client gets them: what failed, why, and a hint, as a problem document (RFC 9457).
 
 use std::time::Duration;
 
@@ -7,13 +7,15 @@ use axum::response::{IntoResponse, Response};
 use impasto_common::Error;
 use serde::Serialize;
 
+use super::painters::Refused;
+
 /// What went wrong with a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Problem {
-    /// A word for programs; the ones there are stand in `openapi.json`.
+    /// A word for programs; `openapi.json` lists them.
     pub(super) code: &'static str,
     pub(super) status: u16,
-    /// What did not happen.
+    /// What failed.
     pub(super) title: &'static str,
     /// Why.
     pub(super) detail: String,
@@ -23,14 +25,14 @@ pub(super) struct Problem {
     /// When to try again.
     #[serde(skip)]
     pub(super) retry_after: Option<Duration>,
-    /// What the path would have allowed.
+    /// The methods that the path takes.
     #[serde(skip)]
     pub(super) allow: Option<&'static str>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        // Decoders break lines.
+        // Messages of decoders contain line breaks.
         let detail = detail.into().split_whitespace().collect::<Vec<_>>().join(" ");
         Self { code, status: status.as_u16(), title, detail, hint: None, retry_after: None, allow: None }
     }
@@ -40,21 +42,49 @@ impl Problem {
         self
     }
 
-    /// An option with a value that it cannot have, or one that does not exist.
+    /// An option that does not exist or whose value is not valid.
     pub(super) fn option(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_option", "the request's options make no sense", detail)
-            .with_hint("`/openapi.json` lists the options and what they take")
+        Self::new(StatusCode::BAD_REQUEST, "bad_option", "the options of the request are not valid", detail)
+            .with_hint("`/openapi.json` lists the options and their values")
     }
 
-    /// A picture that is none, or damaged.
+    /// A style that does not exist. `known` lists those that do.
+    pub(super) fn no_such_style(name: &str, known: &str) -> Self {
+        let detail = format!("there is no style `{}`", shortened(name));
+        Self::new(StatusCode::NOT_FOUND, "no_such_style", "the style is not known", detail)
+            .with_hint(format!("the styles are {known}"))
+    }
+
+    /// A file that is not a picture, or one that is damaged or too large.
     pub(super) fn picture(status: StatusCode, code: &'static str, error: &Error) -> Self {
         let problem = Self::new(status, code, "the picture cannot be read", error.to_string());
         problem.with_hint(error.hint().unwrap_or("send it as an ordinary PNG or JPEG file"))
     }
 
-    /// Too much to do.
+    /// A picture whose pixels cannot be read.
+    pub(super) fn damaged(error: &Error) -> Self {
+        Self::picture(StatusCode::UNPROCESSABLE_ENTITY, "damaged_picture", error)
+    }
+
+    /// A painting that failed.
+    pub(super) fn failed(error: &Error) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "failed", "the picture could not be painted", error.to_string())
+            .with_hint(error.hint().unwrap_or("try a smaller picture"))
+    }
+
+    /// A picture that the painters did not take or did not finish.
+    pub(super) fn refused(refused: Refused, retry_after: Duration) -> Self {
+        match refused {
+            Refused::Busy => Self::busy("the queue of pictures is full", retry_after),
+            Refused::Closed => Self::stopping(),
+            Refused::Panicked => Self::failed(&Error::new("there is a fault in the program: painting panicked")),
+        }
+    }
+
+    /// More work than the limits allow.
     pub(super) fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the server has too much to do", detail)
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the server is busy", detail)
             .with_hint(format!("try again in {} s", retry_after.as_secs()));
         Self { retry_after: Some(retry_after), ..problem }
     }
@@ -62,8 +92,9 @@ impl Problem {
     /// The server is about to end.
     pub(super) fn stopping() -> Self {
         let retry_after = Duration::from_secs(5);
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server stops", "it was told to")
-            .with_hint("try again once it runs again");
+        let problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping", "it was told to stop")
+                .with_hint("try again once it is running again");
         Self { retry_after: Some(retry_after), ..problem }
     }
 }
@@ -83,4 +114,13 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// A value for a message: whole if it is short.
+pub(super) fn shortened(value: &str) -> String {
+    let mut short: String = value.chars().take(60).collect();
+    if short.len() < value.len() {
+        short.push_str("..");
+    }
+    short
 }

@@ -5,26 +5,25 @@ use std::time::Duration;
 
 use impasto_common::Result;
 use impasto_engine::default_memory;
-use tokio::sync::{Semaphore, watch};
+use impasto_web::{ConnectionLimits, Connections};
+use tokio::sync::Semaphore;
 
 use super::config::{Limits, Observer, ServeConfig, ServeEvent};
-use super::fence::Hosts;
 use super::gallery::Gallery;
-use super::metrics::Metrics;
+use super::metrics::{Gauges, Metrics};
 use super::painters::Painters;
 use crate::Stylizer;
 
-/// Bodies that may be in memory at once, in bodies of the largest size.
+/// Bodies of the largest size that fit into the memory for bodies.
 const BODIES: usize = 4;
 /// The unit in which bodies are counted, bytes.
 pub(super) const BODY_UNIT: usize = 1 << 10;
 
-/// The styles, the painters, and what is left of every bound.
+/// The styles, the painters, and what is left of every limit.
 pub(super) struct Studio {
     pub(super) gallery: Gallery,
     pub(super) painters: Painters,
     pub(super) metrics: Metrics,
-    pub(super) hosts: Hosts,
     pub(super) limits: Limits,
     /// Bytes that one painting may use.
     pub(super) memory: u64,
@@ -32,11 +31,9 @@ pub(super) struct Studio {
     pub(super) bodies: Arc<Semaphore>,
     /// Room for pictures from the queue until their last byte is sent.
     pub(super) pictures: Arc<Semaphore>,
-    /// Room for connections.
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) connections: Arc<Connections>,
     /// Room for cameras.
     pub(super) cameras: Arc<Semaphore>,
-    stop: watch::Sender<bool>,
     observer: Observer,
 }
 
@@ -49,60 +46,54 @@ impl Studio {
             gallery: Gallery::new(config.styles, memory)?,
             painters: Painters::start(painters, limits.queue)?,
             metrics: Metrics::default(),
-            hosts: Hosts::new(config.hosts),
             limits,
             memory,
             bodies: semaphore((BODIES * limits.body).div_ceil(BODY_UNIT)),
             pictures: semaphore(picture_places(&limits)),
-            connections: semaphore(limits.connections),
+            connections: Connections::new(ConnectionLimits {
+                connections: limits.connections,
+                header_time: limits.header_time,
+                write_time: limits.write_time,
+            }),
             cameras: semaphore(limits.live),
-            stop: watch::Sender::new(false),
             observer: config.observer,
         })
     }
 
-    /// Pictures in hand.
-    pub(super) fn pictures_in_hand(&self) -> usize {
-        picture_places(&self.limits) - self.pictures.available_permits()
+    /// What is in hand now.
+    pub(super) fn gauges(&self) -> Gauges {
+        Gauges {
+            pictures: picture_places(&self.limits) - self.pictures.available_permits(),
+            queue_length: self.painters.waiting(),
+            connections: self.connections.open(),
+            cameras: self.limits.live - self.cameras.available_permits(),
+        }
     }
 
     pub(super) fn tell(&self, event: &ServeEvent) {
         (self.observer)(event);
     }
 
-    /// Tells what a painter had to do otherwise than asked.
+    /// Reports what a painter had to do differently from what was asked.
     pub(super) fn tell_notes(&self, stylizer: &Stylizer) {
         stylizer.take_notes().into_iter().for_each(|note| self.tell(&ServeEvent::Failed(note)));
     }
 
-    /// Tells everybody that no new work is begun.
-    pub(super) fn stop(&self) {
-        self.stop.send_replace(true);
+    /// Returns once every connection and camera is closed.
+    pub(super) async fn closed(&self) {
+        self.connections.closed().await;
+        // Never closed, so this never fails.
+        drop(self.cameras.acquire_many(self.limits.live as u32).await);
     }
 
-    /// Returns once the server stops.
-    pub(super) async fn stopped(&self) {
-        let mut stop = self.stop.subscribe();
-        // The sender is a field of this: it outlives the call.
-        let _ = stop.wait_for(|stop| *stop).await;
-    }
-
-    /// Returns once every connection and camera is gone.
-    pub(super) async fn empty(&self) {
-        for (places, all) in [(&self.connections, self.limits.connections), (&self.cameras, self.limits.live)] {
-            // Never closed, so this never fails.
-            drop(places.acquire_many(all as u32).await);
-        }
-    }
-
-    /// In how many seconds a refused client may try again: when the queue has moved on, by what paintings took so far.
+    /// When a refused client may try again: when the queue should be empty, from the mean time of a picture so far.
     pub(super) fn retry_after(&self) -> Duration {
         let turn = self.metrics.mean_painting() * self.painters.waiting() as u32 / self.limits.painters as u32;
         turn.clamp(Duration::from_secs(1), Duration::from_secs(60))
     }
 }
 
-/// What is painted waits for its client: as many again as wait to be painted.
+/// Finished paintings wait until their clients have read them: as many again as are painted or wait.
 fn picture_places(limits: &Limits) -> usize {
     2 * (limits.painters + limits.queue)
 }

@@ -9,22 +9,23 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use impasto_common::{Error, Result};
-use impasto_picture::{EncodeOptions, Loss, Picture, PictureFormat, claimed_size};
+use impasto_picture::{EncodeOptions, Loss, Picture, PictureFormat};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::body::{self, Held};
-use super::options::Options;
+use super::body::{self, HeldBody};
+use super::inspect::inspect;
+use super::options::RequestOptions;
 use super::painters::{Interest, Lane, Refused};
 use super::problem::Problem;
 use super::studio::Studio;
 
-/// Bytes that are handed to a connection at a time: a painting gives back its place when the last are.
+/// Bytes that are given to a connection at a time. A painting keeps its place in memory until the last ones are.
 const CHUNK: usize = 256 << 10;
-/// A network's buffers for pictures above this many pixels are not kept for the next one.
+/// A network's buffers are released after a picture of more pixels than this.
 const KEPT_PIXELS: u64 = 2_500_000;
 
-/// Times of one painting, as `Server-Timing` tells them.
+/// Times of one painting, as `Server-Timing` reports them.
 #[derive(Default)]
 struct Times {
     wait: Duration,
@@ -33,7 +34,7 @@ struct Times {
     encode: Duration,
 }
 
-struct Painted {
+struct PaintedPicture {
     bytes: Vec<u8>,
     format: PictureFormat,
     losses: Vec<Loss>,
@@ -50,56 +51,37 @@ pub(super) async fn stylize(State(studio): State<Arc<Studio>>, request: Request)
 
 async fn answer(studio: &Arc<Studio>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let options = Options::new(&studio.gallery, studio.memory).read(&studio.gallery, &parts.uri)?;
+    let options = RequestOptions::new(&studio.gallery, studio.memory).read(&studio.gallery, &parts.uri)?;
     let held = body::read(studio, &parts.headers, body).await?;
-    let held = inspect(studio, held).await?;
+    let held = inspect_body(studio, held).await?;
     let place = Arc::clone(&studio.pictures).try_acquire_owned();
-    let place = place.map_err(|_| Problem::busy("its answers wait for clients to take them", studio.retry_after()))?;
+    let place =
+        place.map_err(|_| Problem::busy("too many clients have not read their paintings yet", studio.retry_after()))?;
     let time = studio.limits.paint_time;
     let painted = timeout(time, paint(studio, held, &options)).await.unwrap_or_else(|_| {
         let detail = format!("waiting and painting took more than {} s", time.as_secs_f32());
-        Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "took_too_long", "the picture is given up", detail)
-            .with_hint("ask for less with `max_size`, or start the server with a larger `--paint-time`"))
+        Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "took_too_long", "the picture took too long", detail)
+            .with_hint("ask for a smaller picture with `max_size`, or start the server with a larger `--paint-time`"))
     })?;
     studio.metrics.painted(painted.times.paint);
     Ok(respond(painted, place))
 }
 
-/// Refuses what is no picture, and what claims more pixels than are allowed, before it waits for a painter.
-async fn inspect(studio: &Arc<Studio>, held: Held) -> Result<Held, Problem> {
+/// Refuses a body that is not a picture or has too many pixels, before it waits for a painter.
+async fn inspect_body(studio: &Arc<Studio>, held: HeldBody) -> Result<HeldBody, Problem> {
     let limit = studio.limits.pixels;
-    let inspected = tokio::task::spawn_blocking(move || check(&held.bytes, limit).map(|()| held)).await;
+    let inspected = tokio::task::spawn_blocking(move || inspect(&held.bytes, limit).map(|()| held)).await;
     inspected.unwrap_or_else(|_| Err(Problem::refused(Refused::Panicked, Duration::ZERO)))
 }
 
-/// Looks at the head of a picture file.
-pub(super) fn check(bytes: &[u8], limit: u64) -> Result<(), Problem> {
-    PictureFormat::of_bytes(bytes)
-        .map_err(|error| Problem::picture(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_picture", &error))?;
-    let (height, width) = claimed_size(bytes).map_err(|error| damaged(&error))?;
-    if u64::from(height) * u64::from(width) > limit {
-        let error = Error::new(format!(
-            "a picture of {width}x{height} pixels is over the limit of {} million",
-            limit as f64 / 1e6
-        ))
-        .with_hint("send a smaller picture, or start the server with a larger `--max-megapixels`");
-        return Err(Problem::picture(StatusCode::PAYLOAD_TOO_LARGE, "too_many_pixels", &error));
-    }
-    Ok(())
-}
-
-pub(super) fn damaged(error: &Error) -> Problem {
-    Problem::picture(StatusCode::UNPROCESSABLE_ENTITY, "damaged_picture", error)
-}
-
-async fn paint(studio: &Studio, held: Held, options: &Options) -> Result<Painted, Problem> {
+async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Result<PaintedPicture, Problem> {
     let stylizer = options.stylizer()?;
     let (format, quality, pixels) = (options.format, options.quality, studio.limits.pixels);
     let (asked, painter) = (Instant::now(), stylizer.clone());
     let work = move |interest: &Interest| {
         let mut times = Times { wait: asked.elapsed(), ..Times::default() };
         let mut lap = Lap(Instant::now());
-        let picture = Picture::decode_within(&held.bytes, pixels).map_err(|error| damaged(&error))?;
+        let picture = Picture::decode_within(&held.bytes, pixels).map_err(|error| Problem::damaged(&error))?;
         drop(held);
         times.decode = lap.lap();
         still_wanted(interest)?;
@@ -109,13 +91,13 @@ async fn paint(studio: &Studio, held: Held, options: &Options) -> Result<Painted
         if large {
             stylizer.release();
         }
-        let painting = painting.map_err(|error| failed(&error))?;
+        let painting = painting.map_err(|error| Problem::failed(&error))?;
         times.paint = lap.lap();
         still_wanted(interest)?;
         let losses = painting.losses(format);
         let bytes = painting.encode(EncodeOptions { format, quality }).map_err(|error| unfit(&error))?;
         times.encode = lap.lap();
-        Ok(Painted { bytes, format, losses, times })
+        Ok(PaintedPicture { bytes, format, losses, times })
     };
     let result = studio.painters.run(Lane::Picture, work).await;
     studio.tell_notes(&painter);
@@ -127,26 +109,15 @@ fn still_wanted(interest: &Interest) -> Result<(), Problem> {
     if interest.is_lost() { Err(Problem::refused(Refused::Closed, Duration::ZERO)) } else { Ok(()) }
 }
 
-fn failed(error: &Error) -> Problem {
-    let problem =
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the picture is not painted", error.to_string());
-    problem.with_hint(error.hint().unwrap_or("try a smaller picture").to_owned())
-}
-
 /// A painting that its format cannot hold.
 fn unfit(error: &Error) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "does_not_fit", "the painting cannot be written", error.to_string())
-        .with_hint("ask for another `format`, or for less with `max_size`")
-}
-
-impl Problem {
-    pub(super) fn refused(refused: Refused, retry_after: Duration) -> Self {
-        match refused {
-            Refused::Busy => Self::busy("as many pictures wait as may", retry_after),
-            Refused::Closed => Self::stopping(),
-            Refused::Panicked => failed(&Error::new("the painter failed in a way it should not")),
-        }
-    }
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "does_not_fit",
+        "the painting does not fit its format",
+        error.to_string(),
+    )
+    .with_hint("ask for another `format`, or for a smaller picture with `max_size`")
 }
 
 struct Lap(Instant);
@@ -159,8 +130,8 @@ impl Lap {
     }
 }
 
-fn respond(painted: Painted, place: OwnedSemaphorePermit) -> Response {
-    let Painted { bytes, format, losses, times } = painted;
+fn respond(painted: PaintedPicture, place: OwnedSemaphorePermit) -> Response {
+    let PaintedPicture { bytes, format, losses, times } = painted;
     let length = bytes.len();
     let chunks = stream::unfold((Bytes::from(bytes), place), |(mut rest, place)| async move {
         let chunk = rest.split_to(CHUNK.min(rest.len()));
@@ -182,7 +153,7 @@ fn respond(painted: Painted, place: OwnedSemaphorePermit) -> Response {
     let lost: Vec<_> = losses.into_iter().map(loss_name).collect();
     let texts = [("server-timing", timing), ("impasto-lost", lost.join(", "))];
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-        // Digits and our own words: always a value.
+        // Digits and our own words are always a valid value.
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(HeaderName::from_static(name), value);
         }

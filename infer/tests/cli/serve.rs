@@ -9,4 +9,5 @@ mod errors;
 mod hostile;
 mod live;
 mod load;
+mod start;
 mod stop;

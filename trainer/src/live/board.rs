@@ -1,4 +1,4 @@
-//! What the page shows, as the training notes it.
+//! What the page shows, as noted by the training.
 
 use serde_json::{Value, json};
 
@@ -7,24 +7,24 @@ use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::report::Curve;
 
-/// The state of a training as far as it is shown.
+/// The state of a training that is shown.
 #[derive(Debug, Clone)]
 pub(super) struct Board {
     name: String,
     batch: usize,
     /// Grows with every change.
     revision: u64,
-    /// Nothing before the first step is about to be made.
-    course: Option<Course>,
+    /// `None` until the first step is about to begin.
+    progress: Option<TrainingProgress>,
     table: Table,
     latest: Option<Metrics>,
     pace: Pace,
     note: Option<String>,
 }
 
-/// Where a training is.
+/// How far a training is.
 #[derive(Debug, Clone, Copy)]
-struct Course {
+struct TrainingProgress {
     step: usize,
     steps: usize,
     photos: usize,
@@ -36,7 +36,7 @@ impl Board {
             name: name.into(),
             batch,
             revision: 0,
-            course: None,
+            progress: None,
             table: Table::default(),
             latest: None,
             pace: Pace::default(),
@@ -49,15 +49,15 @@ impl Board {
     }
 
     pub(super) fn start(&mut self, step: usize, steps: usize, photos: usize, table: Table) {
-        self.course = Some(Course { step, steps, photos });
+        self.progress = Some(TrainingProgress { step, steps, photos });
         self.table = table;
         self.pace.begin();
         self.revision += 1;
     }
 
     pub(super) fn step(&mut self, metrics: &Metrics) {
-        if let Some(course) = &mut self.course {
-            course.step = metrics.step;
+        if let Some(progress) = &mut self.progress {
+            progress.step = metrics.step;
         }
         self.table.push(metrics);
         self.latest = Some(metrics.clone());
@@ -72,45 +72,46 @@ impl Board {
 
     pub(super) fn split(&mut self, size: usize, parts: usize) {
         self.note = Some(format!(
-            "The device has no memory for a step at {size}×{size} at once: it is computed in {parts} parts from now on."
+            "A batch at {size}×{size} does not fit into the device's memory: from now on it is split into {parts} micro-batches."
         ));
         self.revision += 1;
     }
 
     pub(super) fn roll_back(&mut self, failed: usize, step: usize, rate_scale: f64, table: Table) {
-        if let Some(course) = &mut self.course {
-            course.step = step;
+        if let Some(progress) = &mut self.progress {
+            progress.step = step;
         }
         self.table = table;
         self.latest = None;
         self.note = Some(format!(
-            "Losses were not finite after step {failed}: back to step {step} with the learning rate times {rate_scale}."
+            "Losses were not finite after step {failed}: training went back to step {step} and scales the learning rate by {rate_scale}."
         ));
         self.pace.begin();
         self.revision += 1;
     }
 
-    /// What the page is told, with the steps of the contact sheets there are.
-    pub(super) fn told(&self, sheets: &[usize]) -> Value {
+    /// The state for the page, with the steps that have a contact sheet.
+    pub(super) fn json(&self, sheets: &[usize]) -> Value {
         let seconds = self.pace.seconds();
-        let left =
-            |course: Course| seconds.map(|seconds| seconds * (course.steps - course.step.min(course.steps)) as f64);
+        let left = |progress: TrainingProgress| {
+            seconds.map(|seconds| seconds * (progress.steps - progress.step.min(progress.steps)) as f64)
+        };
         let latest = self.latest.as_ref().map(|metrics| {
             let figures = metrics.names().into_iter().zip(metrics.columns());
             figures.map(|(name, value)| json!([name, value])).collect::<Vec<_>>()
         });
         let mut curves = self.table.curves();
-        // The learning rate is the first column and the last that one looks for.
+        // The learning rate is the first column, but the least interesting curve: it goes last.
         let first = 1.min(curves.len());
         curves.rotate_left(first);
         json!({
             "name": self.name,
             "revision": self.revision,
-            "step": self.course.map(|course| course.step),
-            "steps": self.course.map(|course| course.steps),
-            "photos": self.course.map(|course| course.photos),
+            "step": self.progress.map(|progress| progress.step),
+            "steps": self.progress.map(|progress| progress.steps),
+            "photos": self.progress.map(|progress| progress.photos),
             "photos_per_second": seconds.map(|seconds| self.batch as f64 / seconds),
-            "seconds_left": self.course.and_then(left),
+            "seconds_left": self.progress.and_then(left),
             "note": self.note,
             "latest": latest,
             "curves": curves.iter().map(Curve::svg).collect::<String>(),

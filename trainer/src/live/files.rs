@@ -1,15 +1,15 @@
-//! What the server may read: three kinds of files of the run folder, and nothing that only seems to lie there.
+//! The files that the server may read: three kinds of files of the run folder, and no links that lead elsewhere.
 
 use std::fs;
 use std::path::Path;
 
 use crate::run_folder::RunFiles;
 
-/// The run folder as the server sees it. Requests name no paths: a sheet is asked for by its step.
+/// The run folder as the server sees it. A request names no path: it asks for a contact sheet by its step.
 #[derive(Debug, Clone)]
-pub(super) struct Files(RunFiles);
+pub(super) struct ServedFiles(RunFiles);
 
-impl Files {
+impl ServedFiles {
     pub(super) fn new(files: RunFiles) -> Self {
         Self(files)
     }
@@ -26,12 +26,12 @@ impl Files {
         self.read(&self.0.preview(step))
     }
 
-    /// The steps of the contact sheets there are, in order.
+    /// The steps that have a contact sheet, in order.
     pub(super) fn sheets(&self) -> Vec<usize> {
         self.0.previews().unwrap_or_default().into_iter().map(|(step, _)| step).collect()
     }
 
-    /// A file that lies in the run folder, links followed; nothing of any other.
+    /// A file that is in the run folder after all links are followed.
     fn read(&self, path: &Path) -> Option<Vec<u8>> {
         let (root, real) = (self.0.root().canonicalize().ok()?, path.canonicalize().ok()?);
         (real.starts_with(root) && real.is_file()).then(|| fs::read(real).ok()).flatten()

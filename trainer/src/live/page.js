@@ -1,4 +1,4 @@
-// Asks for the state every other second while the page is looked at, and shows it. Nothing is fetched from elsewhere.
+// Fetches the state every two seconds while the page is visible, and shows it. Nothing is fetched from other servers.
 "use strict";
 
 const PERIOD = 2000;
@@ -14,15 +14,15 @@ async function update() {
       else if (response.status !== 204) throw new Error(response.statusText);
       say("");
     } catch {
-      // A training that is started again begins to count anew.
+      // A training that is started again counts from zero.
       settings.seen = null;
-      say("No answer: the training has ended or was stopped. This is the last that was heard of it.");
+      say("No answer: the training has ended or was stopped. This is its last known state.");
     }
   }
   setTimeout(update, PERIOD);
 }
 
-// Written only where it changed, so that it is read aloud once.
+// Written only if it has changed, so that screen readers read it once.
 function say(text) {
   if (element("contact").textContent !== text) element("contact").textContent = text;
 }
@@ -33,7 +33,7 @@ function show(state) {
   element("note").textContent = state.note ?? "";
   element("note").hidden = state.note === null;
   if (state.steps !== null) showCourse(state);
-  // The drawings are the server's own; their names come from its table.
+  // The server draws the curves; their names come from its own table.
   element("curves").innerHTML = state.curves;
   element("empty").hidden = state.curves !== "";
   element("figures").hidden = state.latest === null;
@@ -47,7 +47,7 @@ function showCourse(state) {
   element("progress").max = state.steps;
   element("progress").value = state.step;
   const words = [`Step ${state.step} of ${state.steps}, on ${state.photos} photos.`];
-  if (state.photos_per_second !== null) words.push(`${Number(state.photos_per_second.toPrecision(2))} photos a second.`);
+  if (state.photos_per_second !== null) words.push(`${Number(state.photos_per_second.toPrecision(2))} photos per second.`);
   if (state.step === state.steps) words.push("Done.");
   else if (state.seconds_left !== null) words.push(`${duration(state.seconds_left)} left.`);
   element("course").textContent = words.join(" ");
@@ -71,7 +71,7 @@ function showLatest(state) {
   }));
 }
 
-// The newest sheet is shown until an earlier one is chosen, and again once the last is.
+// Shows the newest sheet, unless an earlier one is chosen.
 function showSheets(sheets) {
   settings.sheets = sheets;
   element("photos").hidden = sheets.length === 0;

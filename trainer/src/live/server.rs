@@ -1,4 +1,4 @@
-//! The thread behind the page, and what it answers.
+//! The thread that serves the page, and its answers.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,90 +7,82 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
-use axum::http::uri::Authority;
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use impasto_common::{Result, ResultExt};
+use impasto_web::{ConnectionLimits, Connections, Guard, Hosts, Refusal, guard, serve};
 use tokio::sync::oneshot;
 
 use super::board::Board;
-use super::connections::Connections;
-use super::files::Files;
-use super::host::Hosts;
+use super::files::ServedFiles;
 use super::locked;
 use crate::report::STYLE;
 
-/// How old an answer may be: drawing the curves takes some milliseconds, however many browsers ask.
+/// Connections for ten browsers, each with as many as it opens, and time for slow networks.
+const LIMITS: ConnectionLimits =
+    ConnectionLimits { connections: 64, header_time: Duration::from_secs(30), write_time: Duration::from_secs(30) };
+
+/// How old an answer may be. Drawing the curves takes some milliseconds, so they are not drawn for every browser.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Nothing but what comes from here, in no other page's frame, kept by no cache. (The report has its style and its pictures
-/// inside.)
-const HEADERS: [(HeaderName, &str); 5] = [
+/// Sent with every answer, besides those of [`guard`]. The report has its style and its pictures inside.
+const HEADERS: [(HeaderName, &str); 2] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// What all answers come from.
+/// Everything that the answers are made from.
 #[derive(Debug)]
 pub(super) struct Server {
     board: Arc<Mutex<Board>>,
-    files: Files,
-    hosts: Hosts,
-    told: Mutex<Option<Told>>,
+    files: ServedFiles,
+    drawn: Mutex<Option<DrawnState>>,
 }
 
 /// The last state that was drawn.
 #[derive(Debug, Clone)]
-struct Told {
+struct DrawnState {
     revision: u64,
     at: Instant,
     json: Bytes,
 }
 
 impl Server {
-    pub(super) fn new(board: Arc<Mutex<Board>>, files: Files, hosts: Hosts) -> Self {
-        Self { board, files, hosts, told: Mutex::new(None) }
+    pub(super) fn new(board: Arc<Mutex<Board>>, files: ServedFiles) -> Self {
+        Self { board, files, drawn: Mutex::new(None) }
     }
 
-    /// Answers in a thread of its own until `stopped`.
+    /// Answers requests for `hosts` in a new thread until `stopped`.
     ///
     /// # Errors
     ///
-    /// If the system has no thread to give.
-    pub(super) fn start(self, listener: TcpListener, stopped: oneshot::Receiver<()>) -> Result<()> {
+    /// If the thread cannot be started.
+    pub(super) fn start(self, listener: TcpListener, hosts: Hosts, stopped: oneshot::Receiver<()>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context(|| "cannot start the server")?;
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener).context(|| "cannot start the server")?
         };
-        let serve = move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    // It ends by an error only if the listener does, and then there is nobody to tell.
-                    _ = async { axum::serve(Connections::new(listener), self.router()).await } => {}
-                    // The sender is dropped: the training has ended.
-                    _ = stopped => {}
-                }
-            });
+        let answer = move || {
+            let connections = Connections::new(LIMITS);
+            // The sender is dropped when the training has ended.
+            let stopped = async { drop(stopped.await) };
+            // A system that gives no connection does not concern the training; the server tries again.
+            runtime.block_on(serve(listener, self.router(hosts), &connections, stopped, |_| ()));
         };
-        thread::Builder::new().name("live".into()).spawn(serve).context(|| "cannot start the server")?;
+        thread::Builder::new().name("live".into()).spawn(answer).context(|| "cannot start the server")?;
         Ok(())
     }
 
-    fn router(self) -> Router {
-        let server = Arc::new(self);
-        Router::new()
+    fn router(self, hosts: Hosts) -> Router {
+        let router = Router::new()
             .route("/", get(async || typed("text/html; charset=utf-8", include_str!("page.html"))))
             .route("/page.js", get(async || typed("text/javascript; charset=utf-8", include_str!("page.js"))))
             .route(
@@ -102,53 +94,49 @@ impl Server {
             .route("/metrics.csv", get(metrics))
             .route("/sheets/{step}", get(sheet))
             .fallback(async || not_found("there is no such page"))
-            .layer(middleware::from_fn_with_state(server.clone(), guard))
-            .with_state(server)
+            .with_state(Arc::new(self));
+        guard(router, Guard { hosts, headers: HEADERS.into(), refuse })
     }
 
-    /// The state as JSON, drawn anew if it changed and the last one is not fresh.
-    fn told(&self) -> Told {
-        let mut last: MutexGuard<Option<Told>> = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = &*last
-            && (told.at.elapsed() < FRESH || told.revision == locked(&self.board).revision())
+    /// The state as JSON, drawn again if it has changed and the last one is not fresh.
+    fn draw(&self) -> DrawnState {
+        let mut last: MutexGuard<Option<DrawnState>> = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(drawn) = &*last
+            && (drawn.at.elapsed() < FRESH || drawn.revision == locked(&self.board).revision())
         {
-            return told.clone();
+            return drawn.clone();
         }
-        // A copy: the training does not wait for the drawing.
+        // On a copy, so that the training does not wait for the drawing.
         let board = locked(&self.board).clone();
-        let json = board.told(&self.files.sheets()).to_string().into();
-        let told = Told { revision: board.revision(), at: Instant::now(), json };
-        *last = Some(told.clone());
-        told
+        let json = board.json(&self.files.sheets()).to_string().into();
+        let drawn = DrawnState { revision: board.revision(), at: Instant::now(), json };
+        *last = Some(drawn.clone());
+        drawn
     }
 }
 
-/// Refuses requests by other names, and adds the headers to all answers.
-async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let target = request.uri().authority().map(Authority::as_str);
-    let allowed =
-        named.is_some_and(|host| server.hosts.allow(host)) && target.is_none_or(|host| server.hosts.allow(host));
-    let mut response = if allowed {
-        next.run(request).await
-    } else {
-        let text = "ask by a number, by localhost, or by the name that `--serve` was given\n";
-        (StatusCode::MISDIRECTED_REQUEST, text).into_response()
-    };
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+/// The answer to a request that is not for this server.
+fn refuse(refusal: Refusal) -> Response {
+    match refusal {
+        Refusal::ForeignHost(detail) => {
+            let hint = "use a numeric address, `localhost`, or the name given to `--serve`";
+            (StatusCode::MISDIRECTED_REQUEST, format!("{detail}: {hint}\n")).into_response()
+        }
+        Refusal::ForeignPage(detail) => {
+            let text = format!("{detail}: in a browser, only the server's own page may send requests\n");
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
     }
-    response
 }
 
-/// The state; no content where it is the one that `?seen=REVISION` names.
+/// The state; no content if the client has seen it, as it says with `?seen=REVISION`.
 async fn state(State(server): State<Arc<Server>>, uri: Uri) -> Response {
-    let told = server.told();
+    let drawn = server.draw();
     let seen = uri.query().and_then(|query| query.strip_prefix("seen=")).and_then(|seen| seen.parse().ok());
-    if seen == Some(told.revision) {
+    if seen == Some(drawn.revision) {
         return StatusCode::NO_CONTENT.into_response();
     }
-    typed("application/json", told.json)
+    typed("application/json", drawn.json)
 }
 
 async fn report(State(server): State<Arc<Server>>) -> Response {
@@ -164,7 +152,7 @@ async fn sheet(State(server): State<Arc<Server>>, Path(step): Path<String>) -> R
 }
 
 fn file(kind: &'static str, bytes: Option<Vec<u8>>) -> Response {
-    bytes.map_or_else(|| not_found("there is no such file in the run folder, yet"), |bytes| typed(kind, bytes))
+    bytes.map_or_else(|| not_found("the run folder does not have this file yet"), |bytes| typed(kind, bytes))
 }
 
 fn not_found(text: &'static str) -> Response {

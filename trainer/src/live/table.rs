@@ -3,10 +3,10 @@
 use crate::metrics::Metrics;
 use crate::report::Curve;
 
-/// Rows kept at most; where there would be more, pairs of them become one.
+/// Most rows; when there would be more, each pair of rows becomes one.
 const ROWS: usize = 1000;
 
-/// A growing table: a row stands for the mean of a stretch of steps, all stretches but the last of one length.
+/// A growing table. A row is the mean of a stretch of steps; all stretches but the last have the same length.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table {
     names: Vec<String>,

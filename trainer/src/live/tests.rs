@@ -1,9 +1,9 @@
-//! The page as a browser gets it, by a client that knows only sockets.
+//! The page as a browser gets it, fetched by a client that knows only sockets.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use impasto_common::error::ErrorKind;
 use serde_json::Value;
@@ -128,10 +128,11 @@ fn a_resumed_training_shows_its_earlier_steps_and_a_roll_back_forgets_those_undo
     let back = state(&live, 2);
     assert!(!back["curves"].as_str().unwrap().contains(">105</text>"), "{back}");
     assert_eq!(back["step"], 1);
-    let note = "Losses were not finite after step 2: back to step 1 with the learning rate times 0.5.";
+    let note = "Losses were not finite after step 2: training went back to step 1 and scales the learning rate by 0.5.";
     assert_eq!(back["note"], note);
     live.split(256, 2);
-    let note = "The device has no memory for a step at 256×256 at once: it is computed in 2 parts from now on.";
+    let note =
+        "A batch at 256×256 does not fit into the device's memory: from now on it is split into 2 micro-batches.";
     assert_eq!(state(&live, 3)["note"], note);
 }
 
@@ -148,6 +149,8 @@ fn requests_by_a_foreign_name_are_refused_whatever_they_ask_for() {
     }
     let disguised = "GET http://evil.example/state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(send(&live, disguised).0, 421);
+    let embedded = "GET /state HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(send(&live, embedded).0, 403);
     let named = "GET /state HTTP/1.1\r\nHost: localhost:99\r\nConnection: close\r\n\r\n";
     assert_eq!(send(&live, named).0, 200);
 }
@@ -200,12 +203,31 @@ fn clients_that_stall_are_in_nobodys_way() {
 }
 
 #[test]
+fn the_page_comes_soon_though_every_connection_is_half_open() {
+    let (live, _folder) = open();
+    let half_open: Vec<_> = (0..64)
+        .map(|_| {
+            let mut stream = TcpStream::connect(live.address()).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+            stream
+        })
+        .collect();
+    let started = Instant::now();
+    assert_eq!(status(&live, "/"), 200);
+    assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
+    drop(half_open);
+}
+
+#[test]
 fn an_address_that_is_taken_is_told_before_anything_else() {
     let (live, folder) = open();
     let address: Address = live.address().to_string().parse().unwrap();
     let error = Live::open(&address, folder.path(), "b", 1).unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot serve the training at `{address}`: ")), "{error}");
     assert_eq!((error.kind(), error.hint().unwrap().contains("`--serve 0`")), (ErrorKind::Usage, true));
+    // An address of nobody, kept free for documents (RFC 5737): not a busy port.
+    let error = Live::open(&"192.0.2.1:80".parse().unwrap(), folder.path(), "b", 1).unwrap_err();
+    assert_eq!((error.kind(), error.hint().unwrap().contains("`--serve 0`")), (ErrorKind::Usage, false));
     let nowhere = "no-such-host.invalid:80".parse().unwrap();
     let error = Live::open(&nowhere, folder.path(), "b", 1).unwrap_err();
     assert!(error.to_string().contains("`no-such-host.invalid` is not a known host"), "{error}");

@@ -1,4 +1,4 @@
-//! Frames: their bytes, and the place where the newest one waits.
+//! Camera frames: their bytes, and the place where the newest one waits.
 //!
 //! Numbers are little-endian. Up: the frame's number (u32), width and height (u16 each), then RGBA, 8 bits each; or 0 for
 //! both sizes, then a picture file. Down: the frame's number, frames dropped so far, microseconds waited and painted (u32
@@ -15,26 +15,26 @@ use impasto_picture::{Picture, PictureFormat};
 use jpeg_encoder::{ColorType, Encoder};
 use tokio::sync::Notify;
 
-use super::super::options::Options;
+use super::super::inspect::inspect;
+use super::super::options::RequestOptions;
 use super::super::problem::Problem;
-use super::super::stylize::{check, damaged};
 use crate::Stylizer;
 
-/// Pixels of a frame at most: 1920x1088, what cameras call full HD.
+/// Most pixels of a frame: 1920x1088, which cameras call full HD.
 pub(in crate::serve) const FRAME_PIXELS: u64 = 1920 * 1088;
 
 /// Bytes before the pixels on the way up.
 const HEAD: usize = 8;
-/// Bytes of a message at most: the largest frame, as it is.
+/// Most bytes of a message: those of the largest frame without compression.
 pub(super) const MESSAGE_BYTES: usize = HEAD + 4 * FRAME_PIXELS as usize;
 
-/// A frame as it came.
-pub(super) struct Waiting {
+/// A frame as it was received.
+pub(super) struct WaitingFrame {
     pub(super) bytes: Bytes,
     pub(super) arrived: Instant,
 }
 
-/// What frames are painted with.
+/// How frames are painted.
 #[derive(Clone)]
 pub(super) struct Brush {
     pub(super) stylizer: Arc<Stylizer>,
@@ -42,16 +42,16 @@ pub(super) struct Brush {
 }
 
 impl Brush {
-    fn new(options: &Options) -> Result<Self, Problem> {
+    fn new(options: &RequestOptions) -> Result<Self, Problem> {
         if options.format.is_some_and(|format| format != PictureFormat::Jpeg) {
-            return Err(Problem::option("a camera's paintings are JPEG files, and nothing else"));
+            return Err(Problem::option("the paintings of a camera are always JPEG"));
         }
         Ok(Self { stylizer: Arc::new(options.stylizer()?), quality: options.quality })
     }
 }
 
-struct Held {
-    frame: Option<Waiting>,
+struct SlotContents {
+    frame: Option<WaitingFrame>,
     brush: Brush,
     painted: u64,
     dropped: u64,
@@ -59,31 +59,31 @@ struct Held {
 
 /// Room for one frame.
 pub(super) struct Slot {
-    held: Mutex<Held>,
+    held: Mutex<SlotContents>,
     filled: Notify,
 }
 
 impl Slot {
-    pub(super) fn new(options: &Options) -> Result<Self, Problem> {
-        let held = Held { frame: None, brush: Brush::new(options)?, painted: 0, dropped: 0 };
+    pub(super) fn new(options: &RequestOptions) -> Result<Self, Problem> {
+        let held = SlotContents { frame: None, brush: Brush::new(options)?, painted: 0, dropped: 0 };
         Ok(Self { held: Mutex::new(held), filled: Notify::new() })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, SlotContents> {
         // Nothing between lock and unlock panics half-way.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lays a frame into the slot; one that is there is dropped.
-    pub(super) fn put(&self, frame: Waiting) {
+    /// Puts a frame into the slot; one that is already there is dropped.
+    pub(super) fn put(&self, frame: WaitingFrame) {
         let mut held = self.held();
         held.dropped += u64::from(held.frame.replace(frame).is_some());
         drop(held);
         self.filled.notify_one();
     }
 
-    /// Takes the frame once there is one; with what to paint it, and the number of frames dropped so far.
-    pub(super) async fn take(&self) -> (Waiting, Brush, u32) {
+    /// Takes the frame once there is one, with how to paint it and the number of frames dropped so far.
+    pub(super) async fn take(&self) -> (WaitingFrame, Brush, u32) {
         loop {
             {
                 let mut held = self.held();
@@ -95,8 +95,8 @@ impl Slot {
         }
     }
 
-    /// Paints the next frame otherwise.
-    pub(super) fn change(&self, options: &Options) -> Result<(), Problem> {
+    /// Changes how the next frames are painted.
+    pub(super) fn change(&self, options: &RequestOptions) -> Result<(), Problem> {
         self.held().brush = Brush::new(options)?;
         Ok(())
     }
@@ -112,8 +112,8 @@ impl Slot {
     }
 }
 
-/// A frame that is painted.
-pub(super) struct Painted {
+/// A frame after painting.
+pub(super) struct PaintedFrame {
     pub(super) id: u32,
     pub(super) dropped: u32,
     pub(super) painting: Picture,
@@ -122,47 +122,49 @@ pub(super) struct Painted {
     pub(super) paint: Duration,
 }
 
-/// The number that the client gave a frame; 0 if it is cut off.
+/// The number that the client gave to a frame; 0 if the frame is too short to have one.
 pub(super) fn id_of(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |id| u32::from_le_bytes(*id))
 }
 
 /// The pixels of a frame.
 pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
-    let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or_else(|| bad_frame("it has no head of 8 bytes"))?;
+    let (head, rest) =
+        bytes.split_first_chunk::<HEAD>().ok_or_else(|| bad_frame("it is shorter than its head of 8 bytes"))?;
     let &[_, _, _, _, w0, w1, h0, h1] = head;
     let [width, height] = [[w0, w1], [h0, h1]].map(u16::from_le_bytes).map(u32::from);
     if (width, height) == (0, 0) {
-        check(rest, FRAME_PIXELS)?;
-        return Picture::decode_within(rest, FRAME_PIXELS).map_err(|error| damaged(&error));
+        inspect(rest, FRAME_PIXELS)?;
+        return Picture::decode_within(rest, FRAME_PIXELS).map_err(|error| Problem::damaged(&error));
     }
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 || pixels > FRAME_PIXELS || rest.len() as u64 != 4 * pixels {
-        let detail = format!("{} bytes are not the RGBA of {width}x{height} pixels, or too many", rest.len());
+        let detail =
+            format!("{} bytes are not the RGBA of {width}x{height} pixels, or the frame is too large", rest.len());
         return Err(bad_frame(&detail));
     }
     let rgb = rest.as_chunks::<4>().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect();
-    // The length is what the sizes ask for: there is always an image.
+    // The length matches the sizes, so there is always an image.
     RgbImage::from_raw(width, height, rgb).map(Picture::from).ok_or_else(|| bad_frame("its sizes are wrong"))
 }
 
 fn bad_frame(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_frame", "the frame cannot be read", detail)
-        .with_hint("`/openapi.json` tells what a frame is made of")
+        .with_hint("`/openapi.json` describes the bytes of a frame")
 }
 
-/// The answer to a frame. Its JPEG is made with vector instructions: the encoder for files takes as long as a small network.
-pub(super) fn encode(painted: Painted) -> Result<Bytes, Problem> {
-    let Painted { id, dropped, painting, quality, wait, paint } = painted;
+/// The answer to a frame. Its JPEG encoder uses vector instructions: the one for files takes as long as a small network.
+pub(super) fn encode(painted: PaintedFrame) -> Result<Bytes, Problem> {
+    let PaintedFrame { id, dropped, painting, quality, wait, paint } = painted;
     let microseconds = |time: Duration| time.as_micros().min(u128::from(u32::MAX)) as u32;
     let head = [id, dropped, microseconds(wait), microseconds(paint)];
     let mut bytes: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
     let image = painting.into_rgb8();
-    // A frame's sides are below 2^16: its sizes came as such, or its pixels are few.
+    // The sides of a frame are below 2^16: they came as 16-bit numbers, or the frame has few pixels.
     let (width, height) = (image.width() as u16, image.height() as u16);
     Encoder::new(&mut bytes, quality)
         .encode(image.as_raw(), width, height, ColorType::Rgb)
-        .map_err(|error| damaged(&Error::new("the painting cannot be encoded").with_source(error)))?;
+        .map_err(|error| Problem::damaged(&Error::new("the painting cannot be encoded").with_source(error)))?;
     Ok(bytes.into())
 }
 
@@ -200,7 +202,7 @@ mod tests {
         let jpeg = picture.encode(PictureFormat::Jpeg.into()).unwrap();
         let painting = decode(&raw(0, 0, &jpeg)).unwrap();
         let (wait, paint) = (Duration::from_micros(3), Duration::from_millis(4));
-        let answer = encode(Painted { id: 7, dropped: 2, painting, quality: 90, wait, paint }).unwrap();
+        let answer = encode(PaintedFrame { id: 7, dropped: 2, painting, quality: 90, wait, paint }).unwrap();
         let numbers: Vec<_> = answer[..16].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
         assert_eq!(numbers, [7, 2, 3, 4000]);
         assert_eq!(Picture::decode(&answer[16..]).unwrap().into_rgb8().dimensions(), (24, 16));

@@ -1,10 +1,10 @@
-// The page: a picture or the camera, a style, and before and after beside each other.
+// The page: a picture or the camera, a style, and the photo beside its painting.
 
 import { Camera } from "/camera.js";
 
-/** Longer side of what is shown while the full size is still to come, pixels. */
+/** Longer side of the preview that is shown before the full size is ready, pixels. */
 const PREVIEW = 1024;
-/** What a browser shows by itself; of anything else the server makes a PNG first. */
+/** Formats that browsers can show. For all others, the server makes a PNG first. */
 const SHOWN = ["image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp"];
 
 const $ = (id) => document.getElementById(id);
@@ -15,7 +15,7 @@ const picture = { blob: null, name: "", width: 0, height: 0, urls: {} };
 let limits = { body_bytes: Infinity, pixels: Infinity, frame_pixels: 1920 * 1088 };
 let painting = null;
 
-/* Telling */
+/* Messages */
 
 function say(text) {
   $("status").textContent = text;
@@ -28,7 +28,7 @@ function complain({ title, detail, hint }) {
   $("alert").hidden = false;
 }
 
-/** The API's words begin small and end without a stop; people read sentences. */
+/** The API's messages have no capital letter and no full stop; the page shows sentences. */
 function sentence(text) {
   if (!text) return "";
   const whole = text[0].toUpperCase() + text.slice(1);
@@ -50,7 +50,7 @@ async function problemOf(response) {
   try {
     return await response.json();
   } catch {
-    return { title: "the server cannot answer", detail: `it said ${response.status}`, hint: "" };
+    return { title: "the server cannot answer", detail: `its status is ${response.status}`, hint: "" };
   }
 }
 
@@ -71,7 +71,7 @@ async function stylize(blob, options, signal) {
 
 /* Pictures */
 
-/** Shows a picture file in one of the page's images, and lets go of the one before. */
+/** Shows a picture file in one of the page's images, and releases the previous file. */
 async function show(image, key, blob) {
   const url = await decodable(blob);
   URL.revokeObjectURL(picture.urls[key]);
@@ -92,12 +92,12 @@ async function decodable(blob) {
   }
 }
 
-/** Takes a picture; the one before stays until this one is known to be one. */
+/** Opens a picture. The previous one stays until this one can be read. */
 async function load(blob, name) {
   forgive();
   if (blob.size > limits.body_bytes) {
     const [size, most] = [blob.size, limits.body_bytes].map((bytes) => (bytes / 1e6).toFixed(1));
-    return complain({ title: "The picture is too large.", detail: `It has ${size} MB, and the server takes ${most}.`, hint: "" });
+    return complain({ title: "The picture is too large.", detail: `It has ${size} MB, and the server accepts at most ${most} MB.`, hint: "" });
   }
   painting?.abort();
   const abort = (painting = new AbortController());
@@ -119,14 +119,14 @@ async function load(blob, name) {
   }
 }
 
-/** The picture, or what the server makes of one that browsers do not show. */
+/** The picture, or a PNG from the server if browsers cannot show its format. */
 async function viewable(blob, signal) {
   if (SHOWN.includes(blob.type)) {
     try {
       URL.revokeObjectURL(await decodable(blob));
       return blob;
     } catch {
-      // Not what its name says, or damaged: the server knows to say which.
+      // It has another format than its name says, or it is damaged: the server's message says which.
     }
   }
   const response = await stylize(blob, { strength: 0, format: "png", max_size: 2 * PREVIEW }, signal);
@@ -135,10 +135,10 @@ async function viewable(blob, signal) {
 
 function readable(error) {
   if (error?.title) return error;
-  return { title: "The server cannot be reached.", detail: "It may have been stopped.", hint: "Start it again and try once more." };
+  return { title: "The server cannot be reached.", detail: "It may have been stopped.", hint: "Start it again, then try again." };
 }
 
-/** Paints the picture in the chosen style: small first, then in its size. The strength is laid over it by the page. */
+/** Paints the picture in the chosen style: first a preview, then in full size. The page itself applies the strength. */
 async function paint() {
   if (!picture.blob) return;
   painting?.abort();
@@ -219,7 +219,7 @@ function cameraSettings() {
     ...chosen,
     rate: Number($("rate").value),
     width: Number($("width").value),
-    // On this machine pixels are moved faster than they are packed; over a network they are not.
+    // On the same machine, sending raw pixels is faster than compressing them; over a network it is slower.
     raw: query.has("up") ? query.get("up") === "raw" : loopback,
   };
 }
@@ -231,7 +231,7 @@ async function startCamera() {
     await camera.start(cameraSettings());
     $("welcome").hidden = true;
     $("camera-stop").disabled = $("snapshot").disabled = false;
-    say("The camera is painted");
+    say("Painting the camera");
   } catch (error) {
     camera.stop();
     const names = { NotAllowedError: "the browser was not allowed to use it", NotFoundError: "there is none", NotReadableError: "another program uses it" };
@@ -278,7 +278,7 @@ function setSplit() {
   $("split").setAttribute("aria-valuetext", `${value} % photo, ${100 - value} % painting`);
 }
 
-/** The stage takes the picture's shape, within reason. */
+/** Gives the stage the picture's aspect ratio, within limits. */
 function setAspect(width, height) {
   const aspect = Math.min(3, Math.max(0.5, width / height)) || 1.5;
   $("compare").style.setProperty("--aspect", aspect.toFixed(4));
@@ -287,7 +287,7 @@ function setAspect(width, height) {
 function setStrength() {
   chosen.strength = Number($("strength").value);
   $("strength-value").textContent = `${Math.round(100 * chosen.strength)} %`;
-  // The server mixes pixels just so: no need to ask it.
+  // The server mixes the pixels in the same way, so it need not be asked.
   $("after").style.opacity = String(chosen.strength);
   camera.change({ strength: chosen.strength });
 }
@@ -373,7 +373,7 @@ function listen() {
   });
 }
 
-/** What the address asks for: `?camera&clean&style=..&strength=..&keep_colors&rate=..&width=..&mirror=0`. */
+/** The settings in the address: `?camera&clean&style=..&strength=..&keep_colors&rate=..&width=..&mirror=0`. */
 function followAddress() {
   const flag = (name) => query.has(name) && !["0", "false"].includes(query.get(name));
   body.classList.toggle("clean", flag("clean"));

@@ -1,15 +1,15 @@
-// The camera: frames up, paintings down, one being painted and one on its way, never more.
+// The camera: sends frames and receives paintings. At most two frames are in flight: one is painted, one is on its way.
 
-/** Widths that the pace chooses from. */
+/** Widths that `Pace` chooses from. */
 const WIDTHS = [160, 240, 320, 400, 480, 560, 640, 800, 960, 1280, 1600, 1920];
-/** Frames sent and not answered: one is painted while the next is on its way. */
+/** Most frames that are sent but not answered: one is painted while the next is on its way. */
 const WINDOW = 2;
-/** Answers between two decisions on the size. */
+/** Answers between two decisions about the size. */
 const DECISION = 10;
-/** Share of the time between frames that a larger size may take before it is tried. */
+/** A larger size is tried only if it should take less than this share of the time between frames. */
 const HEADROOM = 0.75;
 
-/** Chooses the width of frames so that a frame rate holds. Pure: times come in, widths go out. */
+/** Chooses the width of frames so that a frame rate is kept. A pure function of times: it reads no clock. */
 export class Pace {
   constructor(rate, width, widest = 1920) {
     this.rate = rate;
@@ -29,7 +29,7 @@ export class Pace {
     this.busy = 0;
   }
 
-  /** An answer came at `now` (ms) to a frame that kept the server busy for `busy` ms; returns the width to go on with. */
+  /** Takes an answer that came at `now` (ms) and kept the server busy for `busy` ms; returns the width of the next frames. */
   answered(now, busy) {
     if (this.since === null) {
       this.since = now;
@@ -45,7 +45,7 @@ export class Pace {
     if (rate < 0.9 * this.rate && at > 0) {
       const fitting = this.width * Math.sqrt(rate / this.rate);
       this.width = Math.min(this.widths[at - 1], this.nearest(fitting));
-      // A size that was too much is not tried again at once.
+      // A size that was too large is not tried again at once.
       this.patience = Math.min(32, 2 * this.patience);
       this.wait = this.patience;
     } else if (up && rate > 0.95 * this.rate && mean * (up / this.width) ** 2 < (HEADROOM * 1000) / this.rate) {
@@ -97,7 +97,7 @@ export class Camera {
   /** Asks for the camera and connects. `settings`: `{style, strength, keep_colors, rate, width, raw}`. */
   async start(settings) {
     if (!navigator.mediaDevices?.getUserMedia) {
-      throw { title: "There is no camera.", detail: "The browser gives it only to pages from this machine or over HTTPS.", hint: "Open the page as http://localhost, or put a proxy with TLS before the server." };
+      throw { title: "The camera cannot be used.", detail: "Browsers let only pages from this machine or over HTTPS use a camera.", hint: "Open the page as http://localhost, or put a proxy with TLS in front of the server." };
     }
     this.stop();
     this.reset();
@@ -107,7 +107,7 @@ export class Camera {
     this.video.srcObject = this.stream;
     await this.video.play();
     const [track] = this.stream.getVideoTracks();
-    track.addEventListener("ended", () => this.end("The camera is gone."));
+    track.addEventListener("ended", () => this.end("The camera was disconnected."));
     const { width = 640 } = track.getSettings();
     this.source = width;
     this.repace();
@@ -130,9 +130,9 @@ export class Camera {
     this.socket = socket;
     return new Promise((resolve, reject) => {
       socket.addEventListener("open", resolve);
-      socket.addEventListener("error", () => reject({ title: "The server takes no camera.", detail: "It is gone, or has as many as it takes.", hint: "Try again in a moment." }));
+      socket.addEventListener("error", () => reject({ title: "The camera cannot be connected to the server.", detail: "The server was stopped, or too many cameras are open.", hint: "Try again in a moment." }));
       socket.addEventListener("close", (event) => {
-        if (this.socket === socket) this.end(event.reason || "The connection to the server is lost.");
+        if (this.socket === socket) this.end(event.reason || "The connection to the server was lost.");
       });
       socket.addEventListener("message", (event) => this.receive(event.data));
     });
@@ -153,7 +153,7 @@ export class Camera {
     if (rate !== before.rate || width !== before.width || style !== before.style) this.repace();
   }
 
-  /** Calls `pump` for every frame that the camera gives. */
+  /** Calls `pump` for every frame of the camera. */
   watch() {
     const { socket, video } = this;
     const each = () => {
@@ -173,7 +173,7 @@ export class Camera {
     const due = now - this.lastSent >= 1000 / this.settings.rate - 4;
     if (!socket || socket.readyState !== WebSocket.OPEN || !video.videoWidth || this.seen === this.fresh) return;
     if (sent.size >= WINDOW || !due) return;
-    // What is still in the browser's own queue is in flight too.
+    // A frame in the browser's own queue is in flight too.
     if (socket.bufferedAmount > 0) return;
     this.fresh = this.seen;
     this.lastSent = now;
@@ -204,7 +204,7 @@ export class Camera {
       message.set(pixels, 8);
       socket.send(message);
     } else {
-      // Reserved in `sent` already: it cannot overtake.
+      // Its number is in `sent` already, so no later frame can overtake it.
       grabber.toBlob((blob) => {
         if (blob && socket.readyState === WebSocket.OPEN) socket.send(new Blob([head(0, 0), blob]));
       }, "image/jpeg", 0.85);
@@ -221,7 +221,7 @@ export class Camera {
     const [number, dropped, waited, painting] = [0, 4, 8, 12].map((at) => head.getUint32(at, true));
     const frame = this.sent.get(number);
     this.forget(number);
-    // The next frame goes up while this one is decoded.
+    // The next frame is sent while this one is decoded.
     this.pump();
     if (!frame) return;
     const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 16)], { type: "image/jpeg" }));
@@ -255,7 +255,7 @@ export class Camera {
         latency: this.latencies.mean(),
         width: frame.width,
         height: frame.height,
-        // What the camera gave and nobody painted: not sent because the last was not done, or dropped by the server.
+        // Frames of the camera that were not painted: not sent because the last was not finished, or dropped by the server.
         skipped: Math.max(0, this.seen + 1 - this.painted - this.sent.size),
         dropped,
         waited,

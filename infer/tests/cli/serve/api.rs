@@ -1,8 +1,10 @@
 //! What the API answers when all is well.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
-use super::client::{Served, jpeg, png};
+use super::client::{PATIENCE, Served, jpeg, png};
 use crate::studio::{STYLE, photo};
 
 #[test]
@@ -54,7 +56,7 @@ fn the_painting_has_the_format_asked_for_and_tells_what_it_lost() {
 }
 
 #[test]
-fn styles_have_cards_and_thumbnails_but_tell_no_paths() {
+fn styles_are_listed_with_thumbnails_and_without_paths() {
     let served = Served::new();
     let answer = served.get("/v1/styles");
     let styles = answer.json();
@@ -97,6 +99,39 @@ fn health_and_metrics_are_plain_text() {
         assert!(metrics.lines().any(|own| own == line), "no `{line}` in:\n{metrics}");
     }
     assert!(metrics.lines().all(|line| line.starts_with('#') || line.starts_with("impasto_")), "{metrics}");
+}
+
+#[test]
+fn the_metrics_count_the_connection_that_asks_and_no_other() {
+    let served = Served::new();
+    let metrics = served.get("/metrics").text();
+    assert!(metrics.contains("impasto_connections 1\n"), "{metrics}");
+    let _idle = served.connect();
+    // The connection of the first request may take a moment to end.
+    let started = Instant::now();
+    while !served.get("/metrics").text().contains("impasto_connections 2\n") {
+        assert!(started.elapsed() < PATIENCE, "{}", served.get("/metrics").text());
+    }
+}
+
+#[test]
+fn the_queue_length_does_not_count_the_picture_in_hand() {
+    let served = Served::new();
+    let last = impasto_common::styles::BUNDLED.last().unwrap().name;
+    assert_eq!(served.get(&format!("/v1/styles/{last}/thumbnail")).status, 200);
+    let large = jpeg(2400, 1800);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| served.stylize("", &large).status);
+        while !served.get("/metrics").text().contains("impasto_pictures 1\n") {
+            assert!(!client.is_finished(), "it was painted too fast to be seen");
+        }
+        // It waits for a moment until the painter takes it. From then on it is in hand.
+        let counts = ["impasto_pictures 1\n", "impasto_queue_length 0\n"];
+        while !counts.iter().all(|count| served.get("/metrics").text().contains(count)) {
+            assert!(!client.is_finished(), "it is counted as waiting to the end");
+        }
+        assert_eq!(client.join().unwrap(), 200);
+    });
 }
 
 #[test]

@@ -124,6 +124,20 @@ fn other_hosts_and_other_sites_are_refused_everywhere() {
 }
 
 #[test]
+fn a_websocket_key_that_is_not_16_bytes_in_base64_is_refused() {
+    let served = Served::new();
+    let handshake =
+        "GET /v1/live HTTP/1.1\nHost: localhost\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13";
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    for keys in ["", "\nSec-WebSocket-Key: ", "\nSec-WebSocket-Key: abc", "\nSec-WebSocket-Key: dGhlIHNhbXBsZQ=="] {
+        assert_problem(&served.send(&request(&format!("{handshake}{keys}"))), 400, "bad_handshake");
+    }
+    let twice = format!("{handshake}\nSec-WebSocket-Key: {key}\nSec-WebSocket-Key: {key}");
+    assert_problem(&served.send(&request(&twice)), 400, "bad_handshake");
+    assert_eq!(served.send(&request(&format!("{handshake}\nSec-WebSocket-Key: {key}"))).status, 101);
+}
+
+#[test]
 fn bodies_that_are_too_large_are_refused_however_they_come() {
     let served = Served::with("--max-body 10K");
     let claimed =

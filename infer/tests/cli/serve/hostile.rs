@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::{Served, bomb, half_close, jpeg, png, raw_frame, stylize_request};
+use super::client::{Served, bomb, half_close, jpeg, png, raw_frame, read_answer, stylize_request};
 
 /// Requests in all.
 const REQUESTS: u64 = 1000;
@@ -213,4 +213,14 @@ fn a_client_that_goes_is_not_painted_for() {
     let count = metrics.lines().find_map(|line| line.strip_prefix("impasto_painting_seconds_count ")).unwrap();
     // Ours, and at most those that were in hand before the server saw them go.
     assert!(count.parse::<u32>().unwrap() <= 3, "{count} were painted");
+}
+
+#[test]
+fn a_client_that_half_closes_after_its_request_gets_its_painting() {
+    let served = Served::new();
+    let mut stream = served.connect();
+    stream.write_all(&stylize_request("", &jpeg(1200, 900))).unwrap();
+    half_close(&stream);
+    let answer = read_answer(&mut stream).unwrap();
+    assert_eq!((answer.status, answer.image().width()), (200, 1200));
 }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::client::{Served, jpeg, next, painted_frame, raw_frame};
 use crate::studio::{STYLE, photo};
@@ -115,4 +117,17 @@ fn silent_cameras_and_those_that_break_the_rules_are_closed() {
         }
     }
     served.assert_well();
+}
+
+#[test]
+fn a_close_frame_is_answered() {
+    let served = Served::new();
+    let mut socket = served.live("");
+    socket.send(Message::binary(raw_frame(1, 32, 32))).unwrap();
+    next(&mut socket);
+    let close = CloseFrame { code: CloseCode::Normal, reason: "enough".into() };
+    socket.close(Some(close.clone())).unwrap();
+    assert_eq!(next(&mut socket), Message::Close(Some(close)));
+    // Then the connection ends, after a whole closing handshake.
+    assert!(matches!(socket.read(), Err(tungstenite::Error::ConnectionClosed)));
 }

@@ -65,16 +65,3 @@ fn work_that_outlasts_the_grace_is_cut_off() {
     signal(&served, "-TERM");
     assert_eq!(served.child().wait().unwrap().code(), Some(0));
 }
-
-#[test]
-fn an_address_that_is_taken_is_named() {
-    let served = Served::new();
-    let run = served.studio.run(&format!("serve --listen {}", served.address));
-    assert_eq!(run.code, Some(1));
-    assert!(run.stderr.contains(&format!("cannot listen on `{}`", served.address)), "{}", run.stderr);
-    assert!(run.stderr.contains("hint: "), "{}", run.stderr);
-    let run = served.studio.run("serve --style style.safetensors --style style.safetensors --listen 127.0.0.1:0");
-    assert_eq!((run.code, run.stderr.contains("two styles are named `tiny`")), (Some(2), true), "{}", run.stderr);
-    let run = served.studio.run("serve --queue 0 --listen 127.0.0.1:0");
-    assert_eq!((run.code, run.stderr.contains("`--queue 0`")), (Some(2), true), "{}", run.stderr);
-}

@@ -1,7 +1,8 @@
-//! A connection that gives up on a client which does not take its answer.
+//! A stream that gives up on a client that does not read its answer.
 //!
-//! hyper bounds the time for a request's head and we that for its body; nothing bounds the time in which a client reads. One
-//! that reads a byte now and then would hold its painting in memory for ever, so a few bytes do not count as progress.
+//! hyper limits the time for the head of a request, and a server limits the time for its body. Nothing limits the time in
+//! which a client reads. A client that reads a byte now and then would keep its answer in memory for ever, so a few bytes
+//! do not count as progress.
 
 use std::io;
 use std::pin::Pin;
@@ -11,14 +12,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Bytes that a client has to take in the time it is given.
+/// Bytes that a client has to read in the time it is given.
 const PROGRESS: usize = 32 << 10;
 
-/// A stream whose writes fail once the other side has taken less than [`PROGRESS`] bytes in the time it is given.
+/// A stream whose writes fail once the other side has read less than [`PROGRESS`] bytes in the time it is given.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
-    /// Since a write first had to wait, and bytes written since then.
+    /// The deadline since a write first had to wait, and the bytes written since then.
     stalled: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -44,7 +45,7 @@ impl<S> Patient<S> {
                 let patience = self.patience;
                 let (end, _) = self.stalled.get_or_insert_with(|| (Box::pin(sleep(patience)), 0));
                 ready!(end.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
             }
         }
     }
@@ -77,7 +78,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        // All is written: the next answer gets its own time.
+        // Everything is written: the next answer gets its own time.
         self.stalled = None;
         Poll::Ready(flushed)
     }
