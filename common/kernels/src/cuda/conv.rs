@@ -8,7 +8,7 @@ use candle_core::Result;
 
 use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, Value, blocks, fits, parts};
 use super::source::Source;
-use crate::conv::Geometry;
+use crate::geometry::Geometry;
 
 /// Channels of a picture for tensor cores come in multiples of this.
 const CHANNELS: usize = 8;
