@@ -2,7 +2,7 @@
 //!
 //! Convolution ([`conv`], [`conv_weight`], [`winograd`]), instance normalisation ([`norm`]), pooling ([`pool`]), differences
 //! ([`difference`]) and warps ([`warp`]) serve training and painting; [`rows`] serves painting alone. [`flow`] and [`ycc`] serve
-//! clips. `cuda` holds their counterparts for NVIDIA GPUs, [`steps`] the program of a painting there.
+//! clips. `gpu` holds their counterparts for NVIDIA GPUs, [`steps`] the program of a painting there.
 //!
 //! This is the only crate with `unsafe`. The order of every sum depends on the shapes alone, so any number of threads gives the
 //! same bytes.
@@ -19,7 +19,7 @@ mod dots;
 pub mod flow;
 pub mod geometry;
 #[cfg(any(feature = "cuda", feature = "testing", test))]
-pub mod cuda;
+pub mod gpu;
 pub mod layout;
 pub mod machine;
 mod multiversion;

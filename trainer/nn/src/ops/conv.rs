@@ -12,9 +12,9 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use super::cuda;
 use impasto_kernels::conv;
 use impasto_kernels::conv_weight;
-#[cfg(feature = "cuda")]
-use impasto_kernels::cuda::{Gpu, conv as kernels, launch::Value};
 use impasto_kernels::geometry::Geometry;
+#[cfg(feature = "cuda")]
+use impasto_kernels::gpu::{Gpu, Value, conv as kernels};
 use impasto_kernels::simd::Level;
 
 /// How a picture is continued beyond its border.
