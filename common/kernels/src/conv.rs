@@ -1,5 +1,5 @@
-//! Convolution by implicit matrix products: pads a band of rows of one picture, for all channels, into a buffer that fits
-//! the L2 cache, and runs [`correlate`] over it.
+//! Convolution and the gradient of its input, by implicit matrix products: pads a band of rows of one picture, for all channels,
+//! into a buffer that fits the L2 cache, and runs [`correlate`] over it. Convolutions that [`winograd`] computes faster go there.
 //!
 //! The input gradient is the same with transposed weights, once for each phase of the stride, followed by the adjoint of
 //! padding and upsampling.
@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::geometry::Geometry;
 use super::layout::Moments;
-use super::pad::{Axis, Frame, Planes};
+use super::pad::{Axis, PaddedFrame, Planes};
 use super::scratch::{self, LINE};
 use super::simd::Level;
 use super::tile::{Epilogue, Panel, Segment, SharedOutput, correlate};
@@ -21,77 +22,9 @@ const BAND_FLOATS: usize = 128 * 1024;
 /// Tasks below which bands are made lower than the cache would allow.
 const MIN_TASKS: usize = 16;
 
-/// Shapes of a convolution of `(batch, inputs, height, width)` with `(outputs, inputs, kernel, kernel)`.
-#[derive(Debug, Clone, Copy)]
-pub struct Geometry {
-    pub batch: usize,
-    pub inputs: usize,
-    pub outputs: usize,
-    pub height: usize,
-    pub width: usize,
-    pub kernel: usize,
-    pub upsample: usize,
-    pub pad: usize,
-    /// Whether the padding mirrors instead of being zero.
-    pub reflect: bool,
-    pub stride: usize,
-    pub relu: bool,
-}
-
-impl Geometry {
-    /// Height and width of the result.
-    pub fn out_size(&self) -> (usize, usize) {
-        let (height, width) = self.padded_size();
-        ((height - self.kernel) / self.stride + 1, (width - self.kernel) / self.stride + 1)
-    }
-
-    /// Floats of the input.
-    pub fn input_len(&self) -> usize {
-        self.batch * self.inputs * self.height * self.width
-    }
-
-    /// Floats of the result.
-    pub fn output_len(&self) -> usize {
-        let (height, width) = self.out_size();
-        self.batch * self.outputs * height * width
-    }
-
-    /// Floats of the weights.
-    pub fn weight_len(&self) -> usize {
-        self.outputs * self.inputs * self.kernel * self.kernel
-    }
-
-    fn padded_size(&self) -> (usize, usize) {
-        (self.upsample * self.height + 2 * self.pad, self.upsample * self.width + 2 * self.pad)
-    }
-
-    /// The padded input.
-    pub(super) fn input_frame(&self) -> Frame {
-        let axis = |source| Axis { source, upsample: self.upsample, lead: self.pad as isize, reflect: self.reflect };
-        let width = self.padded_size().1;
-        let read = self.out_size().1.next_multiple_of(LINE) + (self.kernel - 1) / self.stride;
-        Frame {
-            rows: axis(self.height),
-            columns: axis(self.width),
-            width,
-            phases: self.stride,
-            segment: read.max(width.div_ceil(self.stride)).next_multiple_of(LINE),
-        }
-    }
-
-    /// Where each tap (channel, kernel row, kernel column) reads in a padded input with channels `plane` apart.
-    pub(super) fn tap_offsets(&self, frame: &Frame, plane: usize) -> Vec<u32> {
-        let (kernel, stride) = (self.kernel, self.stride);
-        let column = |x: usize| (x % stride) * frame.segment + x / stride;
-        let row = |y: usize| (0..kernel).map(move |x| y * frame.pitch() + column(x));
-        let channel = |c: usize| (0..kernel).flat_map(row).map(move |offset| (c * plane + offset) as u32);
-        (0..self.inputs).flat_map(channel).collect()
-    }
-}
-
 /// The input of one band: planes of rows, `pitch` and `plane` apart.
 struct Bands {
-    frame: Frame,
+    frame: PaddedFrame,
     channels: usize,
     /// Output rows of a band, all but the last.
     rows: usize,
@@ -104,7 +37,7 @@ struct Bands {
 }
 
 impl Bands {
-    fn new(frame: Frame, channels: usize, batch: usize, height: usize, stride: usize, kernel: usize) -> Self {
+    fn new(frame: PaddedFrame, channels: usize, batch: usize, height: usize, stride: usize, kernel: usize) -> Self {
         let row = channels * frame.pitch();
         let fitting = (BAND_FLOATS / row).saturating_sub(kernel - 1) / stride;
         let rows = fitting.min((batch * height).div_ceil(MIN_TASKS)).clamp(1, height);
@@ -154,8 +87,15 @@ fn segments(
         .collect()
 }
 
-/// Convolves `xs` with `weight`, adds `bias`, rectifies if asked, into `ys`.
+/// Convolves `xs`, `(batch, inputs, height, width)`, with `weight`, `(outputs, inputs, kernel, kernel)`, adds `bias`, `(outputs)`,
+/// rectifies if `g` says so, and writes the result to `ys`, `(batch, outputs, height, width)`.
+///
+/// # Panics
+///
+/// If a slice has not the length that `g` says, or the machine lacks `level`.
 pub fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bias: &[f32], ys: &mut [f32]) {
+    level.assert_available();
+    assert!(xs.len() == g.input_len() && weight.len() == g.weight_len() && ys.len() == g.output_len());
     if winograd::pays(g) {
         return winograd::forward(level, g, xs, weight, bias, ys);
     }
@@ -177,14 +117,21 @@ pub fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bias: &[f
             let picture = Planes::planar(&xs[n * picture..][..picture], None, g.height, g.width);
             bands.pad(&picture, band, buffer);
             let ys = ys.slice(n * result, result);
-            // SAFETY: no other task writes these rows of this picture.
+            // SAFETY: `ys` is borrowed mutably until all tasks are done, and no other task writes these rows of this picture.
             unsafe { correlate(&panel, &offsets, buffer, &segments, epilogue, (ys, height * width), None) }
         });
     });
 }
 
-/// The gradient of the input, into `dxs` (zeroed), from that of the result; `mask` is the result if it was rectified.
+/// Writes the gradient of the input to `dxs`, which is zero before, from that of the result, `dys`. If the result was rectified,
+/// `mask` is the result: gradients count as 0 where it is not positive.
+///
+/// # Panics
+///
+/// If a slice has not the length that `g` says, or the machine lacks `level`.
 pub fn input_gradient(level: Level, g: &Geometry, dys: &[f32], mask: Option<&[f32]>, weight: &[f32], dxs: &mut [f32]) {
+    level.assert_available();
+    assert!(dys.len() == g.output_len() && weight.len() == g.weight_len() && dxs.len() == g.input_len());
     if winograd::pays(g) {
         return winograd::input_gradient(level, g, dys, mask, weight, dxs);
     }
@@ -209,7 +156,7 @@ struct InputGradient {
     level: Level,
     bands: Bands,
     /// The layout of the padded input whose gradient is computed.
-    target: Frame,
+    target: PaddedFrame,
     /// Whether that gradient must be folded; otherwise it is cropped, which costs nothing.
     folds: bool,
     /// Height and width of what is computed, and floats from one channel to the next.
@@ -232,7 +179,7 @@ impl InputGradient {
         let (height, width) = g.out_size();
         let cells = size.1.div_ceil(g.stride) + reach;
         let segment = (size.1.div_ceil(g.stride).next_multiple_of(level.lanes()) + reach).next_multiple_of(LINE);
-        let frame = Frame { rows: axis(height), columns: axis(width), width: cells, phases: 1, segment };
+        let frame = PaddedFrame { rows: axis(height), columns: axis(width), width: cells, phases: 1, segment };
         let bands = Bands::new(frame, g.outputs, g.batch, size.0.div_ceil(g.stride), 1, reach + 1);
         let phases = (0..g.stride * g.stride)
             .map(|phase| transposed_panel(level, g, weight, &bands, (phase / g.stride, phase % g.stride)));
@@ -248,7 +195,8 @@ impl InputGradient {
             for (i, (panel, offsets)) in self.phases.iter().enumerate() {
                 let segments = self.segments(band, i / self.stride, i % self.stride);
                 let epilogue = Epilogue { bias: None, relu: false };
-                // SAFETY: no other task writes these rows, no other phase these cells.
+                // SAFETY: `target` is borrowed mutably until all tasks are done; no other task writes these rows, and no other phase
+                // these cells.
                 unsafe { correlate(panel, offsets, buffer, &segments, epilogue, (target, self.plane), None) }
             }
         };
@@ -291,7 +239,8 @@ fn transposed_panel(
     (Panel::new(level, g.inputs, offsets.len(), weight), offsets)
 }
 
-/// A convolution of pictures stored row by row ([`Layout::by_row`]), whose weights are packed once.
+/// A convolution of pictures stored row by row ([`Layout::by_row`](crate::layout::Layout::by_row)), whose weights are packed
+/// once.
 #[derive(Debug)]
 pub struct Direct {
     level: Level,
@@ -299,13 +248,24 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Packs the weights of a convolution with the channels and the kernel of `g`.
+    /// Packs the weights, `(outputs, inputs, kernel, kernel)`, of a convolution with the channels and the kernel of `g`.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer weights, or the machine lacks `level`.
+    #[must_use]
     pub fn new(level: Level, g: &Geometry, weight: &[f32]) -> Self {
+        level.assert_available();
         let taps = g.inputs * g.kernel * g.kernel;
         Self { level, panel: Panel::new(level, g.outputs, taps, |output, tap| weight[output * taps + tap]) }
     }
 
-    /// Writes rows `rows` of the result, all of its channels, to `ys`, and returns the moments of each channel.
+    /// Writes rows `rows` of the result, `(rows, outputs, width)`, without bias, to `ys`, and returns the moments of each channel
+    /// over them. `g.batch` must be 1.
+    ///
+    /// # Panics
+    ///
+    /// If `xs` lacks a row that is read, or `ys` is too short.
     pub fn run(&self, g: &Geometry, xs: &Planes, rows: Range<usize>, ys: &mut [f32]) -> Vec<Moments> {
         let (_, width) = g.out_size();
         let mut bands = Bands::new(g.input_frame(), g.inputs, 1, rows.len(), g.stride, g.kernel);
@@ -323,7 +283,7 @@ impl Direct {
             let segments = segments(self.level, count, width, |y| y * pitch, target);
             scratch::with(bands.len(), |buffer| {
                 bands.pad(xs, band, buffer);
-                // SAFETY: no other task writes these rows.
+                // SAFETY: `ys` is borrowed mutably until all tasks are done, and no other task writes these rows.
                 unsafe {
                     correlate(&self.panel, &offsets, buffer, &segments, epilogue, (ys, width), Some(moments));
                 }

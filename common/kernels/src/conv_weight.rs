@@ -6,14 +6,14 @@
 
 use rayon::prelude::*;
 
-use super::conv::Geometry;
-use super::pad::{Axis, Frame, Planes};
+use super::dots::Dots;
+use super::geometry::Geometry;
+use super::pad::{Axis, PaddedFrame, Planes};
 use super::scratch::{self, LINE};
 use super::simd::Level;
-use super::tile::Dots;
 use super::winograd;
 
-/// Tasks that the work is split into, if it is large enough: enough for 16 threads.
+/// Tasks that the work is split into, if it is large enough. They keep 16 threads busy.
 const TASKS: usize = 16;
 
 /// Input channels of a task, at most. Each task pads the result's gradient for itself: with 4 instead of 32 channels, that
@@ -23,21 +23,27 @@ const CHANNELS: usize = 64;
 /// Floats of the result's gradient that a band holds: a third of a 1 MiB L2 cache.
 const BAND_FLOATS: usize = 96 * 1024;
 
-/// The gradient of the weights, into `dweight` (zeroed); `mask` is the result if it was rectified.
+/// Writes the gradient of the weights to `dweight`, `(outputs, inputs, kernel, kernel)`, which is zero before, from the input `xs`
+/// and the gradient of the result, `dys`. If the result was rectified, `mask` is the result.
+///
+/// # Panics
+///
+/// If a slice has not the length that `g` says, or the machine lacks `level`.
 pub fn weight_gradient(level: Level, g: &Geometry, xs: &[f32], dys: &[f32], mask: Option<&[f32]>, dweight: &mut [f32]) {
+    level.assert_available();
     if winograd::pays(g) {
         return winograd::weight_gradient(level, g, xs, dys, mask, dweight);
     }
-    let plan = Plan::new(level, g);
-    let tasks = plan.channel_parts() * plan.splits;
+    let plan = WeightGradientPlan::new(level, g);
+    let tasks = plan.channel_groups() * plan.splits;
     let partial = |task| plan.partial(xs, dys, mask, task / plan.splits, task % plan.splits);
     let partials: Vec<Vec<f32>> = (0..tasks).into_par_iter().map(partial).collect();
     let taps = g.kernel * g.kernel;
-    for (part, partials) in partials.chunks(plan.splits).enumerate() {
-        let width = plan.channels(part).len() * taps;
+    for (group, partials) in partials.chunks(plan.splits).enumerate() {
+        let width = plan.channels(group).len() * taps;
         for partial in partials {
             for (dweight, partial) in dweight.chunks_exact_mut(g.inputs * taps).zip(partial.chunks_exact(width)) {
-                let dweight = &mut dweight[part * plan.part * taps..][..width];
+                let dweight = &mut dweight[group * plan.group_channels * taps..][..width];
                 dweight.iter_mut().zip(partial).for_each(|(sum, &value)| *sum += value);
             }
         }
@@ -45,13 +51,13 @@ pub fn weight_gradient(level: Level, g: &Geometry, xs: &[f32], dys: &[f32], mask
 }
 
 /// How the work is cut.
-struct Plan<'a> {
+struct WeightGradientPlan<'a> {
     level: Level,
     g: &'a Geometry,
-    input: Frame,
-    gradient: Frame,
-    /// Input channels of a task.
-    part: usize,
+    input: PaddedFrame,
+    gradient: PaddedFrame,
+    /// Input channels of a task: a group.
+    group_channels: usize,
     /// Output rows of a band, and bands of a picture.
     rows: usize,
     bands: usize,
@@ -59,32 +65,33 @@ struct Plan<'a> {
     splits: usize,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> WeightGradientPlan<'a> {
     fn new(level: Level, g: &'a Geometry) -> Self {
         let (height, width) = g.out_size();
         let axis = |source| Axis { source, upsample: 1, lead: 0, reflect: false };
         let segment = width.next_multiple_of(LINE);
-        let gradient = Frame { rows: axis(height), columns: axis(width), width, phases: 1, segment };
-        let part = g.inputs.min(CHANNELS);
+        let gradient = PaddedFrame { rows: axis(height), columns: axis(width), width, phases: 1, segment };
+        let group_channels = g.inputs.min(CHANNELS);
         // Long enough that summing lanes at its end costs little, short enough that four planes stay in L1.
         let pixels = (BAND_FLOATS / g.outputs).clamp(512, 2048);
         let rows = (pixels / segment).clamp(1, height);
         let bands = height.div_ceil(rows);
-        let splits = TASKS.div_ceil(g.inputs.div_ceil(part)).min(bands * g.batch);
-        Self { level, g, input: g.input_frame(), gradient, part, rows, bands, splits }
+        let splits = TASKS.div_ceil(g.inputs.div_ceil(group_channels)).min(bands * g.batch);
+        Self { level, g, input: g.input_frame(), gradient, group_channels, rows, bands, splits }
     }
 
-    fn channel_parts(&self) -> usize {
-        self.g.inputs.div_ceil(self.part)
+    fn channel_groups(&self) -> usize {
+        self.g.inputs.div_ceil(self.group_channels)
     }
 
-    fn channels(&self, part: usize) -> std::ops::Range<usize> {
-        part * self.part..((part + 1) * self.part).min(self.g.inputs)
+    /// The input channels of a group.
+    fn channels(&self, group: usize) -> std::ops::Range<usize> {
+        group * self.group_channels..((group + 1) * self.group_channels).min(self.g.inputs)
     }
 
-    /// Outputs x (channels of `part` x kernel x kernel), summed over the bands of `split`.
-    fn partial(&self, xs: &[f32], dys: &[f32], mask: Option<&[f32]>, part: usize, split: usize) -> Vec<f32> {
-        let (g, channels) = (self.g, self.channels(part));
+    /// Outputs x (channels of `group` x kernel x kernel), summed over the bands of `split`.
+    fn partial(&self, xs: &[f32], dys: &[f32], mask: Option<&[f32]>, group: usize, split: usize) -> Vec<f32> {
+        let (g, channels) = (self.g, self.channels(group));
         let plane = ((self.rows - 1) * g.stride + g.kernel) * self.input.pitch();
         let left_plane = self.rows * self.gradient.pitch();
         let offsets = Geometry { inputs: channels.len(), ..*g }.tap_offsets(&self.input, plane);
@@ -116,7 +123,12 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The gradient of the bias, into `dbias`; `mask` is the result if it was rectified.
+/// Writes the gradient of the bias to `dbias`, `(outputs)`, from that of the result, `dys`. If the result was rectified, `mask` is
+/// the result.
+///
+/// # Panics
+///
+/// If a slice is shorter than `g` says.
 pub fn bias_gradient(g: &Geometry, dys: &[f32], mask: Option<&[f32]>, dbias: &mut [f32]) {
     let (height, width) = g.out_size();
     let size = height * width;

@@ -1,80 +1,18 @@
-//! The loops behind [`crate::flow`]: patches that search (`patch`), the field they give (`field`) and its refinement
-//! (`variation`).
+//! The loops of dense inverse search, a fast optical flow (Kroeger et al., "Fast optical flow using dense inverse search",
+//! 2016): patches that search (`patch`), the dense field made of them (`field`), its refinement (`variation`), and pictures
+//! sampled along a flow (`warp`).
 //!
-//! Plain safe code over arrays of eight, compiled for each set of vector instructions; every sum has one order.
+//! Plain safe code over arrays of eight, compiled for each set of vector instructions. Every sum has one order.
 #![expect(clippy::needless_range_loop, reason = "loops over lanes vectorise best as plain indices")]
 
 mod field;
 mod patch;
 mod variation;
+mod view;
 mod warp;
 
 pub use field::{double_row, halve_row, patch_cells};
 pub use patch::{Patch, origin, propagate_row, search_row};
 pub use variation::{Band, Relaxation, System, relax_row, system_row};
+pub use view::{PAD, PATCH, STRIDE, View};
 pub use warp::{Pixel, Pixels, add_sharp_row, along_row, warp_linear_row};
-
-/// Height and width of a patch, pixels (Kroeger et al. take 8).
-pub const PATCH: usize = 8;
-/// Distance of patches, pixels: every pixel lies in four of them.
-pub const STRIDE: usize = 4;
-/// Pixels that repeat the border around a plane: a patch may leave the picture by so much.
-pub const PAD: usize = 16;
-
-/// A plane of levels with [`PAD`] pixels around it.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    pub data: &'a [f32],
-    pub height: usize,
-    pub width: usize,
-}
-
-impl<'a> View<'a> {
-    pub fn stride(&self) -> usize {
-        self.width + 2 * PAD
-    }
-
-    /// The row `y` from pixel `x` on; both may lie up to [`PAD`] outside.
-    #[inline(always)]
-    pub fn row(&self, y: isize, x: isize) -> &'a [f32] {
-        let pad = PAD as isize;
-        &self.data[(y + pad) as usize * self.stride() + (x + pad) as usize..]
-    }
-
-    /// `ROWS` rows of eight levels from `(y, x)` on, interpolated linearly. Positions too far outside are moved in.
-    #[inline(always)]
-    pub fn sample<const ROWS: usize>(&self, y: f32, x: f32) -> [[f32; PATCH]; ROWS] {
-        let inside =
-            |at: f32, size: usize, reach: usize| at.clamp(1.0 - PAD as f32, (size + PAD) as f32 - (reach + 2) as f32);
-        let (y, x) = (inside(y, self.height, ROWS), inside(x, self.width, PATCH));
-        // A cast is faster than `floor` where there is no instruction for that; the padding makes it positive.
-        let (row, column) = ((y + PAD as f32) as usize, (x + PAD as f32) as usize);
-        let (down, right) = (y + PAD as f32 - row as f32, x + PAD as f32 - column as f32);
-        let stride = self.stride();
-        let line = |i: usize| {
-            let levels = &self.data[(row + i) * stride + column..][..=PATCH];
-            let mut line = [0.0; PATCH];
-            for k in 0..PATCH {
-                line[k] = levels[k] + right * (levels[k + 1] - levels[k]);
-            }
-            line
-        };
-        let mut above = line(0);
-        let mut levels = [[0.0; PATCH]; ROWS];
-        for (i, out) in levels.iter_mut().enumerate() {
-            let below = line(i + 1);
-            for k in 0..PATCH {
-                out[k] = above[k] + down * (below[k] - above[k]);
-            }
-            above = below;
-        }
-        levels
-    }
-}
-
-/// The sum of eight lanes, in pairs.
-#[inline(always)]
-fn total(lanes: [f32; PATCH]) -> f32 {
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
-}

@@ -3,8 +3,11 @@
 /// Strides, in floats: row `y` of channel `c` of picture `n` begins at `n * picture + c * plane + (y - first) * row`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
+    /// From one picture to the next.
     pub picture: usize,
+    /// From one channel to the next.
     pub plane: usize,
+    /// From one row of a channel to the next.
     pub row: usize,
     /// The first row that is stored.
     pub first: usize,
@@ -12,17 +15,20 @@ pub struct Layout {
 
 impl Layout {
     /// `(batch, channels, height, width)`, as candle's tensors are.
+    #[must_use]
     pub fn planar(channels: usize, height: usize, width: usize) -> Self {
         Self { picture: channels * height * width, plane: height * width, row: width, first: 0 }
     }
 
     /// `(height, channels, width)` of one picture, from row `first` on: rows that follow one another are one slice, which
     /// is what a picture painted in bands needs.
+    #[must_use]
     pub fn by_row(channels: usize, width: usize, first: usize) -> Self {
         Self { picture: 0, plane: width, row: channels * width, first }
     }
 
     /// Where row `y` of a channel begins.
+    #[must_use]
     #[inline(always)]
     pub fn at(&self, picture: usize, channel: usize, y: usize) -> usize {
         debug_assert!(y >= self.first, "row {y} is not stored");
@@ -34,8 +40,11 @@ impl Layout {
 /// `max((x - mean) * factor + bias, floor)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normal {
+    /// Subtracted first.
     pub mean: f32,
+    /// The reciprocal standard deviation times the weight.
     pub factor: f32,
+    /// Added after the product.
     pub bias: f32,
     /// 0 behind a ReLU, else minus infinity.
     pub floor: f32,
@@ -43,6 +52,7 @@ pub struct Normal {
 
 impl Normal {
     /// The normalised value. A NaN passes through.
+    #[must_use]
     #[inline(always)]
     pub fn of(&self, x: f32) -> f32 {
         let y = (x - self.mean) * self.factor + self.bias;
@@ -53,18 +63,22 @@ impl Normal {
 /// What happens to a value before it is used.
 #[derive(Debug, Clone, Copy)]
 pub enum Before<'a> {
+    /// Nothing.
     Nothing,
-    /// Values count as 0 where this, laid out as they are, is not positive: the gradient of a rectifier.
+    /// Values count as 0 where this slice, of the same layout, is not positive: the gradient of a rectifier.
     Gate(&'a [f32]),
-    /// One for each channel.
+    /// Normalised, by a [`Normal`] for each channel.
     Normalise(&'a [Normal]),
 }
 
 /// Count, mean and sum of squared distances from the mean of a set of values.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Moments {
+    /// How many values.
     pub count: f64,
+    /// Their mean.
     pub mean: f64,
+    /// The sum of their squared distances from the mean: the biased variance times the count.
     pub squares: f64,
 }
 
@@ -72,6 +86,7 @@ impl Moments {
     /// Of `count` values whose distances from `pivot` have this sum and this sum of squares.
     ///
     /// With a value of the set as pivot, nothing large cancels even where the mean is far from zero.
+    #[must_use]
     pub fn around(pivot: f32, count: usize, sum: f64, squares: f64) -> Self {
         if count == 0 {
             return Self::default();
@@ -82,6 +97,7 @@ impl Moments {
     }
 
     /// Of both sets together (Chan et al., 1979).
+    #[must_use]
     pub fn merged(self, other: Self) -> Self {
         let count = self.count + other.count;
         if count == 0.0 {
@@ -95,7 +111,13 @@ impl Moments {
         }
     }
 
-    /// Of each of `channels` channels, from the moments of parts that hold all channels each, in their order.
+    /// Of each of `channels` channels, from the moments of several parts of a picture one after another, each with all channels.
+    /// They are merged in this order.
+    ///
+    /// # Panics
+    ///
+    /// If there are no channels.
+    #[must_use]
     pub fn by_channel(parts: &[Self], channels: usize) -> Vec<Self> {
         let mut totals = vec![Self::default(); channels];
         for part in parts.chunks_exact(channels) {
@@ -106,7 +128,9 @@ impl Moments {
         totals
     }
 
-    /// How an instance normalisation with these moments, biased variance, and this affine map acts.
+    /// The instance normalisation by these moments (biased variance plus `epsilon`), followed by `weight` and `bias` and, with
+    /// `relu`, a rectifier.
+    #[must_use]
     pub fn normal(&self, weight: f32, bias: f32, epsilon: f64, relu: bool) -> Normal {
         let scale = (self.squares / self.count.max(1.0) + epsilon).sqrt().recip() as f32;
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };

@@ -1,21 +1,31 @@
-//! The compute kernels behind [`crate::ops`]: plain slices in, plain slices out, no tensors and no autograd.
+//! The compute kernels of Impasto: loops over slices of numbers. No tensors, no autograd, no files.
 //!
-//! The only folder with `unsafe`. Sums are ordered by the shapes alone: any number of threads gives the same bytes.
+//! Convolution ([`conv`], [`conv_weight`], [`winograd`]), instance normalisation ([`norm`]), pooling ([`pool`]), differences
+//! ([`difference`]) and warps ([`warp`]) serve training and painting; [`rows`] serves painting alone. [`flow`] and [`ycc`] serve
+//! clips. `gpu` holds their counterparts for NVIDIA GPUs, [`steps`] the program of a painting there.
+//!
+//! This is the only crate with `unsafe`. The order of every sum depends on the shapes alone, so any number of threads gives the
+//! same bytes.
 #![expect(clippy::inline_always, reason = "intrinsics must end up in the function that enables their target feature")]
-#![expect(unsafe_code, reason = "vector intrinsics, and outputs shared by threads that write disjoint parts")]
+#![expect(
+    unsafe_code,
+    reason = "vector intrinsics, outputs shared by threads that write disjoint parts, and the GPU's driver"
+)]
 
 pub mod conv;
 pub mod conv_weight;
-#[cfg(any(feature = "cuda", feature = "testing", test))]
-pub mod cuda;
 pub mod difference;
+mod dots;
 pub mod flow;
+pub mod geometry;
+#[cfg(any(feature = "cuda", feature = "testing", test))]
+pub mod gpu;
 pub mod layout;
 pub mod machine;
 mod multiversion;
 pub mod norm;
 pub mod pad;
-pub mod peak;
+mod peak;
 pub mod pool;
 #[cfg(any(feature = "testing", test))]
 pub mod reference;

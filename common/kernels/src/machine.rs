@@ -1,7 +1,7 @@
-//! What the machine's processor can do at most, measured: the ruler that kernels are held against.
+//! The instruction set that kernels use on this machine, and the peak rate of arithmetic that they are compared with.
 //!
-//! The roofline of Williams et al. (2009) without its slope: memory is left out, since the convolutions of these networks
-//! do some hundred operations for each byte they move.
+//! The peak is measured. It is the flat part of the roofline (Williams et al., 2009): memory is left out, because the
+//! convolutions of these networks do some hundred operations for each byte that they move.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,16 +9,16 @@ use std::time::Instant;
 use crate::peak::{multiply_add, operations_per_round};
 use crate::simd::Level;
 
-/// Short enough that some bursts are undisturbed on a machine that does other things too, long enough that waking the
-/// threads takes no part in it.
+/// Short enough that some bursts are undisturbed on a machine that does other things too, long enough that waking the threads
+/// does not count.
 const BURST_SECONDS: f64 = 0.03;
 const BURSTS: usize = 15;
 const FIRST_ROUNDS: usize = 1 << 16;
 
-/// Floating-point operations (f32) a second that all threads of the pool reach together, a multiply-add counted as two.
+/// Floating-point operations (f32) a second that all threads of the pool reach together. A multiply-add counts as two.
 ///
-/// Every thread multiplies and adds in registers of the widest kind that the machine has, the kind that the kernels use;
-/// the best of several bursts counts. Takes half a second. On a busy machine the figure is too low.
+/// Every thread multiplies and adds in the registers that the kernels use, the widest of the machine. The best of several bursts
+/// counts. Takes half a second. On a busy machine the figure is too low.
 #[must_use]
 pub fn peak_flops() -> f64 {
     let level = Level::detect();
@@ -33,31 +33,32 @@ pub fn peak_flops() -> f64 {
     operations as f64 / best
 }
 
-/// Side of the matrices that a card multiplies to show its peak, and how often.
+/// Side of the matrices that a GPU multiplies to show its peak.
 #[cfg(feature = "cuda")]
 const GPU_SIDE: usize = 8192;
 #[cfg(feature = "cuda")]
 const GPU_BURSTS: usize = 10;
+/// Products in a burst.
 #[cfg(feature = "cuda")]
 const GPU_PRODUCTS: usize = 4;
 
-/// Operations a second of a large matrix product through cuBLAS on the card of this number, summed in single precision; the
-/// best of several bursts counts.
+/// Operations a second of a large matrix product by cuBLAS on the GPU of this number, of factors of type `value` summed in f32.
+/// The best of several bursts counts.
 ///
 /// # Errors
 ///
-/// If the card cannot be had, or has no memory for the matrices.
+/// If the GPU cannot be opened, or has not enough memory for the matrices.
 #[cfg(feature = "cuda")]
-pub fn gpu_peak_flops(ordinal: usize, precision: crate::engine::PaintPrecision) -> crate::Result<f64> {
+pub fn gpu_peak_flops(ordinal: usize, value: crate::gpu::Value) -> candle_core::Result<f64> {
     use candle_core::{DType, Device, Tensor};
 
-    use crate::engine::PaintPrecision;
+    use crate::gpu::Value;
 
     let device = Device::new_cuda(ordinal)?;
-    let dtype = match precision {
-        PaintPrecision::F32 => DType::F32,
-        PaintPrecision::Bf16 => DType::BF16,
-        PaintPrecision::F16 => DType::F16,
+    let dtype = match value {
+        Value::F32 => DType::F32,
+        Value::Bf16 => DType::BF16,
+        Value::F16 => DType::F16,
     };
     let shape = (GPU_SIDE, GPU_SIDE);
     let [a, b] = [Tensor::rand(-1f32, 1f32, shape, &device)?, Tensor::rand(-1f32, 1f32, shape, &device)?];
@@ -75,7 +76,7 @@ pub fn gpu_peak_flops(ordinal: usize, precision: crate::engine::PaintPrecision) 
     Ok(2.0 * (GPU_SIDE as f64).powi(3) / best)
 }
 
-/// The vector instructions that the kernels use on this machine.
+/// The vector instructions that the kernels use on this machine: `AVX-512`, `AVX2`, `NEON` or `portable`.
 #[must_use]
 pub fn instructions() -> &'static str {
     match Level::detect() {

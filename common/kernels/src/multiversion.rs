@@ -8,7 +8,7 @@ use super::simd::Level;
 
 /// The best level of this processor (std caches the detection).
 #[cfg(target_arch = "x86_64")]
-pub fn level() -> Level {
+pub(crate) fn level() -> Level {
     #[cfg(test)]
     if let Some(level) = tests::OVERRIDE.get() {
         return level;
@@ -42,9 +42,9 @@ macro_rules! multiversion {
 
             #[cfg(target_arch = "x86_64")]
             match $crate::multiversion::level() {
-                // SAFETY: this level is returned only where the processor has AVX-512F, VL and DQ.
+                // SAFETY: `level` returns this only on a processor with AVX-512F, VL and DQ.
                 $crate::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
-                // SAFETY: this level is returned only where the processor has AVX2.
+                // SAFETY: `level` returns this only on a processor with AVX2.
                 $crate::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
                 $crate::simd::Level::Portable | $crate::simd::Level::Neon => {}
             }
@@ -56,7 +56,7 @@ macro_rules! multiversion {
 pub(crate) use multiversion;
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use std::cell::Cell;
 
     use super::*;
@@ -67,7 +67,7 @@ pub mod tests {
     }
 
     /// Asserts that `run` returns the same value at every level that this processor has.
-    pub fn assert_levels_agree<T: PartialEq + std::fmt::Debug>(run: impl Fn() -> T) {
+    pub(crate) fn assert_levels_agree<T: PartialEq + std::fmt::Debug>(run: impl Fn() -> T) {
         let best = run();
         for level in Level::all() {
             OVERRIDE.set(Some(level));

@@ -6,10 +6,13 @@ use super::sums::{BLOCK, lane_sum, lane_sums};
 /// What happens to the values of one plane.
 #[derive(Debug, Clone, Copy)]
 pub struct Affine {
+    /// The factor of the normalised values.
     pub weight: f32,
+    /// Added to the product.
     pub bias: f32,
     /// Added to the variance.
     pub epsilon: f64,
+    /// Whether negative results become 0, before the residual is added.
     pub relu: bool,
 }
 
@@ -48,7 +51,7 @@ multiversion! {
     }
 }
 
-/// Writes the normalised plane `xs`, plus `residual` if there is one, to `ys`.
+/// Writes the normalised plane `xs`, plus `residual` if there is one, to `ys`. All slices have one length.
 pub fn forward(xs: &[f32], residual: Option<&[f32]>, affine: &Affine, ys: &mut [f32]) {
     let moments = moments(xs, affine.epsilon);
     match residual {
@@ -85,9 +88,10 @@ multiversion! {
     }
 }
 
-/// Gradients of the loss with respect to the weight and the bias of one plane, from those of its result `dy`.
+/// Returns the gradients of the weight and of the bias of the plane `xs`, from the gradient `dy` of its result.
 ///
-/// Writes the gradient of the plane to `dx` if there is one.
+/// Writes the gradient of the plane to `dx` if there is one. All slices have one length.
+#[must_use]
 pub fn backward(xs: &[f32], dy: &[f32], affine: &Affine, dx: Option<&mut [f32]>) -> (f64, f64) {
     let moments = moments(xs, affine.epsilon);
     let (dot, sum) = gradient_sums(xs, dy, affine, moments);

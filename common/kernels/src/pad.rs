@@ -9,13 +9,17 @@ use super::multiversion::multiversion;
 /// The channels of one picture.
 #[derive(Debug, Clone, Copy)]
 pub struct Planes<'a> {
+    /// The values.
     pub data: &'a [f32],
+    /// Where they lie; the number of the picture is 0.
     pub layout: Layout,
+    /// What happens to them before they are padded. Zeros of a border stay zeros.
     pub before: Before<'a>,
 }
 
 impl<'a> Planes<'a> {
-    /// `(channels, height, width)`; values count as 0 where `mask`, of that shape, is not positive.
+    /// `(channels, height, width)`. Values count as 0 where `mask`, of that shape, is not positive.
+    #[must_use]
     pub fn planar(data: &'a [f32], mask: Option<&'a [f32]>, height: usize, width: usize) -> Self {
         Self { data, layout: Layout::planar(0, height, width), before: mask.map_or(Before::Nothing, Before::Gate) }
     }
@@ -34,7 +38,7 @@ impl<'a> Planes<'a> {
 
 multiversion! {
     /// Normalises values in place.
-    pub fn normalise(values: &mut [f32], normal: &Normal) {
+    pub(crate) fn normalise(values: &mut [f32], normal: &Normal) {
         for value in values {
             *value = normal.of(*value);
         }
@@ -43,20 +47,20 @@ multiversion! {
 
 /// How one axis of a picture is laid out on the axis that a convolution reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// Pixels of the picture.
-    pub source: usize,
+    pub(crate) source: usize,
     /// How often each is repeated.
-    pub upsample: usize,
+    pub(crate) upsample: usize,
     /// Cells before the first pixel; if negative, that many pixels are skipped.
-    pub lead: isize,
+    pub(crate) lead: isize,
     /// Whether the cells outside mirror the picture (`lead` of them on both sides) instead of being zero.
-    pub reflect: bool,
+    pub(crate) reflect: bool,
 }
 
 impl Axis {
     /// The picture's pixel in cell `i`; `None` is a zero.
-    pub fn pixel(&self, i: usize) -> Option<usize> {
+    pub(crate) fn pixel(&self, i: usize) -> Option<usize> {
         let size = (self.source * self.upsample) as isize;
         let mut at = i as isize - self.lead;
         if self.reflect && at < size + self.lead {
@@ -76,25 +80,25 @@ impl Axis {
 
 /// The layout of a padded picture.
 #[derive(Debug, Clone, Copy)]
-pub struct Frame {
-    pub rows: Axis,
-    pub columns: Axis,
+pub(crate) struct PaddedFrame {
+    pub(crate) rows: Axis,
+    pub(crate) columns: Axis,
     /// Cells in a row that a convolution may read; those beyond the padding are zero.
-    pub width: usize,
-    /// 1 or 2.
-    pub phases: usize,
+    pub(crate) width: usize,
+    /// Segments of a row: the stride of the convolution, 1 or 2.
+    pub(crate) phases: usize,
     /// Floats in a segment: at least `width / phases`, rounded up, and whatever whole registers read beyond.
-    pub segment: usize,
+    pub(crate) segment: usize,
 }
 
-impl Frame {
+impl PaddedFrame {
     /// Floats from one row to the next.
-    pub fn pitch(&self) -> usize {
+    pub(crate) fn pitch(&self) -> usize {
         self.phases * self.segment
     }
 
     /// Writes rows `first..first + count` of one channel to `padded`.
-    pub fn pad(&self, picture: &Planes, channel: usize, first: usize, count: usize, padded: &mut [f32]) {
+    pub(crate) fn pad(&self, picture: &Planes, channel: usize, first: usize, count: usize, padded: &mut [f32]) {
         let source = self.columns.source;
         let normal = picture.normal(channel);
         let mut line = vec![0.0; if self.phases == 1 { 0 } else { self.pitch() }];
@@ -119,7 +123,7 @@ impl Frame {
     }
 
     /// [`Self::pad`] for consecutive channels, one into each of `planes`.
-    pub fn pad_planes<'a>(
+    pub(crate) fn pad_planes<'a>(
         &self,
         picture: &Planes,
         first: usize,
@@ -161,7 +165,7 @@ impl Frame {
     }
 
     /// The adjoint of [`Self::pad`] for all rows of one channel: adds every cell of `padded` to the pixel it came from.
-    pub fn fold(&self, padded: &[f32], picture: &mut [f32]) {
+    pub(crate) fn fold(&self, padded: &[f32], picture: &mut [f32]) {
         let source = self.columns.source;
         let mut line = vec![0.0; if self.phases == 1 { 0 } else { self.pitch() }];
         for (i, row) in padded.chunks_exact(self.pitch()).enumerate() {

@@ -1,4 +1,4 @@
-//! Multiply-adds and nothing else: what the machine could do if no kernel ever waited for memory.
+//! A loop of multiply-adds and nothing else: the rate that a kernel would reach if it never waited for memory.
 
 #[cfg(target_arch = "aarch64")]
 use super::simd::Neon;
@@ -6,25 +6,29 @@ use super::simd::Neon;
 use super::simd::{Avx2, Avx512};
 use super::simd::{Level, Portable, Simd};
 
-/// Sums that do not depend on each other. Two units of four cycles' latency (Intel since Skylake, AMD since Zen 2) are
-/// busy with 8; 12 leave room for slower ones, and with two operands and a temporary they still fit 16 registers.
+/// Sums that do not depend on each other. Two units of four cycles' latency (Intel since Skylake, AMD since Zen 2) need 8 to be
+/// busy; 12 are enough for slower ones too, and with two operands and a temporary they still fit 16 registers.
 const SUMS: usize = 12;
 
 /// The same for NEON: large Arm cores have four units of four cycles, and there are 32 registers.
 const NEON_SUMS: usize = 24;
 
-/// Multiplies and adds in registers, `rounds` times over, and returns what nobody needs but the optimiser has to make.
-pub fn multiply_add(level: Level, rounds: usize) -> f32 {
-    assert!(Level::detect().lanes() >= level.lanes(), "the machine has no such registers");
+/// Multiplies and adds in registers, `rounds` times over. The returned sum only keeps the optimiser from dropping the loop.
+///
+/// # Panics
+///
+/// If the machine lacks `level`.
+pub(crate) fn multiply_add(level: Level, rounds: usize) -> f32 {
+    level.assert_available();
     match level {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: checked above.
+        // SAFETY: the machine has AVX2 and FMA, as asserted above.
         Level::Avx2 => unsafe { run_avx2(rounds) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: checked above.
+        // SAFETY: the machine has AVX-512F, VL and DQ, as asserted above.
         Level::Avx512 => unsafe { run_avx512(rounds) },
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: checked above.
+        // SAFETY: the machine has NEON, as asserted above.
         Level::Neon => unsafe { run_neon(rounds) },
         // SAFETY: the portable registers need no instruction set.
         _ => unsafe { run::<Portable, SUMS>(rounds) },
@@ -32,7 +36,7 @@ pub fn multiply_add(level: Level, rounds: usize) -> f32 {
 }
 
 /// Floating-point operations in a round of [`multiply_add`]; a multiply-add counts as two.
-pub fn operations_per_round(level: Level) -> usize {
+pub(crate) fn operations_per_round(level: Level) -> usize {
     2 * sums(level) * level.lanes()
 }
 
@@ -43,28 +47,28 @@ fn sums(level: Level) -> usize {
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
 unsafe fn run_neon(rounds: usize) -> f32 {
-    // SAFETY: the caller checked the level.
+    // SAFETY: this function enables the instructions of the registers.
     unsafe { run::<Neon, NEON_SUMS>(rounds) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn run_avx2(rounds: usize) -> f32 {
-    // SAFETY: the caller checked the level.
+    // SAFETY: this function enables the instructions of the registers.
     unsafe { run::<Avx2, SUMS>(rounds) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 unsafe fn run_avx512(rounds: usize) -> f32 {
-    // SAFETY: the caller checked the level.
+    // SAFETY: this function enables the instructions of the registers.
     unsafe { run::<Avx512, SUMS>(rounds) }
 }
 
 /// Each sum goes to `sum / 2 + 1`, which tends to 2: no overflow and no denormal number, which would be slow.
 #[inline(always)]
 unsafe fn run<S: Simd, const SUMS: usize>(rounds: usize) -> f32 {
-    // SAFETY: the caller enabled the instructions of `S`; no pointer is used.
+    // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
     unsafe {
         let (half, one) = (S::splat(std::hint::black_box(0.5)), S::splat(std::hint::black_box(1.0)));
         // Equal sums would be computed once.

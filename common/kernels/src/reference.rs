@@ -1,17 +1,27 @@
-//! The scalar twin of the convolution kernels: the definition, in f64, without a thought for speed.
+//! The scalar twin of the convolution kernels, for tests: the definition, in f64, as slow as it is plain.
 
-use super::conv::Geometry;
+#[cfg(test)]
+use super::geometry::Geometry;
 
 /// A convolution's result without bias and ReLU, and the gradients of its input and weights.
-pub struct Convolution {
-    pub ys: Vec<f64>,
-    pub dxs: Vec<f64>,
-    pub dweight: Vec<f64>,
+#[cfg(test)]
+pub(crate) struct Convolution {
+    /// The result, `(batch, outputs, height, width)`.
+    pub(crate) ys: Vec<f64>,
+    /// The gradient of the input, `(batch, inputs, height, width)`.
+    pub(crate) dxs: Vec<f64>,
+    /// The gradient of the weights, `(outputs, inputs, kernel, kernel)`.
+    pub(crate) dweight: Vec<f64>,
 }
 
+#[cfg(test)]
 impl Convolution {
-    /// Of `xs` and `weight`, whose result has the gradient `dys`.
-    pub fn new(g: &Geometry, xs: &[f32], weight: &[f32], dys: &[f32]) -> Self {
+    /// Convolves `xs` with `weight`, and takes the gradients for a result whose gradient is `dys`.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is shorter than `g` says.
+    pub(crate) fn new(g: &Geometry, xs: &[f32], weight: &[f32], dys: &[f32]) -> Self {
         let zeros = |len| vec![0.0; len];
         let mut it = Self { ys: zeros(g.output_len()), dxs: zeros(g.input_len()), dweight: zeros(g.weight_len()) };
         let (height, width) = g.out_size();
@@ -33,18 +43,22 @@ impl Convolution {
     }
 }
 
+/// All quadruples of indices below these numbers, the last one running fastest.
+#[cfg(test)]
 fn product([a, b, c, d]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
 }
 
 /// The pixel in a cell of the upsampled and padded axis of `size` cells without padding.
+#[cfg(test)]
 fn source(cell: usize, size: usize, g: &Geometry) -> Option<usize> {
     let (at, size) = (cell as isize - g.pad as isize, size as isize);
     let at = if g.reflect { (size - 1) - (size - 1 - at.abs()).abs() } else { at };
     (0..size).contains(&at).then_some(at as usize / g.upsample)
 }
 
-/// Reproducible numbers in [-1, 1).
+/// Reproducible numbers in `[-1, 1)`.
+#[must_use]
 pub fn noise(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
@@ -55,7 +69,8 @@ pub fn noise(len: usize, seed: u32) -> Vec<f32> {
 }
 
 /// The largest difference, relative to the largest value.
-pub fn difference(values: &[f32], expected: &[f64]) -> f64 {
+#[cfg(test)]
+pub(crate) fn difference(values: &[f32], expected: &[f64]) -> f64 {
     let scale = expected.iter().fold(1e-3_f64, |scale, value| scale.max(value.abs()));
     let differences = values.iter().zip(expected).map(|(&value, expected)| (f64::from(value) - expected).abs());
     differences.fold(0.0, f64::max) / scale

@@ -1,4 +1,4 @@
-//! What the inference engine does to pictures stored row by row, `(height, channels, width)`, besides convolving them.
+//! What the painting engine does to pictures stored row by row, `(height, channels, width)`, besides convolving them.
 
 use rayon::prelude::*;
 
@@ -6,13 +6,21 @@ use super::layout::Normal;
 use super::multiversion::multiversion;
 use super::pad::normalise;
 
-/// Normalises `xs`, rows of `width` columns of as many channels as there are normals, in place.
+/// Normalises `xs`, `(rows, channels, width)`, in place, by a normal for each channel.
+///
+/// # Panics
+///
+/// If `normals` are empty or `width` is 0.
 pub fn normalise_rows(xs: &mut [f32], normals: &[Normal], width: usize) {
     let rows = xs.par_chunks_exact_mut(normals.len() * width);
     rows.for_each(|row| row.chunks_exact_mut(width).zip(normals).for_each(|(xs, normal)| normalise(xs, normal)));
 }
 
-/// Adds `ys`, normalised, to `xs`.
+/// Adds `ys`, normalised by a normal for each channel, to `xs`. Both are `(rows, channels, width)`.
+///
+/// # Panics
+///
+/// If `normals` are empty or `width` is 0.
 pub fn add_normalised(xs: &mut [f32], ys: &[f32], normals: &[Normal], width: usize) {
     let row = normals.len() * width;
     xs.par_chunks_exact_mut(row).zip(ys.par_chunks_exact(row)).for_each(|(xs, ys)| {
@@ -29,7 +37,12 @@ multiversion! {
     }
 }
 
-/// Fills the `border` columns on both sides of every line of `plane` floats with what they mirror, the edge not repeated.
+/// Fills the `border` columns on both sides of every line of `plane` floats with the columns that they mirror. The edge is not
+/// repeated.
+///
+/// # Panics
+///
+/// If a line has not more than `2 * border` columns, or its inner part not more than `border`.
 pub fn mirror_borders(xs: &mut [f32], plane: usize, border: usize) {
     let last = plane - border - 1;
     xs.par_chunks_exact_mut(plane).with_min_len(64).for_each(|line| {
@@ -40,21 +53,26 @@ pub fn mirror_borders(xs: &mut [f32], plane: usize, border: usize) {
     });
 }
 
-/// Adds up the nine parts of each output of a 9x9 kernel: `parts` is rows of 9 channels for each of `bias`, `plane` floats
-/// apart, `ys` is six rows less of `width` columns for each of `bias`.
-pub fn join_nine(parts: &[f32], plane: usize, bias: &[f32], width: usize, ys: &mut [f32]) {
+/// Adds up the outputs of the nine 3x3 pieces of 9x9 kernels, see [`Kind::NineOut`](crate::winograd::Kind::NineOut).
+///
+/// `pieces` is `(rows + 6, channels, 9, plane)` with as many channels as `bias`; `ys` is `(rows, channels, width)`.
+///
+/// # Panics
+///
+/// If `pieces` is shorter.
+pub fn join_nine(pieces: &[f32], plane: usize, bias: &[f32], width: usize, ys: &mut [f32]) {
     let (channels, row) = (bias.len(), 9 * bias.len() * plane);
     ys.par_chunks_exact_mut(channels * width).enumerate().for_each(|(y, ys)| {
         for (channel, (ys, &bias)) in ys.chunks_exact_mut(width).zip(bias).enumerate() {
-            let part = |p: usize| &parts[(y + p / 3 * 3) * row + (9 * channel + p) * plane + p % 3 * 3..][..width];
-            add_nine(std::array::from_fn(part), bias, ys);
+            let piece = |p: usize| &pieces[(y + p / 3 * 3) * row + (9 * channel + p) * plane + p % 3 * 3..][..width];
+            add_nine(std::array::from_fn(piece), bias, ys);
         }
     });
 }
 
 multiversion! {
-    fn add_nine(parts: [&[f32]; 9], bias: f32, ys: &mut [f32]) {
-        let [a, b, c, d, e, f, g, h, i] = parts.map(|part| &part[..ys.len()]);
+    fn add_nine(pieces: [&[f32]; 9], bias: f32, ys: &mut [f32]) {
+        let [a, b, c, d, e, f, g, h, i] = pieces.map(|piece| &piece[..ys.len()]);
         for (x, y) in ys.iter_mut().enumerate() {
             *y = ((a[x] + b[x] + c[x]) + (d[x] + e[x] + f[x])) + ((g[x] + h[x] + i[x]) + bias);
         }

@@ -1,7 +1,8 @@
-//! The vector registers of the machine, behind one small trait, and which of them to use.
+//! The vector registers of the machine behind one small trait, and which of them to use.
 //!
 //! An algorithm is written once, generic over [`Simd`], and instantiated in functions that enable the registers' target
-//! feature; everything in between is `#[inline(always)]`, so that the intrinsics end up in such a function.
+//! feature. Everything in between is `#[inline(always)]`, so that the intrinsics end up in such a function. The trait is here
+//! and its implementations are in the modules below, which is why they use each other.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -9,9 +10,9 @@ mod neon;
 mod x86;
 
 #[cfg(target_arch = "aarch64")]
-pub use neon::Neon;
+pub(crate) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 /// A set of vector instructions, chosen at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +30,13 @@ pub enum Level {
 
 impl Level {
     /// The widest that this machine has.
+    #[must_use]
     pub fn detect() -> Self {
         Self::Avx512.or_narrower()
     }
 
     /// Every one that this machine has, for tests.
+    #[must_use]
     #[cfg(any(feature = "testing", test))]
     pub fn all() -> Vec<Self> {
         [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512]
@@ -42,7 +45,17 @@ impl Level {
             .collect()
     }
 
+    /// Asserts that the machine has this level, without which its instructions must not run.
+    ///
+    /// # Panics
+    ///
+    /// If it has not.
+    pub(crate) fn assert_available(self) {
+        assert!(self.or_narrower() == self, "this machine has no {self:?} instructions");
+    }
+
     /// Floats in a register.
+    #[must_use]
     pub fn lanes(self) -> usize {
         match self {
             Self::Portable | Self::Neon => 4,
@@ -52,11 +65,12 @@ impl Level {
     }
 
     /// Whether there are 32 registers rather than 16.
-    pub fn is_wide(self) -> bool {
+    pub(crate) fn is_wide(self) -> bool {
         matches!(self, Self::Neon | Self::Avx512)
     }
 
     /// Whether the machine multiplies pairs of bf16 at this level: `AVX512_BF16`.
+    #[must_use]
     pub fn has_pairs(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self == Self::Avx512 && is_x86_feature_detected!("avx512bf16");
@@ -95,8 +109,10 @@ impl Level {
 ///
 /// # Safety
 ///
-/// Every function needs the instruction set of its implementor; pointers must be good for the floats that they name.
-pub trait Simd {
+/// The caller of any function has enabled the instruction set of the implementor. `load` needs a pointer to [`Self::LANES`]
+/// readable floats, `store` to as many writable ones, `store_part` to `len` writable ones; none needs alignment. `len` is at most
+/// [`Self::LANES`].
+pub(crate) trait Simd {
     /// The register.
     type V: Copy;
     /// Floats in it.
@@ -129,7 +145,7 @@ pub trait Simd {
 }
 
 /// See [`Level::Portable`].
-pub struct Portable;
+pub(crate) struct Portable;
 
 impl Simd for Portable {
     type V = [f32; 4];
@@ -143,20 +159,20 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::V {
-        // SAFETY: good for four floats by the trait's contract.
+        // SAFETY: the caller vouches for four floats, by the trait's contract; alignment is not needed.
         unsafe { from.cast::<[f32; 4]>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: Self::V) {
-        // SAFETY: good for four floats by the trait's contract.
+        // SAFETY: the caller vouches for four floats, by the trait's contract; alignment is not needed.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(v) }
     }
 
     #[inline(always)]
     unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
         for (i, value) in v.into_iter().enumerate().take(len) {
-            // SAFETY: good for `len` floats by the trait's contract.
+            // SAFETY: the caller vouches for `len` floats, by the trait's contract.
             unsafe { to.add(i).write(value) }
         }
     }

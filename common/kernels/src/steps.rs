@@ -33,29 +33,39 @@ const TILE_PIXELS: usize = 64;
 /// A picture in the arena, `(height, width, channels)`, from element `at` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
+    /// The first element.
     pub at: usize,
+    /// Rows.
     pub height: usize,
+    /// Columns.
     pub width: usize,
+    /// Channels of a pixel, a multiple of [`CHANNELS`].
     pub channels: usize,
 }
 
 impl Field {
+    /// Pixels.
+    #[must_use]
     pub fn pixels(&self) -> usize {
         self.height * self.width
     }
 
     /// Elements.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no picture is empty")]
     pub fn len(&self) -> usize {
         self.pixels() * self.channels
     }
 
     /// How many tiles it is cut into to be measured, and how many pixels each of them has but the last.
+    #[must_use]
     pub fn tiles(&self) -> (usize, usize) {
         tiles(self.pixels())
     }
 }
 
 /// How many tiles so many pixels are cut into, and how many each of them has but the last.
+#[must_use]
 pub fn tiles(pixels: usize) -> (usize, usize) {
     let each = pixels.div_ceil(TILES).max(TILE_PIXELS);
     (pixels.div_ceil(each), each)
@@ -82,6 +92,7 @@ pub enum Lattice {
 
 impl Lattice {
     /// Results in a pixel, per side.
+    #[must_use]
     pub fn phases(self) -> usize {
         match self {
             Self::Plain => 1,
@@ -90,6 +101,7 @@ impl Lattice {
     }
 
     /// Height, width and channels of what a picture holds.
+    #[must_use]
     pub fn content(self, field: &Field) -> (usize, usize, usize) {
         match self {
             Self::Plain => (field.height, field.width, field.channels),
@@ -105,25 +117,53 @@ pub enum Step {
     Survey,
     /// The frame's nine shifts beside one another: channel `3 * (3 a + b) + c` of pixel `(y, x)` is colour `c` of the frame's
     /// pixel `(y + 3 a - 4, x + 3 b - 4)`, mirrored at the edges, less the mean of the colour, by [`UNIT`]. Other channels are 0.
-    Expand { to: Field },
+    Expand {
+        /// Where they go.
+        to: Field,
+    },
     /// A convolution without a border, of as many steps a pixel as the layer says.
-    Convolve { from: Field, to: Field, layer: usize },
+    Convolve {
+        /// What is convolved.
+        from: Field,
+        /// Where the results go.
+        to: Field,
+        /// Whose weights.
+        layer: usize,
+    },
     /// How each channel of the results is to be normalised: moments of tiles, then of all of them.
-    Measure { from: Field, lattice: Lattice, layer: usize },
+    Measure {
+        /// The results.
+        from: Field,
+        /// How they lie.
+        lattice: Lattice,
+        /// Whose normalisation.
+        layer: usize,
+    },
     /// The results normalised as measured, rectified if `relu`, added to the inner part of `residual` (which has a border of
     /// one pixel), with a border of `pad` pixels. `to` may end before the lower right border does.
     Apply {
+        /// The results.
         from: Field,
+        /// How they lie.
         lattice: Lattice,
+        /// Whose normalisation.
         layer: usize,
+        /// Whether negative values become 0.
         relu: bool,
+        /// What is added.
         residual: Option<Field>,
+        /// What the border shows.
         border: Border,
+        /// Pixels of the border on each side.
         pad: usize,
+        /// Where the normalised picture goes.
         to: Field,
     },
     /// The painting: each colour is the sum of nine parts, part `3 a + b` from pixel `(y + 3 a, x + 3 b)`.
-    Join { from: Field },
+    Join {
+        /// The nine parts of each colour.
+        from: Field,
+    },
 }
 
 /// What a network's picture of one size takes to be painted.
@@ -131,6 +171,7 @@ pub enum Step {
 pub struct Program {
     /// Height and width of the frame.
     pub size: (usize, usize),
+    /// In their order.
     pub steps: Vec<Step>,
     /// Elements of the arena.
     pub arena: usize,
@@ -141,17 +182,26 @@ pub struct Program {
 /// A convolution's weights as the program wants them, `(outputs, kernel, kernel, inputs)`.
 #[derive(Debug, Clone)]
 pub struct Filter {
+    /// Channels of the result.
     pub outputs: usize,
+    /// Height and width of the kernel.
     pub kernel: usize,
+    /// Pixels from one result to the next.
     pub stride: usize,
+    /// Channels of the input.
     pub inputs: usize,
+    /// The weights, of the shape above.
     pub weight: Vec<f32>,
     /// The normalisation of its results; the last layer has none.
     pub norm: Vec<Channel>,
 }
 
 impl Filter {
-    /// Adds to the weight of a tap.
+    /// Adds `value` to the weight of a tap.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such tap.
     pub fn add(&mut self, output: usize, (y, x): (usize, usize), input: usize, value: f32) {
         self.weight[((output * self.kernel + y) * self.kernel + x) * self.inputs + input] += value;
     }
@@ -161,8 +211,11 @@ impl Filter {
 /// as `sums` of its colours' means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Channel {
+    /// The factor of the normalised result.
     pub weight: f32,
+    /// Added to it.
     pub bias: f32,
+    /// What one of `y` stands for.
     pub unit: f32,
     /// The sum of the weights of each colour of the frame; nothing behind other layers.
     pub sums: [f32; COLOURS],
@@ -171,6 +224,7 @@ pub struct Channel {
 /// All weights of a network for a card.
 #[derive(Debug, Clone)]
 pub struct Weights {
+    /// Of each layer.
     pub filters: Vec<Filter>,
     /// By what each of the [`SHIFTED`] parts of the painting is multiplied, then what is added to each colour.
     pub join: Vec<f32>,
@@ -178,6 +232,11 @@ pub struct Weights {
 
 impl Weights {
     /// Channels of all normalisations before `layer`'s.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such layer.
+    #[must_use]
     pub fn channels_before(&self, layer: usize) -> usize {
         self.filters[..layer].iter().map(|filter| filter.norm.len()).sum()
     }

@@ -4,17 +4,17 @@
 //! picture, and the order of summation depends on the length alone: the same bytes on any number of threads.
 
 /// Independent f32 accumulators: enough to hide the latency of an addition at 16 lanes a register.
-pub const LANES: usize = 64;
+const LANES: usize = 64;
 
 /// Elements summed in f32 before the sum moves to f64: 16 KiB.
-pub const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 /// Elements that one thread takes at a time from a flat slice: 256 KiB.
 pub const CHUNK: usize = 1 << 16;
 
 /// Sums every part of `term(a[i], b[i])` over two slices of one length, each part in [`LANES`] lanes.
 #[inline(always)]
-pub fn lane_sums<const N: usize>(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> [f32; N]) -> [f64; N] {
+pub(crate) fn lane_sums<const N: usize>(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> [f32; N]) -> [f64; N] {
     let mut lanes = [[0f32; LANES]; N];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
@@ -36,7 +36,7 @@ pub fn lane_sums<const N: usize>(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -
 
 /// Sums `term(a[i])` in [`LANES`] lanes.
 #[inline(always)]
-pub fn lane_sum(a: &[f32], term: impl Fn(f32) -> f32) -> f64 {
+pub(crate) fn lane_sum(a: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     let [sum] = lane_sums(a, a, |a, _| [term(a)]);
     sum
 }

@@ -4,7 +4,7 @@ use super::layout::Moments;
 use super::simd::Simd;
 
 /// Sums over the results of one channel, around the first of them.
-pub struct Tally<S: Simd> {
+pub(crate) struct Tally<S: Simd> {
     pivot: S::V,
     sum: S::V,
     squares: S::V,
@@ -13,16 +13,20 @@ pub struct Tally<S: Simd> {
 
 impl<S: Simd> Tally<S> {
     /// Of nothing yet.
+    ///
+    /// # Safety
+    ///
+    /// The caller has enabled the instructions of `S`; so for the methods below.
     #[inline(always)]
-    pub unsafe fn new() -> Self {
-        // SAFETY: arithmetic under the level that the caller runs at.
+    pub(crate) unsafe fn new() -> Self {
+        // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
         unsafe { Self { pivot: S::splat(0.0), sum: S::splat(0.0), squares: S::splat(0.0), count: 0 } }
     }
 
     /// Adds the first `len` lanes.
     #[inline(always)]
-    pub unsafe fn add(&mut self, v: S::V, len: usize) {
-        // SAFETY: arithmetic under the level that the caller runs at.
+    pub(crate) unsafe fn add(&mut self, v: S::V, len: usize) {
+        // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
         unsafe {
             if self.count == 0 {
                 self.pivot = S::splat(S::first(v));
@@ -37,8 +41,8 @@ impl<S: Simd> Tally<S> {
 
     /// The moments of what was added.
     #[inline(always)]
-    pub unsafe fn moments(&self) -> Moments {
-        // SAFETY: arithmetic under the level that the caller runs at.
+    pub(crate) unsafe fn moments(&self) -> Moments {
+        // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
         unsafe {
             let (sum, squares) = (S::sum(self.sum), S::sum(self.squares));
             Moments::around(S::first(self.pivot), self.count, f64::from(sum), f64::from(squares))

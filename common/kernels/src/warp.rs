@@ -9,7 +9,7 @@ const TAPS: usize = 4;
 
 /// Writes the values of `xs`, a plane of `(height, width)`, at the given rows and columns to `ys`.
 ///
-/// Outside, the nearest pixel of the border goes on.
+/// Outside the plane, the nearest pixel of its border is read.
 pub fn forward(xs: &[f32], size: (usize, usize), rows: &[f32], columns: &[f32], ys: &mut [f32]) {
     for ((y, &row), &column) in ys.iter_mut().zip(rows).zip(columns) {
         let (vertical, horizontal) = (Taps::at(row, size.0), Taps::at(column, size.1));

@@ -31,7 +31,9 @@ pub struct Coefficients {
 }
 
 impl Coefficients {
-    /// The weights of red and blue in luma, and whether the levels take the whole range.
+    /// For a matrix with these weights of red and blue in luma, and for levels of luma from 0 to 255 with `full_range`, else from
+    /// 16 to 235.
+    #[must_use]
     pub fn new((red, blue): (f32, f32), full_range: bool) -> Self {
         let (red, blue) = (f64::from(red), f64::from(blue));
         let green = 1.0 - red - blue;

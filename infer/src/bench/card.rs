@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use impasto_common::{Error, Result};
+use impasto_engine::PaintPrecision;
+use impasto_kernels::gpu::Value;
 use impasto_kernels::machine;
 use impasto_picture::Picture;
 
@@ -16,7 +18,12 @@ const MORE: usize = 10;
 /// The name and the peak of the card that `stylizer` paints on, if it does.
 pub(super) fn peak(stylizer: &Stylizer) -> Result<Option<Card>> {
     let Some(card) = stylizer.engine().gpu() else { return Ok(None) };
-    let peak_gflops = machine::gpu_peak_flops(card.ordinal(), card.precision())? / 1e9;
+    let value = match card.precision() {
+        PaintPrecision::F32 => Value::F32,
+        PaintPrecision::Bf16 => Value::Bf16,
+        PaintPrecision::F16 => Value::F16,
+    };
+    let peak_gflops = machine::gpu_peak_flops(card.ordinal(), value)? / 1e9;
     Ok(Some(Card { name: card.name().to_owned(), peak_gflops }))
 }
 

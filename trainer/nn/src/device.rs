@@ -11,7 +11,7 @@ use impasto_error::Result;
 /// If a CUDA device was asked for by name and this build or this machine has none.
 pub fn open(choice: DeviceChoice) -> Result<(Device, Option<String>)> {
     #[cfg(feature = "cuda")]
-    let open_gpu: Option<OpenGpu<Device>> = Some(impasto_kernels::cuda::open);
+    let open_gpu: Option<OpenGpu<Device>> = Some(impasto_kernels::gpu::open);
     #[cfg(not(feature = "cuda"))]
     let open_gpu: Option<OpenGpu<Device>> = None;
     let (device, notice) = choice.open_with(open_gpu)?;
@@ -40,7 +40,7 @@ pub fn has_bf16(device: &Device) -> bool {
 pub fn release_memory(device: &Device) -> Result<()> {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(device) = device {
-        drop(impasto_kernels::cuda::Gpu::of(device).take_workspace());
+        drop(impasto_kernels::gpu::Gpu::of(device).take_workspace());
     }
     Ok(device.synchronize()?)
 }
@@ -48,7 +48,7 @@ pub fn release_memory(device: &Device) -> Result<()> {
 /// Lets GPUs round the factors of f32 products to TF32 from now on, in this process. They do not unless told.
 pub fn allow_tf32(allowed: bool) {
     #[cfg(feature = "cuda")]
-    impasto_kernels::cuda::Gpu::allow_tf32(allowed);
+    impasto_kernels::gpu::allow_tf32(allowed);
     #[cfg(not(feature = "cuda"))]
     let _ = allowed;
 }

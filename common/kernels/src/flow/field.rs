@@ -1,10 +1,11 @@
 //! From patches to a dense field (Kroeger et al., 2016, section 2.2), and fields of other sizes.
 
-use super::{PATCH, Patch, STRIDE, View};
+use super::patch::Patch;
+use super::view::{PATCH, STRIDE, View};
 use crate::multiversion::multiversion;
 
 /// How many rows of cells, [`STRIDE`] pixels each, one call fills.
-pub const CELL: usize = STRIDE;
+const CELL: usize = STRIDE;
 
 multiversion! {
     /// The flow of the `rows` pixel rows of cell row `cell`: at each pixel the mean of the four patches around it, each

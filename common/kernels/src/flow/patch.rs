@@ -4,7 +4,7 @@
 //! means, so that light may change; and patches look at what their neighbours found, here all at once rather than one after
 //! the other, so that the result does not depend on who computes which.
 
-use super::{PATCH, View, total};
+use super::view::{PATCH, STRIDE, View, total};
 use crate::multiversion::multiversion;
 
 /// Added to the diagonal of a patch's Hessian. Along an edge the position cannot be seen; there, and in flat patches, this
@@ -22,6 +22,7 @@ pub struct Patch {
     pub x: f32,
     /// Pixels down.
     pub y: f32,
+    /// The squared distance there, summed over the patch, squared levels.
     pub cost: f32,
 }
 
@@ -108,11 +109,12 @@ impl Template {
     }
 }
 
-/// Where the patches at index `i` begin along a side of `size` pixels: four pixels apart, the first before the picture,
-/// then moved inside.
+/// Where the patches at index `i` begin along a side of `size` pixels: [`STRIDE`] pixels apart. The first would begin before the
+/// picture, and the last would reach beyond it: these are moved inside.
+#[must_use]
 pub fn origin(i: usize, size: usize) -> isize {
     let last = size.saturating_sub(PATCH) as isize;
-    ((i * super::STRIDE) as isize - super::STRIDE as isize).clamp(0, last)
+    ((i * STRIDE) as isize - STRIDE as isize).clamp(0, last)
 }
 
 multiversion! {

@@ -23,12 +23,17 @@ pub type Band<'a> = [&'a [f32]; 3];
 /// weights `w` follow.
 #[derive(Debug)]
 pub struct System<'a> {
+    /// Upper left coefficient of the 2x2 matrix at each pixel.
     pub xx: &'a mut [f32],
+    /// The two equal coefficients beside the diagonal.
     pub xy: &'a mut [f32],
+    /// Lower right coefficient.
     pub yy: &'a mut [f32],
+    /// Right side for the flow to the right.
     pub x: &'a mut [f32],
+    /// Right side for the flow downwards.
     pub y: &'a mut [f32],
-    /// One more at both ends.
+    /// Smoothness, with one more number at both ends.
     pub smooth: &'a mut [f32],
 }
 
@@ -95,11 +100,17 @@ multiversion! {
 /// One row of the system, to be read.
 #[derive(Debug, Clone, Copy)]
 pub struct Relaxation<'a> {
+    /// See [`System::xx`].
     pub xx: &'a [f32],
+    /// See [`System::xy`].
     pub xy: &'a [f32],
+    /// See [`System::yy`].
     pub yy: &'a [f32],
+    /// See [`System::x`].
     pub x: &'a [f32],
+    /// See [`System::y`].
     pub y: &'a [f32],
+    /// Smoothness of this row and of those above and below.
     pub smooth: Band<'a>,
 }
 

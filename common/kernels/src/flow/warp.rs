@@ -4,7 +4,7 @@
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-use super::View;
+use super::view::View;
 use crate::multiversion::multiversion;
 
 /// A pixel: red, green, blue and one number more.
@@ -13,8 +13,11 @@ pub type Pixel = [f32; 4];
 /// A picture to sample.
 #[derive(Debug, Clone, Copy)]
 pub struct Pixels<'a> {
+    /// `height * width` pixels in reading order.
     pub data: &'a [Pixel],
+    /// Rows.
     pub height: usize,
+    /// Columns.
     pub width: usize,
 }
 

@@ -9,9 +9,8 @@ use std::arch::aarch64::{
 use super::Simd;
 
 /// See [`super::Level::Neon`].
-pub struct Neon;
+pub(crate) struct Neon;
 
-// SAFETY of every block: the caller runs under NEON and vouches for the pointers, by the trait's contract.
 impl Simd for Neon {
     type V = float32x4_t;
     const LANES: usize = 4;
@@ -19,25 +18,25 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vdupq_n_f32(value) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: the caller has enabled NEON and vouches for a register of readable floats, which need not be aligned.
         unsafe { vld1q_f32(from) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: Self::V) {
-        // SAFETY: see above.
+        // SAFETY: the caller has enabled NEON and vouches for a register of writable floats, which need not be aligned.
         unsafe { vst1q_f32(to, v) }
     }
 
     #[inline(always)]
     unsafe fn store_part(to: *mut f32, v: Self::V, len: usize) {
-        // SAFETY: see above; no more than `len` floats are written.
+        // SAFETY: the caller has enabled NEON and vouches for `len` writable floats; no more are written.
         unsafe {
             match len {
                 0 => {}
@@ -54,33 +53,33 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vaddq_f32(a, b) }
     }
 
     #[inline(always)]
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vsubq_f32(a, b) }
     }
 
     #[inline(always)]
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vfmaq_f32(c, a, b) }
     }
 
     /// `b` where either is not a number, as on x86: no instruction of NEON's own does that.
     #[inline(always)]
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
     }
 
     #[inline(always)]
     unsafe fn keep_first(v: Self::V, len: usize) -> Self::V {
         const LANE: [u32; 4] = [0, 1, 2, 3];
-        // SAFETY: see above; the array is a register.
+        // SAFETY: the caller has enabled NEON; `LANE` is a register.
         unsafe {
             let mask = vcltq_u32(vld1q_u32(LANE.as_ptr()), vdupq_n_u32(len as u32));
             vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), mask))
@@ -89,13 +88,13 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn first(v: Self::V) -> f32 {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vgetq_lane_f32::<0>(v) }
     }
 
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vpadds_f32(vadd_f32(vget_low_f32(v), vget_high_f32(v))) }
     }
 }

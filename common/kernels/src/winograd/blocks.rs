@@ -1,8 +1,6 @@
-//! What all passes cut pictures with, and how their tasks share memory.
+//! How all passes cut pictures into strips of tiles, and how their tasks share memory.
 
 use std::ops::Range;
-
-use super::source::Strip;
 
 /// A pointer that tasks share.
 #[derive(Debug)]
@@ -19,15 +17,29 @@ impl<T> Clone for SharedPointer<T> {
 
 impl<T> Copy for SharedPointer<T> {}
 
-// SAFETY: tasks write disjoint parts of a buffer that outlives them.
+// SAFETY: the pointer may move to another thread because the buffer behind it does not: it outlives the tasks, and its values may
+// be used there (`T: Send`). Reading or writing through it is unsafe, and the tasks' own business.
 unsafe impl<T: Send> Send for SharedPointer<T> {}
-// SAFETY: as above.
+// SAFETY: a shared pointer can only be copied, which its `Send` allows, and used by unsafe code, which answers for itself.
 unsafe impl<T: Send> Sync for SharedPointer<T> {}
 
 impl<T> SharedPointer<T> {
     pub(super) fn get(self) -> *mut T {
         self.0
     }
+}
+
+/// Neighbouring tiles of one row of tiles, at most a register's worth.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strip {
+    pub(super) picture: usize,
+    /// Row and column of the first tile, in tiles.
+    pub(super) row: usize,
+    pub(super) column: usize,
+    pub(super) tiles: usize,
+    /// Panel of the block and column of the panel that take the first tile.
+    pub(super) panel: usize,
+    pub(super) lane: usize,
 }
 
 /// The tiles of a batch of pictures, in reading order.

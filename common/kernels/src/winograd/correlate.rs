@@ -1,14 +1,17 @@
-//! Blocks of tiles, one task each: samples, products and outputs stay in the cache of one core.
+//! Correlation of pictures with 3x3 weights: the result of a convolution, or the gradient of its input.
+//!
+//! Blocks of tiles are one task each: samples, products and outputs stay in the cache of one core. For the layout of samples,
+//! weights and products see [`super`].
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::blocks::{Grid, Shared, SharedPointer};
+use super::blocks::{Grid, Shared, SharedPointer, Strip};
 use super::lanes::{Lanes, Work, outputs_together, pair, work_at};
 use super::product::{Kernels, Strides, product};
 use super::sink::Sink;
-use super::source::{ALONE, BEFORE_ZERO, BEHIND, Rows, Source, Strip, Window};
+use super::source::{ALONE, BEFORE_ZERO, BEHIND, Rows, TileSource, Window};
 use super::transform::POINTS;
 use crate::layout::Moments;
 use crate::scratch::{self, LINE};
@@ -28,7 +31,7 @@ const BLOCK: usize = 1 << 18;
 #[derive(Debug, Clone)]
 pub(super) struct Correlation<'a> {
     pub(super) level: Level,
-    pub(super) source: Source<'a>,
+    pub(super) source: TileSource<'a>,
     /// Outputs of the kernels.
     pub(super) outputs: usize,
     pub(super) sink: Sink<'a>,
@@ -55,17 +58,18 @@ pub(super) struct Packing {
 
 /// How a [`Correlation`] is cut up.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+struct TilePlan {
     packing: Packing,
-    /// Floats in a panel.
+    /// Tiles in a panel, and so floats from one input or output of it to the next.
     panel: usize,
+    /// Tasks.
     blocks: usize,
     /// Floats of samples and of products from one panel to the next.
-    sample_panel: usize,
-    product_panel: usize,
-    /// The same from one point to the next, with a gap, lest all points fall into one set of the cache.
-    sample_stride: usize,
-    product_stride: usize,
+    sample_panel_stride: usize,
+    product_panel_stride: usize,
+    /// The same from one point to the next, with a gap, so that not all points fall into one set of the cache.
+    sample_point_stride: usize,
+    product_point_stride: usize,
     grid: Grid,
 }
 
@@ -103,9 +107,10 @@ impl Packing {
         assert!(weights.len() >= self.len() && kernels.inputs == self.inputs);
         let shared = SharedPointer(weights.as_mut_ptr());
         let outputs = if self.outputs > level.lanes() { self.groups * self.outputs } else { kernels.outputs };
-        (0..outputs.div_ceil(level.lanes())).into_par_iter().for_each(|part| {
-            let pack = Pack { packing: self, kernels, first: part * level.lanes(), weights: shared };
-            // SAFETY: the machine has the level, and each part has floats of its own.
+        (0..outputs.div_ceil(level.lanes())).into_par_iter().for_each(|register| {
+            let pack = Pack { packing: self, kernels, first: register * level.lanes(), weights: shared };
+            // SAFETY: the machine has the level, as the public entries assert. Each register of outputs has floats of its
+            // own, and there are `len` floats in all, by the check above.
             unsafe { work_at(level, false, pack) }
         });
     }
@@ -132,7 +137,8 @@ impl Correlation<'_> {
         let mut moments = vec![Moments::default(); plan.blocks * self.outputs];
         let shared = SharedPointer(moments.as_mut_ptr());
         self.run_blocks(&plan, weights, |block| {
-            // SAFETY: each block has moments of its own.
+            // SAFETY: there are `outputs` moments for each block, a block asks for its own alone, and once; they live until all
+            // blocks are done.
             Some(unsafe { std::slice::from_raw_parts_mut(shared.get().add(block * self.outputs), self.outputs) })
         });
         Moments::by_channel(&moments, self.outputs)
@@ -140,19 +146,19 @@ impl Correlation<'_> {
 
     fn run_blocks<'m>(
         &self,
-        plan: &Plan,
+        plan: &TilePlan,
         weights: &[f32],
         moments: impl Fn(usize) -> Option<&'m mut [Moments]> + Sync,
     ) {
         let Packing { points, groups, outputs, .. } = plan.packing;
         assert!(weights.len() >= points * groups * outputs * plan.packing.terms());
         (0..plan.blocks).into_par_iter().with_max_len(1).for_each(|block| {
-            let len = plan.packing.points * (plan.sample_stride + plan.product_stride);
+            let len = plan.packing.points * (plan.sample_point_stride + plan.product_point_stride);
             scratch::with(len, |buffer| self.block(plan, weights, block, buffer, moments(block)));
         });
     }
 
-    fn plan(&self, packing: Packing, multiple: usize) -> Plan {
+    fn plan(&self, packing: Packing, multiple: usize) -> TilePlan {
         let panel = REGISTERS * self.level.lanes();
         let grid = Grid::new(self.batch, self.rows.clone(), self.sink.width.div_ceil(self.sink.tile()));
         let outputs = packing.groups * packing.outputs;
@@ -160,19 +166,35 @@ impl Correlation<'_> {
         let registers = grid.tiles.div_ceil(self.level.lanes());
         let blocks = registers.div_ceil(REGISTERS * panels).next_multiple_of(multiple).min(registers);
         let panels = registers.div_ceil(blocks.max(1)).div_ceil(REGISTERS);
-        let (sample_panel, product_panel) = (packing.terms() * panel, outputs * panel);
-        let [sample_stride, product_stride] = [sample_panel, product_panel].map(|floats| panels * floats + LINE);
-        Plan { packing, panel, blocks, sample_panel, product_panel, sample_stride, product_stride, grid }
+        let (sample_panel_stride, product_panel_stride) = (packing.terms() * panel, outputs * panel);
+        TilePlan {
+            packing,
+            panel,
+            blocks,
+            sample_panel_stride,
+            product_panel_stride,
+            sample_point_stride: panels * sample_panel_stride + LINE,
+            product_point_stride: panels * product_panel_stride + LINE,
+            grid,
+        }
     }
 
-    fn block(&self, plan: &Plan, weights: &[f32], block: usize, buffer: &mut [f32], moments: Option<&mut [Moments]>) {
+    fn block(
+        &self,
+        plan: &TilePlan,
+        weights: &[f32],
+        block: usize,
+        buffer: &mut [f32],
+        moments: Option<&mut [Moments]>,
+    ) {
         let lanes = self.level.lanes();
         let registers = plan.grid.tiles.div_ceil(lanes);
         let [first, end] = [block, block + 1].map(|block| block * registers / plan.blocks * lanes);
         let strips = plan.grid.strips(first, end - first, plan.panel, lanes);
         let windows: Vec<_> = strips.iter().flat_map(|strip| self.source.windows::<POINTS>(strip)).collect();
         let block = Block { job: self, plan, weights, strips: &strips, windows: &windows, buffer, moments };
-        // SAFETY: the machine has the level.
+        // SAFETY: the machine has the level, as the public entries assert; `Prepared::new`, which alone asks for pairs,
+        // checked that it multiplies them.
         unsafe { work_at(self.level, plan.packing.pairs, block) }
     }
 }
@@ -190,7 +212,8 @@ impl Work for Pack<'_> {
     unsafe fn run<S: Lanes, const M: usize>(self) {
         let kernels = self.kernels;
         let stride = self.packing.groups * M * kernels.inputs;
-        // SAFETY: `Packing::pack` checked that there is room for every group at every point.
+        // SAFETY: the caller has enabled the instructions of `S`. `Packing::pack` checked that there is room for every group at every
+        // point, and no other register of outputs shares these floats.
         unsafe {
             // Within a group, the outputs of one input lie together.
             let to = self.weights.get().add(self.first / M * M * kernels.inputs + self.first % M);
@@ -206,7 +229,7 @@ impl Work for Pack<'_> {
 /// One block of tiles, all channels.
 struct Block<'a> {
     job: &'a Correlation<'a>,
-    plan: &'a Plan,
+    plan: &'a TilePlan,
     weights: &'a [f32],
     strips: &'a [Strip],
     windows: &'a [Window],
@@ -218,7 +241,7 @@ impl Work for Block<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes, const M: usize>(self) {
         let Packing { fold, pairs, .. } = self.plan.packing;
-        // SAFETY: by the caller.
+        // SAFETY: the caller has enabled the instructions of `S`, with `pairs` those for pairs too.
         unsafe {
             match (fold, pairs) {
                 (false, false) => self.run_as::<S, M, false, false>(),
@@ -230,86 +253,106 @@ impl Work for Block<'_> {
     }
 }
 
-// SAFETY of every block: the caller enables the instructions of `S`, and all sizes come from one plan.
 impl Block<'_> {
     #[inline(always)]
     unsafe fn run_as<S: Lanes, const M: usize, const FOLD: bool, const PAIRS: bool>(mut self) {
-        let Plan { packing, panel, sample_panel, product_panel, sample_stride, product_stride, .. } = *self.plan;
-        let Packing { points, inputs, .. } = packing;
-        let Correlation { source, sink, outputs, .. } = self.job;
-        let outputs = *outputs;
-        let (samples, products) = self.buffer.split_at_mut(points * sample_stride);
+        let moments = self.moments.take();
+        let (samples, products) = self.buffer.split_at_mut(self.plan.packing.points * self.plan.sample_point_stride);
         let (samples, products) = (samples.as_mut_ptr(), products.as_mut_ptr());
-        let mut rows = Rows::new();
-        // SAFETY: see above.
+        // SAFETY: the caller has enabled the instructions of `S`. `Correlation::run_blocks` made a buffer of `sample_point_stride`
+        // and `product_point_stride` floats for each point, of which `samples` and `products` are the two ends.
         unsafe {
-            for input in 0..inputs {
-                for (strip, windows) in self.strips.iter().zip(self.windows.chunks_exact(source.parts)) {
-                    let window = &windows[source.part(input)];
-                    let term = if PAIRS { input / 2 } else { input };
-                    let to = samples.add(strip.panel * sample_panel + term * panel + strip.lane);
-                    let plane = (strip.picture, input);
-                    if input + 1 < inputs {
-                        source.prefetch::<S>(&windows[source.part(input + 1)], (strip.picture, input + 1));
-                    }
-                    // A single may spill into the lanes of the next strip, which come later. The first halves of those lanes'
-                    // pairs are there already.
-                    let room = if PAIRS && input % 2 == 1 { strip.tiles } else { panel - strip.lane };
-                    if PAIRS && input % 2 == 1 {
-                        source.sample::<S, POINTS, FOLD, BEHIND>(window, plane, &mut rows, to, sample_stride, room);
-                    } else if PAIRS && input + 1 == inputs {
-                        source.sample::<S, POINTS, FOLD, BEFORE_ZERO>(
-                            window,
-                            plane,
-                            &mut rows,
-                            to,
-                            sample_stride,
-                            room,
-                        );
-                    } else {
-                        source.sample::<S, POINTS, FOLD, ALONE>(window, plane, &mut rows, to, sample_stride, room);
-                    }
+            self.sample::<S, FOLD, PAIRS>(samples);
+            self.multiply::<S, M, PAIRS>(samples, products);
+            self.write::<S, FOLD>(products, moments);
+        }
+    }
+
+    /// Samples all inputs of all strips.
+    #[inline(always)]
+    unsafe fn sample<S: Lanes, const FOLD: bool, const PAIRS: bool>(&self, samples: *mut f32) {
+        let source = &self.job.source;
+        let inputs = self.plan.packing.inputs;
+        let mut rows = Rows::new();
+        for input in 0..inputs {
+            for (strip, windows) in self.strips.iter().zip(self.windows.chunks_exact(source.pieces)) {
+                if input + 1 < inputs {
+                    source.prefetch::<S>(&windows[source.piece(input + 1)], (strip.picture, input + 1));
                 }
-            }
-            for p in 0..points {
-                let (from, to) = (samples.add(p * sample_stride), products.add(p * product_stride));
-                self.products::<S, M, PAIRS>(p, from, to);
-            }
-            for output in 0..outputs {
-                let mut tally = self.moments.as_ref().map(|_| Tally::new());
-                for strip in self.strips {
-                    if output + 1 < outputs {
-                        sink.prefetch::<S>(strip, output + 1);
-                    }
-                    let from = products.add(strip.panel * product_panel + output * panel + strip.lane);
-                    sink.write::<S, FOLD>(strip, output, from, product_stride, &mut tally);
-                }
-                if let (Some(moments), Some(tally)) = (&mut self.moments, tally) {
-                    moments[output] = tally.moments();
-                }
+                let window = &windows[source.piece(input)];
+                // SAFETY: the caller has enabled the instructions of `S` and vouches for room for the samples of a whole block.
+                unsafe { self.sample_input::<S, FOLD, PAIRS>(strip, window, input, &mut rows, samples) };
             }
         }
     }
 
-    /// All outputs of all panels at point `p`.
+    /// Samples one input of a strip.
+    #[inline(always)]
+    unsafe fn sample_input<S: Lanes, const FOLD: bool, const PAIRS: bool>(
+        &self,
+        strip: &Strip,
+        window: &Window,
+        input: usize,
+        rows: &mut Rows,
+        samples: *mut f32,
+    ) {
+        let TilePlan { packing, panel, sample_panel_stride, sample_point_stride: stride, .. } = *self.plan;
+        let source = &self.job.source;
+        let plane = (strip.picture, input);
+        let (term, second) = if PAIRS { (input / 2, input % 2 == 1) } else { (input, false) };
+        // A single may spill into the lanes of the next strip, which come later. The first halves of those lanes' pairs are there
+        // already.
+        let room = if second { strip.tiles } else { panel - strip.lane };
+        // SAFETY: the caller has enabled the instructions of `S`. The strip's panel and lane and the term are below the numbers in
+        // the plan, so that `room` floats from `to` on lie in the term's row of the panel, at every point. The window was made by
+        // this source for this strip.
+        unsafe {
+            let to = samples.add(strip.panel * sample_panel_stride + term * panel + strip.lane);
+            if second {
+                source.sample::<S, POINTS, FOLD, BEHIND>(window, plane, rows, to, stride, room);
+            } else if PAIRS && input + 1 == packing.inputs {
+                source.sample::<S, POINTS, FOLD, BEFORE_ZERO>(window, plane, rows, to, stride, room);
+            } else {
+                source.sample::<S, POINTS, FOLD, ALONE>(window, plane, rows, to, stride, room);
+            }
+        }
+    }
+
+    /// Multiplies at every point.
+    #[inline(always)]
+    unsafe fn multiply<S: Lanes, const M: usize, const PAIRS: bool>(&self, samples: *const f32, products: *mut f32) {
+        for point in 0..self.plan.packing.points {
+            // SAFETY: the caller has enabled the instructions of `S` and vouches for a stride of samples and one of products for each
+            // point.
+            unsafe {
+                let from = samples.add(point * self.plan.sample_point_stride);
+                let to = products.add(point * self.plan.product_point_stride);
+                self.products::<S, M, PAIRS>(point, from, to);
+            }
+        }
+    }
+
+    /// All outputs of all panels at one point, whose samples and products begin here.
     #[inline(always)]
     unsafe fn products<S: Lanes, const M: usize, const PAIRS: bool>(
         &self,
-        p: usize,
+        point: usize,
         samples: *const f32,
         products: *mut f32,
     ) {
-        let Plan { panel, packing, .. } = *self.plan;
+        let TilePlan { panel, packing, sample_panel_stride, .. } = *self.plan;
         let (groups, terms) = (packing.groups, packing.terms());
         let Some(last) = self.strips.last() else { return };
         let strides = Strides { left: 1, left_term: M, right_term: panel, sums: panel };
         let last_registers = (last.lane + last.tiles).div_ceil(S::LANES);
         for group in 0..groups {
-            // SAFETY: see above.
-            unsafe {
-                let weights = self.weights.as_ptr().add((p * groups + group) * M * terms);
-                for index in 0..=last.panel {
-                    let from = samples.add(index * terms * panel);
+            // SAFETY: `Correlation::run_blocks` checked that there are `M * terms` weights for every group at every point.
+            let weights = unsafe { self.weights.as_ptr().add((point * groups + group) * M * terms) };
+            for index in 0..=last.panel {
+                // SAFETY: the caller has enabled the instructions of `S`. No strip lies in a later panel, and the plan counts
+                // `sample_panel_stride` samples and `groups * M * panel` products for each; a panel has `REGISTERS` registers.
+                unsafe {
+                    let from = samples.add(index * sample_panel_stride);
                     let to = products.add((index * groups + group) * M * panel);
                     match if index == last.panel { last_registers } else { REGISTERS } {
                         1 => product::<S, M, 1, false, PAIRS>(terms, weights, from, to, strides),
@@ -317,6 +360,33 @@ impl Block<'_> {
                         _ => product::<S, M, REGISTERS, false, PAIRS>(terms, weights, from, to, strides),
                     }
                 }
+            }
+        }
+    }
+
+    /// Writes all outputs of all strips, and the moments of each output if they are wanted.
+    #[inline(always)]
+    unsafe fn write<S: Lanes, const FOLD: bool>(&self, products: *const f32, mut moments: Option<&mut [Moments]>) {
+        let TilePlan { panel, product_panel_stride, product_point_stride: stride, .. } = *self.plan;
+        let &Correlation { ref sink, outputs, .. } = self.job;
+        for output in 0..outputs {
+            // SAFETY: the caller has enabled the instructions of `S`.
+            let mut tally = moments.as_ref().map(|_| unsafe { Tally::new() });
+            for strip in self.strips {
+                if output + 1 < outputs {
+                    sink.prefetch::<S>(strip, output + 1);
+                }
+                // SAFETY: the caller has enabled the instructions of `S`. `multiply` wrote the products of every strip's panel. A
+                // register that runs past the panel's last lane stays within the gap after each point. No other block has this
+                // strip.
+                unsafe {
+                    let from = products.add(strip.panel * product_panel_stride + output * panel + strip.lane);
+                    sink.write::<S, FOLD>(strip, output, from, stride, &mut tally);
+                }
+            }
+            if let (Some(moments), Some(tally)) = (&mut moments, tally) {
+                // SAFETY: the caller has enabled the instructions of `S`.
+                moments[output] = unsafe { tally.moments() };
             }
         }
     }

@@ -1,5 +1,7 @@
-//! What the transforms need of a vector register beyond [`Simd`]: differences, and rearranging lanes so that a row of
-//! pixels becomes one register for each column of a row of tiles.
+//! What the transforms need of a vector register beyond [`Simd`]: rearranging lanes, so that a row of pixels becomes one register
+//! for each column of a row of tiles, partial loads, and pairs of bf16.
+//!
+//! The traits are here and their implementations in the modules below, which is why they use each other.
 
 use crate::simd::{Level, Portable, Simd};
 
@@ -8,13 +10,13 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-/// Something to do at one [`Level`].
+/// A loop that is compiled for every [`Level`].
 pub(super) trait Work {
     /// Does it with the registers `S`, `M` outputs at a time: as many as leave registers for the factors.
     ///
     /// # Safety
     ///
-    /// The caller enables the instructions of `S`. Implementors are `#[inline(always)]`, so that this reaches them.
+    /// The caller has enabled the instructions of `S`. Implementors are `#[inline(always)]`, so that they are compiled with them.
     unsafe fn run<S: Lanes, const M: usize>(self);
 }
 
@@ -25,7 +27,7 @@ pub(super) fn outputs_together(level: Level) -> usize {
 
 /// Two numbers, rounded to bf16 (the nearest, ties to even), in the bits of one: the first in the lower half.
 ///
-/// What is not a number stays that.
+/// Not-a-number stays that.
 pub(super) fn pair(even: f32, odd: f32) -> f32 {
     let round = |x: f32| half::bf16::from_f32(x).to_bits();
     f32::from_bits(u32::from(round(odd)) << 16 | u32::from(round(even)))
@@ -46,7 +48,7 @@ pub(super) fn halves(pair: f32) -> [f32; 2] {
     expect(unused_variables, reason = "only x86 has instructions of its own for pairs")
 )]
 pub(super) unsafe fn work_at(level: Level, pairs: bool, work: impl Work) {
-    // SAFETY: by the caller.
+    // SAFETY: the machine has the level, by this function's contract, so that its instructions may be used.
     unsafe {
         match level {
             #[cfg(target_arch = "x86_64")]
@@ -63,7 +65,12 @@ pub(super) unsafe fn work_at(level: Level, pairs: bool, work: impl Work) {
     }
 }
 
-/// Additions to [`Simd`], under its safety contract.
+/// Additions to [`Simd`].
+///
+/// # Safety
+///
+/// The caller of any function has enabled the instruction set of the implementor; `load_part` needs a pointer to `len` readable
+/// floats.
 pub(super) trait Lanes: Simd {
     /// `v` where `gate` is positive, elsewhere 0.
     unsafe fn keep_where_positive(v: Self::V, gate: Self::V) -> Self::V;
@@ -100,7 +107,7 @@ impl Lanes for Portable {
     unsafe fn load_part(from: *const f32, len: usize) -> Self::V {
         let mut v = [0.0; 4];
         for (i, lane) in v.iter_mut().enumerate().take(len) {
-            // SAFETY: good for `len` floats by the trait's contract.
+            // SAFETY: `len` floats can be read, by the trait's contract, and `i` is below `len`.
             *lane = unsafe { *from.add(i) };
         }
         v
@@ -144,7 +151,7 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn interleave4(v: [Self::V; 4]) -> [Self::V; 4] {
-        // SAFETY: plain array arithmetic.
+        // SAFETY: plain array arithmetic, which needs no instruction set.
         unsafe { Self::deinterleave4(v) }
     }
 }
@@ -160,7 +167,7 @@ mod tests {
         unsafe fn run<S: Lanes, const M: usize>(self) {
             let floats: Vec<f32> = (0..4 * S::LANES).map(|i| i as f32).collect();
             let every = |step: usize, first: usize| (0..S::LANES).map(move |i| (i * step + first) as f32);
-            // SAFETY: by the caller; there are four registers of floats, and one where lanes are read.
+            // SAFETY: the caller has enabled the instructions of `S`; `floats` are four registers and `out` is one.
             unsafe {
                 let load = |i: usize| S::load(floats.as_ptr().add(i * S::LANES));
                 let read = |v: S::V| {
@@ -193,7 +200,7 @@ mod tests {
         #[inline(always)]
         unsafe fn run<S: Lanes, const M: usize>(self) {
             let floats: Vec<f32> = (0..3 * S::LANES).map(|i| (i as f32 + 0.1).sin() * 100.0).collect();
-            // SAFETY: by the caller; there are three registers of floats.
+            // SAFETY: the caller has enabled the instructions of `S`, and those for pairs; `floats` are three registers.
             let (pairs, dots) = unsafe {
                 let load = |i: usize| S::load(floats.as_ptr().add(i * S::LANES));
                 let read = |v: S::V| {
@@ -221,7 +228,7 @@ mod tests {
         let ties = pair(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0);
         assert_eq!(bits(halves(ties)), bits([1.0, 1.0 + 1.0 / 64.0]), "ties to even");
         for level in Level::all().into_iter().filter(|level| *level != Level::Avx512 || level.has_pairs()) {
-            // SAFETY: the machine has the level, and its pairs.
+            // SAFETY: `Level::all` lists levels that the machine has, filtered by whether it multiplies pairs.
             unsafe { work_at(level, true, Pairs) }
         }
     }
@@ -229,7 +236,7 @@ mod tests {
     #[test]
     fn lanes_move_alike_on_every_level() {
         for level in Level::all() {
-            // SAFETY: the machine has the level.
+            // SAFETY: `Level::all` lists levels that the machine has.
             unsafe { work_at(level, false, Check) }
         }
     }

@@ -1,4 +1,4 @@
-//! The matrix product at one point: outputs x inputs by inputs x tiles.
+//! The matrix product at one point, (outputs x inputs) by (inputs x tiles), and the weights packed for it.
 
 use super::lanes::Lanes;
 use super::transform::{self, DEAD, POINTS};
@@ -18,12 +18,12 @@ pub(super) struct Kernels<'a> {
 
 impl Kernels<'_> {
     /// Evaluates a register's worth of outputs from `first` at the points. For point `p`, each group of `M` outputs takes
-    /// `inputs * M` floats, the first one's at `to + p * stride`; groups that begin beyond the outputs are left out. Where a
-    /// register is but a part of a group, `to` is where that part begins in it.
+    /// `inputs * M` floats, the first one's at `to + p * stride`. Groups that begin beyond the outputs are left out. Where a
+    /// register is narrower than a group, `to` is where its outputs begin in the group.
     ///
     /// # Safety
     ///
-    /// The caller runs under the level of `S`; `to` is good for those floats.
+    /// The caller has enabled the instructions of `S`, and no other thread touches those floats, which may be written.
     #[inline(always)]
     pub(super) unsafe fn pack<S: Lanes, const M: usize, const FOLD: bool>(
         &self,
@@ -35,34 +35,51 @@ impl Kernels<'_> {
         let mut taps = [[0.0; MAX_LANES]; 9];
         for input in 0..self.inputs {
             self.gather(first, count, input, &mut taps);
+            // SAFETY: the caller has enabled the instructions of `S`.
+            let rows = unsafe { Self::down_the_columns::<S>(&taps) };
             let mut p = 0;
-            // SAFETY: by this function's contract.
-            unsafe {
-                let mut rows = [[S::splat(0.0); 3]; POINTS];
-                for x in 0..3 {
-                    let column = [0, 3, 6].map(|row| S::load(taps[row + x].as_ptr()));
-                    for (row, value) in rows.iter_mut().zip(transform::weight::<S>(column)) {
-                        row[x] = value;
-                    }
-                }
-                for (_, row) in rows.iter().enumerate().filter(|&(i, _)| !(FOLD && i == DEAD)) {
-                    let points = transform::weight::<S>(*row);
-                    for (_, &point) in points.iter().enumerate().filter(|&(j, _)| !(FOLD && j == DEAD)) {
-                        if S::LANES < M {
-                            S::store(to.add(p * stride + input * M), point);
-                            p += 1;
-                            continue;
-                        }
-                        let mut lanes = [0.0; MAX_LANES];
-                        S::store(lanes.as_mut_ptr(), point);
-                        for (group, lanes) in lanes.as_chunks::<M>().0.iter().enumerate().take(count.div_ceil(M)) {
-                            let to = to.add(p * stride + (group * self.inputs + input) * M);
-                            to.cast::<[f32; M]>().write(*lanes);
-                        }
-                        p += 1;
-                    }
+            for (_, row) in rows.iter().enumerate().filter(|&(i, _)| !(FOLD && i == DEAD)) {
+                // SAFETY: the caller has enabled the instructions of `S`.
+                let points = unsafe { transform::weight::<S>(*row) };
+                for (_, &point) in points.iter().enumerate().filter(|&(j, _)| !(FOLD && j == DEAD)) {
+                    // SAFETY: by this function's contract; `p` is below the number of points.
+                    unsafe { self.store::<S, M>(to.add(p * stride), input, count, point) };
+                    p += 1;
                 }
             }
+        }
+    }
+
+    /// Transforms the columns of 3x3 weights.
+    #[inline(always)]
+    unsafe fn down_the_columns<S: Lanes>(taps: &[[f32; MAX_LANES]; 9]) -> [[S::V; 3]; POINTS] {
+        // SAFETY: the caller has enabled the instructions of `S`, and a tap has as many floats as the widest register.
+        unsafe {
+            let mut rows = [[S::splat(0.0); 3]; POINTS];
+            for x in 0..3 {
+                let column = [0, 3, 6].map(|row| S::load(taps[row + x].as_ptr()));
+                for (row, value) in rows.iter_mut().zip(transform::weight::<S>(column)) {
+                    row[x] = value;
+                }
+            }
+            rows
+        }
+    }
+
+    /// Writes the weights from `input` to a register's worth of outputs at one point, whose groups begin at `to`.
+    #[inline(always)]
+    unsafe fn store<S: Lanes, const M: usize>(&self, to: *mut f32, input: usize, count: usize, point: S::V) {
+        if S::LANES < M {
+            // SAFETY: by the contract of `pack`: the group's `M` outputs of one input are good for a register.
+            unsafe { S::store(to.add(input * M), point) };
+            return;
+        }
+        let mut lanes = [0.0; MAX_LANES];
+        // SAFETY: the caller has enabled the instructions of `S`, and there is room for its widest register.
+        unsafe { S::store(lanes.as_mut_ptr(), point) };
+        for (group, lanes) in lanes.as_chunks::<M>().0.iter().enumerate().take(count.div_ceil(M)) {
+            // SAFETY: by the contract of `pack`: a group has `inputs * M` floats.
+            unsafe { to.add((group * self.inputs + input) * M).cast::<[f32; M]>().write(*lanes) };
         }
     }
 
@@ -97,7 +114,8 @@ pub(super) struct Strides {
 ///
 /// # Safety
 ///
-/// The caller runs under the level of `S`; the pointers are good for those floats.
+/// The caller has enabled the instructions of `S`. By the strides, `left` can be read for `M` floats a term, `right` for `N`
+/// registers a term, and `to` can be written, with `ADD` also read, for `M` rows of `N` registers.
 #[inline(always)]
 pub(super) unsafe fn product<S: Lanes, const M: usize, const N: usize, const ADD: bool, const PAIRS: bool>(
     terms: usize,
@@ -106,7 +124,7 @@ pub(super) unsafe fn product<S: Lanes, const M: usize, const N: usize, const ADD
     to: *mut f32,
     strides: Strides,
 ) {
-    // SAFETY: by this function's contract.
+    // SAFETY: by this function's contract; `m` stays below `M`, `n` below `N`, and both pointers move on by a term `terms` times.
     unsafe {
         let mut sums = [[S::splat(0.0); N]; M];
         if ADD {

@@ -1,7 +1,7 @@
-//! From products at the points to pictures.
+//! From products at the points to pictures: the transform to 4x4 outputs, bias and ReLU.
 
+use super::blocks::Strip;
 use super::lanes::Lanes;
-use super::source::Strip;
 use super::transform::{self, DEAD, OUTPUTS, POINTS};
 use crate::layout::Layout;
 use crate::tally::Tally;
@@ -21,9 +21,10 @@ pub(super) struct Sink<'a> {
     pub(super) relu: bool,
 }
 
-// SAFETY: tasks write disjoint tiles of buffers that outlive them.
+// SAFETY: a sink may move to another thread because the buffer behind `data` outlives the tasks: whoever makes a sink borrows
+// that buffer mutably until all tasks are done.
 unsafe impl Send for Sink<'_> {}
-// SAFETY: as above.
+// SAFETY: threads may share a sink because `write` is the only access to `data`, and demands that no two write one strip.
 unsafe impl Sync for Sink<'_> {}
 
 impl Sink<'_> {
@@ -38,7 +39,8 @@ impl Sink<'_> {
     ///
     /// # Safety
     ///
-    /// The caller runs under the level of `S`, `from` is good for a register each, and no other thread touches the strip.
+    /// The caller has enabled the instructions of `S`. A register can be read at `from + p * stride` for every point. `strip` lies
+    /// in the pictures, `data` holds them all, and no other thread touches the strip's pixels of this channel.
     #[inline(always)]
     pub(super) unsafe fn write<S: Lanes, const FOLD: bool>(
         &self,
@@ -51,7 +53,8 @@ impl Sink<'_> {
         let tile = self.tile();
         let (top, left) = (strip.row * tile, strip.column * tile);
         let count = (strip.tiles * tile).min(self.width - left);
-        // SAFETY: by this function's contract; rows and columns are clipped to the picture.
+        // SAFETY: by this function's contract. `rows` and `count` clip the tiles to the picture, so that what is written from `to` on
+        // lies in rows of the strip's channel.
         unsafe {
             let bias = S::splat(self.bias.map_or(0.0, |bias| bias[channel]));
             let to = self.data.add(self.layout.at(strip.picture, channel, top) + left);
@@ -73,7 +76,7 @@ impl Sink<'_> {
         }
     }
 
-    /// Calls the pixels of one channel of `strip` into the cache, for the same reason as [`super::source`].
+    /// Calls the pixels of one channel of `strip` into the cache, for the same reason as [`super::source::TileSource::prefetch`].
     #[inline(always)]
     pub(super) fn prefetch<S: Lanes>(&self, strip: &Strip, channel: usize) {
         let tile = self.tile();
@@ -93,7 +96,7 @@ impl Sink<'_> {
         stride: usize,
         transform: impl Fn([S::V; POINTS]) -> [S::V; N],
     ) -> [[S::V; POINTS]; N] {
-        // SAFETY: by the contract of `write`.
+        // SAFETY: by the contract of `write`, whose `from` and `stride` these are: slots are numbered as the points are.
         unsafe {
             let zero = S::splat(0.0);
             let mut rows = [[zero; POINTS]; N];
@@ -117,6 +120,7 @@ impl Sink<'_> {
         }
     }
 
+    /// Adds the bias to a row of outputs, rectifies and writes the first `count` of them.
     #[inline(always)]
     unsafe fn store<S: Lanes, const N: usize>(
         &self,
@@ -126,7 +130,7 @@ impl Sink<'_> {
         count: usize,
         tally: &mut Option<Tally<S>>,
     ) {
-        // SAFETY: `count` floats of the row are the caller's.
+        // SAFETY: by the contract of `write`: the instructions of `S` are enabled, and `count` floats from `to` on are this strip's.
         unsafe {
             for (i, &v) in row.iter().enumerate() {
                 let v = S::add(v, bias);

@@ -1,11 +1,16 @@
-//! From pictures to samples of tiles.
+//! From pictures to samples of tiles: reads, pads, gates or normalises pixels, and evaluates them at the points.
+//!
+//! Six rows of a strip are transformed down their columns first, a register of neighbouring columns at a time, into six rows of
+//! scratch. There the border is continued. Then each row is cut into the six columns of every tile, a register for each, and
+//! transformed along the rows.
 
+use super::blocks::Strip;
 use super::lanes::Lanes;
 use super::transform::{self, DEAD, OUTPUTS, POINTS};
 use crate::layout::{Before, Layout, Normal};
 use crate::pad::Axis;
 
-/// How [`Source::sample`] writes: as it is; in a pair of bf16 behind what is there; in a pair before a zero.
+/// How [`TileSource::sample`] writes: as it is; in a pair of bf16 behind what is there; in a pair before a zero.
 pub(super) const ALONE: u8 = 0;
 pub(super) const BEHIND: u8 = 1;
 pub(super) const BEFORE_ZERO: u8 = 2;
@@ -37,31 +42,18 @@ fn pixel(axis: &Axis, i: usize) -> Option<usize> {
 
 /// Pictures, read in tiles of 6x6 cells for products with 3x3 weights, or in tiles of 4x4 that meet (`CELLS`).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct TileSource<'a> {
     pub(super) data: &'a [f32],
     pub(super) layout: Layout,
     /// What happens to the pixels; the zeros of a border stay zeros.
     pub(super) before: Before<'a>,
-    /// Those of the pictures, times [`Self::parts`] squared.
+    /// Those of the pictures, times [`Self::pieces`] squared.
     pub(super) channels: usize,
-    /// 1; or 3, for kernels of 9x9 taken as 3x3 kernels of 3x3: every channel of the pictures then counts as nine, each
-    /// read from three cells further right, and after three of them three further down.
-    pub(super) parts: usize,
+    /// Pieces of a kernel along one axis: 1, or 3 for 9x9 kernels in pieces of 3x3. Every channel of the pictures then counts as
+    /// nine, each read from three cells further right, and after three of them three further down.
+    pub(super) pieces: usize,
     pub(super) rows: Axis,
     pub(super) columns: Axis,
-}
-
-/// Neighbouring tiles of one row of tiles, at most a register's worth.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Strip {
-    pub(super) picture: usize,
-    /// Row and column of the first tile, in tiles.
-    pub(super) row: usize,
-    pub(super) column: usize,
-    pub(super) tiles: usize,
-    /// Panel of the block and column of the panel that take the first tile.
-    pub(super) panel: usize,
-    pub(super) lane: usize,
 }
 
 /// The pixels of one channel that a strip reads.
@@ -94,7 +86,8 @@ impl Window {
         let mut start = [ZEROS.as_ptr(); POINTS];
         for (start, row) in start.iter_mut().zip(self.rows) {
             if let Some(row) = row {
-                // SAFETY: within the channel.
+                // SAFETY: `plane` is where the window's channel begins, and `TileSource::window` asserted that its rows lie within
+                // the data.
                 *start = unsafe { plane.add(row) };
             }
         }
@@ -114,38 +107,38 @@ impl<S: Lanes> Registers<S> {
     #[inline(always)]
     unsafe fn new(normal: &Normal) -> Self {
         let Normal { mean, factor, bias, floor } = *normal;
-        // SAFETY: arithmetic under the level that the caller runs at.
+        // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
         unsafe { Self { mean: S::splat(mean), factor: S::splat(factor), bias: S::splat(bias), floor: S::splat(floor) } }
     }
 
     #[inline(always)]
     unsafe fn of(&self, x: S::V) -> S::V {
-        // SAFETY: arithmetic under the level that the caller runs at.
+        // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
         unsafe { S::max(S::mul_add(S::sub(x, self.mean), self.factor, self.bias), self.floor) }
     }
 }
 
-impl Source<'_> {
+impl TileSource<'_> {
     /// Where a channel of a picture begins.
     #[inline(always)]
     fn plane(&self, (picture, channel): (usize, usize)) -> usize {
-        let (channel, right) = if self.parts == 1 { (channel, 0) } else { (channel / 9, 3 * (channel % 3)) };
+        let (channel, right) = if self.pieces == 1 { (channel, 0) } else { (channel / 9, 3 * (channel % 3)) };
         picture * self.layout.picture + channel * self.layout.plane + right
     }
 
-    /// Which of a strip's windows shows a channel.
+    /// Which of a strip's windows shows a channel: the row of its piece of the kernel.
     #[inline(always)]
-    pub(super) fn part(&self, channel: usize) -> usize {
-        if self.parts == 1 { 0 } else { channel / 3 % 3 }
+    pub(super) fn piece(&self, channel: usize) -> usize {
+        if self.pieces == 1 { 0 } else { channel / 3 % 3 }
     }
 
-    /// What `strip` reads: a window for each of the parts.
+    /// What `strip` reads: a window for each row of pieces.
     ///
     /// # Panics
     ///
     /// If that is not all stored.
     pub(super) fn windows<const CELLS: usize>(&self, strip: &Strip) -> impl Iterator<Item = Window> {
-        (0..self.parts).map(|part| self.window::<CELLS>(strip, 3 * part))
+        (0..self.pieces).map(|piece| self.window::<CELLS>(strip, 3 * piece))
     }
 
     fn window<const CELLS: usize>(&self, strip: &Strip, down: usize) -> Window {
@@ -174,7 +167,8 @@ impl Source<'_> {
     ///
     /// # Safety
     ///
-    /// The caller runs under the level of `S`; `to` is good for those floats.
+    /// The caller has enabled the instructions of `S`. `window` was made by this source. From `to + p * stride` on, the smaller of
+    /// `room` and a register's floats may be written, and with [`BEHIND`] read.
     #[inline(always)]
     pub(super) unsafe fn sample<S: Lanes, const CELLS: usize, const FOLD: bool, const HOW: u8>(
         &self,
@@ -185,41 +179,39 @@ impl Source<'_> {
         stride: usize,
         room: usize,
     ) {
-        // SAFETY: by this function's contract; `down_the_columns` fills what `tiles` reads.
-        unsafe {
-            self.down_the_columns::<S, CELLS>(window, plane, rows);
-            let mut p = 0;
-            for (i, row) in rows.0.iter().enumerate() {
-                if FOLD && i == DEAD {
-                    continue;
-                }
-                let samples = Self::transform::<S, CELLS>(self.tiles::<S, CELLS>(row.as_ptr()));
-                for (j, &sample) in samples.iter().enumerate() {
-                    if FOLD && j == DEAD {
-                        continue;
-                    }
-                    let to = to.add(p * stride);
-                    let sample = match HOW {
-                        BEHIND if room < S::LANES => S::pair(S::load_part(to, room), sample),
-                        BEHIND => S::pair(S::load(to), sample),
-                        BEFORE_ZERO => S::pair(sample, S::splat(0.0)),
-                        _ => sample,
-                    };
-                    if room < S::LANES {
-                        S::store_part(to, sample, room);
-                    } else {
-                        S::store(to, sample);
-                    }
-                    p += 1;
-                }
+        // SAFETY: by this function's contract; `rows` outlives the calls.
+        unsafe { self.down_the_columns::<S, CELLS>(window, plane, rows) };
+        let mut p = 0;
+        for (_, row) in rows.0.iter().enumerate().filter(|&(i, _)| !(FOLD && i == DEAD)) {
+            // SAFETY: the caller has enabled the instructions of `S`, and a row is what `tiles` reads.
+            let samples = unsafe { Self::transform::<S, CELLS>(self.tiles::<S, CELLS>(row.as_ptr())) };
+            for (_, &sample) in samples.iter().enumerate().filter(|&(j, _)| !(FOLD && j == DEAD)) {
+                // SAFETY: by this function's contract; `p` is below the number of points.
+                unsafe { Self::store::<S, HOW>(to.add(p * stride), sample, room) };
+                p += 1;
             }
+        }
+    }
+
+    /// Writes the samples of a register's tiles at one point, `room` of them at most.
+    #[inline(always)]
+    unsafe fn store<S: Lanes, const HOW: u8>(to: *mut f32, sample: S::V, room: usize) {
+        // SAFETY: the caller has enabled the instructions of `S`, and vouches for the smaller of `room` and a register's floats.
+        unsafe {
+            let sample = match HOW {
+                BEHIND if room < S::LANES => S::pair(S::load_part(to, room), sample),
+                BEHIND => S::pair(S::load(to), sample),
+                BEFORE_ZERO => S::pair(sample, S::splat(0.0)),
+                _ => sample,
+            };
+            if room < S::LANES { S::store_part(to, sample, room) } else { S::store(to, sample) }
         }
     }
 
     /// The transform for tiles of this size; of four cells, the last two do not count.
     #[inline(always)]
     unsafe fn transform<S: Lanes, const CELLS: usize>(cells: [S::V; POINTS]) -> [S::V; POINTS] {
-        // SAFETY: by the caller.
+        // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
         unsafe {
             if CELLS == OUTPUTS {
                 transform::output_adjoint::<S>([cells[0], cells[1], cells[2], cells[3]])
@@ -232,7 +224,8 @@ impl Source<'_> {
     /// The six columns of each tile, as registers over the tiles.
     #[inline(always)]
     unsafe fn tiles<S: Lanes, const CELLS: usize>(&self, row: *const f32) -> [S::V; POINTS] {
-        // SAFETY: a row holds more than 4 registers and 2 floats.
+        // SAFETY: the caller has enabled the instructions of `S`, and `row` is one of [`Rows`]: `PITCH` floats, which are more than
+        // the 4 registers and 2 floats that are read here, also with 16 lanes.
         unsafe {
             let at = |i: usize| S::load(row.add(i * S::LANES));
             if self.columns.upsample == 1 {
@@ -276,7 +269,9 @@ impl Source<'_> {
     ) {
         let Window { len, begin, shift, end, .. } = *window;
         let start = self.plane(plane);
-        // SAFETY: `window` was made for this source, so that rows of `len` lie within it.
+        // SAFETY: the caller has enabled the instructions of `S`. `window` was made by this source, which asserted that `len` floats
+        // follow in each row; a gate has as many floats as the data. Missing rows read `ZEROS`, which has more than `len`. A store
+        // ends less than a register after `shift + len`, within the `PITCH` floats of a row.
         unsafe {
             let pixels = window.start(self.data.as_ptr().add(start));
             let gates = match self.before {
@@ -309,6 +304,7 @@ impl Source<'_> {
         }
     }
 
+    /// A register of pixels at column `x` from each row, gated. `left` columns exist from there on.
     #[inline(always)]
     unsafe fn load_columns<S: Lanes, const CELLS: usize>(
         pixels: [*const f32; POINTS],
@@ -316,7 +312,7 @@ impl Source<'_> {
         x: usize,
         left: usize,
     ) -> [S::V; POINTS] {
-        // SAFETY: `left` floats follow each pointer at `x`.
+        // SAFETY: the caller has enabled the instructions of `S`, and vouches for `left` floats from column `x` of each row.
         unsafe {
             let load = |from: *const f32| {
                 if left < S::LANES { S::load_part(from.add(x), left) } else { S::load(from.add(x)) }

@@ -29,7 +29,7 @@ const INNER: f32 = 0.5 / (H * H * (H * H - 1.0));
 /// Six neighbouring inputs, evaluated at the points.
 #[inline(always)]
 pub(super) unsafe fn input<S: Lanes>(d: [S::V; POINTS]) -> [S::V; POINTS] {
-    // SAFETY: arithmetic under the level that the caller runs at.
+    // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
     unsafe {
         let (square, minus_square) = (S::splat(H * H), S::splat(-H * H));
         let (even, odd) = (S::sub(d[4], d[2]), S::sub(d[3], d[1]));
@@ -48,7 +48,7 @@ pub(super) unsafe fn input<S: Lanes>(d: [S::V; POINTS]) -> [S::V; POINTS] {
 /// Four neighbouring gradients of outputs to gradients of the products at the points: the adjoint of [`output`].
 #[inline(always)]
 pub(super) unsafe fn output_adjoint<S: Lanes>(y: [S::V; OUTPUTS]) -> [S::V; POINTS] {
-    // SAFETY: arithmetic under the level that the caller runs at.
+    // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
     unsafe {
         let square = S::splat(H * H);
         let (even, odd) = (S::add(y[0], y[2]), S::add(y[1], y[3]));
@@ -67,7 +67,7 @@ pub(super) unsafe fn output_adjoint<S: Lanes>(y: [S::V; OUTPUTS]) -> [S::V; POIN
 /// Three weights, evaluated at the points and divided by the products of the points' distances.
 #[inline(always)]
 pub(super) unsafe fn weight<S: Lanes>(g: [S::V; 3]) -> [S::V; POINTS] {
-    // SAFETY: arithmetic under the level that the caller runs at.
+    // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
     unsafe {
         let zero = S::splat(0.0);
         let (sum, middle) =
@@ -88,7 +88,7 @@ pub(super) unsafe fn weight<S: Lanes>(g: [S::V; 3]) -> [S::V; POINTS] {
 /// Gradients of weights at the points to gradients of the weights: the adjoint of [`weight`].
 #[inline(always)]
 pub(super) unsafe fn weight_adjoint<S: Lanes>(u: [S::V; POINTS]) -> [S::V; 3] {
-    // SAFETY: arithmetic under the level that the caller runs at.
+    // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
     unsafe {
         let zero = S::splat(0.0);
         let (one, inner) = (S::splat(ONE), S::splat(INNER));
@@ -106,7 +106,7 @@ pub(super) unsafe fn weight_adjoint<S: Lanes>(u: [S::V; POINTS]) -> [S::V; 3] {
 /// Products at the points to four neighbouring outputs.
 #[inline(always)]
 pub(super) unsafe fn output<S: Lanes>(m: [S::V; POINTS]) -> [S::V; OUTPUTS] {
-    // SAFETY: arithmetic under the level that the caller runs at.
+    // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
     unsafe {
         let (sum, difference) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
         let (inner_sum, inner_difference) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
@@ -122,7 +122,7 @@ pub(super) unsafe fn output<S: Lanes>(m: [S::V; POINTS]) -> [S::V; OUTPUTS] {
 /// Products at the points to the sums of the first two and of the last two outputs.
 #[inline(always)]
 pub(super) unsafe fn output_pairs<S: Lanes>(m: [S::V; POINTS]) -> [S::V; OUTPUTS / 2] {
-    // SAFETY: arithmetic under the level that the caller runs at.
+    // SAFETY: register arithmetic; the caller has enabled the instructions of `S`.
     unsafe {
         let twice = S::add(m[1], m[1]);
         let (inner_sum, inner_difference) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));

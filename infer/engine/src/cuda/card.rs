@@ -7,11 +7,11 @@ use std::sync::mpsc::Receiver;
 use super::super::{Blend, PaintPrecision, PixelFrame, Rows, Sink, Statistics};
 use super::worker::{Data, Done, Order, Worker};
 use super::{fold, plan};
-use impasto_common::network::StyleNetConfig;
+use impasto_common::network::{Network, StyleNetConfig};
 use impasto_common::weights::Tensors;
 use impasto_error::{Error, Result};
-use impasto_kernels::cuda::launch::Value;
-use impasto_kernels::cuda::paint::{CONTROLS, Pixels};
+use impasto_kernels::gpu::Value;
+use impasto_kernels::gpu::paint::{CONTROLS, Pixels};
 
 /// What is said of a picture that is too large for 32-bit counts.
 const TOO_LARGE: &str = "it has too many pixels for a card's kernels";

@@ -9,9 +9,10 @@ use super::{fold, plan};
 use impasto_common::model_file::StyleModel;
 use impasto_common::network::{Preset, StyleNetConfig};
 use impasto_common::weights::{Array, Tensors};
-use impasto_kernels::cuda::emulator::Emulator;
-use impasto_kernels::cuda::launch::{Buffer, Machine, Value};
-use impasto_kernels::cuda::paint::{CONTROLS, Loaded, Paint, Pixels, Places, Room};
+use impasto_kernels::gpu::Value;
+use impasto_kernels::gpu::emulator::Emulator;
+use impasto_kernels::gpu::machine::{Buffer, GpuMachine};
+use impasto_kernels::gpu::paint::{CONTROLS, Loaded, Paint, Pixels, Places, Room};
 use impasto_kernels::steps::Weights;
 
 /// What the engine for the processor paints, `(3, height, width)`.

@@ -12,11 +12,11 @@ use std::thread::{self, JoinHandle};
 
 use super::super::EPSILON;
 use super::card::{GpuTimes, lost};
-use impasto_common::device::{DeviceChoice, is_out_of_memory};
+use impasto_common::device::{DeviceChoice, OpenGpu, is_out_of_memory};
 use impasto_error::{Error, Result, ResultExt};
-use impasto_kernels::cuda::canvas::{Canvas, Card};
-use impasto_kernels::cuda::launch::Value;
-use impasto_kernels::cuda::paint::{Loaded, Paint, Pixels};
+use impasto_kernels::gpu::Value;
+use impasto_kernels::gpu::canvas::{Canvas, PaintingGpu};
+use impasto_kernels::gpu::paint::{Loaded, Paint, Pixels};
 use impasto_kernels::steps::{Program, Weights};
 
 /// Frames under way: one is copied in, one painted, one copied out.
@@ -105,9 +105,9 @@ impl Worker {
         let (jobs, orders) = channel();
         let (opened, card) = channel();
         // The card is opened by the thread that uses it.
-        let open = move || {
-            let (device, _) = DeviceChoice::Cuda(ordinal).open()?;
-            Card::open(&device)
+        let open = move || -> Result<PaintingGpu> {
+            let (device, _) = DeviceChoice::Cuda(ordinal).open_with(Some(impasto_kernels::gpu::open as OpenGpu<_>))?;
+            Ok(PaintingGpu::open(&device.ok_or_else(lost)?)?)
         };
         let run = move || match open() {
             Ok(card) => {
@@ -173,7 +173,7 @@ impl Worker {
 struct Network {
     weights: Weights,
     value: Value,
-    loaded: Loaded<impasto_kernels::cuda::Gpu>,
+    loaded: Loaded<impasto_kernels::gpu::Gpu>,
 }
 
 /// What a canvas is for: network, height, width, and how its pixels lie.
@@ -189,7 +189,7 @@ struct UnderWay {
 
 /// What the thread owns.
 struct Shop {
-    card: Card,
+    card: PaintingGpu,
     networks: HashMap<usize, Rc<Network>>,
     next: usize,
     /// That of the last painting is the last.
@@ -280,7 +280,7 @@ impl Shop {
 
     fn begin(&mut self, slot: usize, data: &mut Data, order: &Order) -> Result<()> {
         let (_, canvas) = self.canvases.last_mut().ok_or_else(lost)?;
-        canvas.begin(slot, data.as_bytes(), &order.before)
+        Ok(canvas.begin(slot, data.as_bytes(), &order.before)?)
     }
 
     /// Makes the canvas that the order is painted on the last one.
@@ -316,13 +316,13 @@ impl Shop {
             pixels: order.pixels,
             epsilon: EPSILON as f32,
         };
-        Canvas::new(&self.card, &paint, &network.loaded, UNDER_WAY)
+        Ok(Canvas::new(&self.card, &paint, &network.loaded, UNDER_WAY)?)
     }
 
     fn finish_oldest(&mut self) {
         let Some(UnderWay { key, slot, mut data, reply }) = self.under_way.pop_front() else { return };
         let canvas = self.canvases.iter_mut().find(|(other, _)| *other == key);
-        let after = canvas.ok_or_else(lost).and_then(|(_, canvas)| canvas.finish(slot, data.as_bytes()));
+        let after = canvas.ok_or_else(lost).and_then(|(_, canvas)| Ok(canvas.finish(slot, data.as_bytes())?));
         let _ = reply.send(after.map(|after| Done { data, after, refused: None }));
     }
 
@@ -338,7 +338,7 @@ impl Shop {
         let (_, canvas) = self.canvases.last_mut().ok_or_else(lost)?;
         Ok(GpuTimes {
             milliseconds: canvas.times(&order.before, runs)?,
-            as_graph: canvas.is_graph(),
+            as_graph: canvas.graph_failure().is_none(),
             memory: canvas.memory(),
         })
     }

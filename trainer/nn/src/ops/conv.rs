@@ -10,10 +10,11 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use impasto_kernels::conv::{self, Geometry};
+use impasto_kernels::conv;
 use impasto_kernels::conv_weight;
+use impasto_kernels::geometry::Geometry;
 #[cfg(feature = "cuda")]
-use impasto_kernels::cuda::{Gpu, conv as kernels, launch::Value};
+use impasto_kernels::gpu::{Gpu, Value, conv as kernels};
 use impasto_kernels::simd::Level;
 
 /// How a picture is continued beyond its border.

@@ -3,8 +3,8 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result, Storage, Tensor, bail};
 
-use impasto_kernels::cuda::Gpu;
-use impasto_kernels::cuda::launch::{Place, Value};
+use impasto_kernels::gpu::launch::Place;
+use impasto_kernels::gpu::{Gpu, Value};
 
 /// The GPU that holds an argument.
 pub(super) fn gpu(storage: &CudaStorage) -> Gpu {

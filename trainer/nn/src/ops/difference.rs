@@ -9,7 +9,7 @@ use super::cpu::{if_tracked, values};
 #[cfg(feature = "cuda")]
 use super::cuda;
 #[cfg(feature = "cuda")]
-use impasto_kernels::cuda::{difference as cuda_kernels, launch::Value};
+use impasto_kernels::gpu::{Value, difference as cuda_kernels};
 use impasto_kernels::{difference, sums::CHUNK};
 
 /// The mean squared difference between `a` and `b`, of one shape, as a scalar: `sum (a - b)^2 / elements`.

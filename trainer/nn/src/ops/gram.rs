@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 #[cfg(feature = "cuda")]
 use super::cuda;
 #[cfg(feature = "cuda")]
-use impasto_kernels::cuda::{gram as kernels, launch::Value};
+use impasto_kernels::gpu::{Value, gram as kernels};
 
 /// `(batch, channels, channels)` inner products between the channels of `xs` `(batch, channels, height, width)`, summed
 /// over positions and not normalised. Differentiable. f32, whatever `xs` is.

@@ -9,7 +9,7 @@ use super::cpu::values;
 #[cfg(feature = "cuda")]
 use super::cuda;
 #[cfg(feature = "cuda")]
-use impasto_kernels::cuda::pool as kernels;
+use impasto_kernels::gpu::pool as kernels;
 use impasto_kernels::pool;
 
 /// The maximum of every 2x2 block of `xs` `(batch, channels, height, width)`; an odd last row or column is dropped.

@@ -9,7 +9,7 @@ use super::cpu::{if_tracked, values};
 #[cfg(feature = "cuda")]
 use super::cuda;
 #[cfg(feature = "cuda")]
-use impasto_kernels::cuda::warp as kernels;
+use impasto_kernels::gpu::warp as kernels;
 use impasto_kernels::warp;
 
 /// Reads `xs` `(batch, channels, height, width)` at `positions` `(batch, 2, rows, columns)`: at each place the row, then the

@@ -12,14 +12,14 @@ use crate::simd::{Neon, Simd};
 
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn work(work: impl Work) {
-    // SAFETY: the instructions are enabled.
+    // SAFETY: this function enables the instructions of the registers.
     unsafe { work.run::<Neon, 8>() }
 }
 
 /// Transposes a 4x4 matrix.
 #[inline(always)]
 unsafe fn transpose([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
-    // SAFETY: under NEON by the caller.
+    // SAFETY: register arithmetic; the caller has enabled NEON.
     unsafe {
         let (even, odd) = (vtrn1q_f32(a, b), vtrn2q_f32(a, b));
         let (even_low, odd_low) = (vtrn1q_f32(c, d), vtrn2q_f32(c, d));
@@ -29,17 +29,16 @@ unsafe fn transpose([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
     }
 }
 
-// SAFETY of every block: the caller runs under NEON and vouches for the pointers, by the trait's contract.
 impl Lanes for Neon {
     #[inline(always)]
     unsafe fn keep_where_positive(v: Self::V, gate: Self::V) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vcgtzq_f32(gate))) }
     }
 
     #[inline(always)]
     unsafe fn load_part(from: *const f32, len: usize) -> Self::V {
-        // SAFETY: see above; no more than `len` floats are read.
+        // SAFETY: the caller has enabled NEON and vouches for `len` readable floats; no more are read.
         unsafe {
             let zero = vdupq_n_f32(0.0);
             match len {
@@ -53,7 +52,7 @@ impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn shift_in(v: Self::V, last: f32) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { vextq_f32::<1>(v, vdupq_n_f32(last)) }
     }
 
@@ -61,7 +60,7 @@ impl Lanes for Neon {
     #[inline(always)]
     unsafe fn pair(even: Self::V, odd: Self::V) -> Self::V {
         let (mut pairs, mut odds) = ([0.0; 4], [0.0; 4]);
-        // SAFETY: see above; there are 4 floats.
+        // SAFETY: the caller has enabled NEON; both arrays are a register.
         unsafe {
             Self::store(pairs.as_mut_ptr(), even);
             Self::store(odds.as_mut_ptr(), odd);
@@ -74,7 +73,7 @@ impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn dot_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe {
             let lower = |v| vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(v)));
             let upper = |v| vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vdupq_n_u32(0xFFFF_0000)));
@@ -84,25 +83,25 @@ impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn deinterleave2([a, b]: [Self::V; 2]) -> [Self::V; 2] {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { [vuzp1q_f32(a, b), vuzp2q_f32(a, b)] }
     }
 
     #[inline(always)]
     unsafe fn interleave2([a, b]: [Self::V; 2]) -> [Self::V; 2] {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { [vzip1q_f32(a, b), vzip2q_f32(a, b)] }
     }
 
     #[inline(always)]
     unsafe fn deinterleave4(v: [Self::V; 4]) -> [Self::V; 4] {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { transpose(v) }
     }
 
     #[inline(always)]
     unsafe fn interleave4(v: [Self::V; 4]) -> [Self::V; 4] {
-        // SAFETY: see above.
+        // SAFETY: register arithmetic; the caller has enabled NEON.
         unsafe { transpose(v) }
     }
 

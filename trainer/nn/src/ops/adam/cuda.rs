@@ -5,9 +5,9 @@ use candle_core::{Device, Result, Storage, Tensor};
 
 use super::super::cuda::floats_of;
 use super::{AdamNumbers, AdamParameter};
-use impasto_kernels::cuda::Gpu;
-use impasto_kernels::cuda::adam::{Parameter, Step, Table};
-use impasto_kernels::cuda::launch::{Place, Value};
+use impasto_kernels::gpu::adam::{AdamStep, Parameter, Table};
+use impasto_kernels::gpu::launch::Place;
+use impasto_kernels::gpu::{Gpu, Value};
 
 /// Updates parameters that lie on a GPU; whether they do.
 pub(super) fn step(parameters: &[AdamParameter], numbers: &AdamNumbers) -> Result<bool> {
@@ -23,7 +23,7 @@ pub(super) fn step(parameters: &[AdamParameter], numbers: &AdamNumbers) -> Resul
     });
     let AdamNumbers { fresh1, beta2, fresh2, epsilon, gradient_scale, step_size, root_correction } = *numbers;
     let numbers = [fresh1, beta2, fresh2, epsilon, gradient_scale, step_size, root_correction];
-    Table::new(&gpu, &rows.collect::<Result<Vec<_>>>()?)?.update(&gpu, &Step { numbers })?;
+    Table::new(&gpu, &rows.collect::<Result<Vec<_>>>()?)?.update(&gpu, &AdamStep { numbers })?;
     Ok(true)
 }
 

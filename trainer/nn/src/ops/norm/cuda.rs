@@ -7,8 +7,8 @@ use candle_core::{
 use super::super::cpu::if_tracked;
 use super::super::cuda::{floats, floats_of, gpu, places};
 use super::InstanceNorm;
-use impasto_kernels::cuda::launch::Value;
-use impasto_kernels::cuda::norm::Norm;
+use impasto_kernels::gpu::Value;
+use impasto_kernels::gpu::norm::Norm;
 
 fn norm(config: &InstanceNorm, value: Value, shape: &Shape) -> Result<Norm> {
     let (batch, channels, height, width) = shape.dims4()?;

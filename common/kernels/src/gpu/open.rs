@@ -2,9 +2,9 @@
 
 use candle_core::Device;
 
-use super::Gpu;
+use super::driver::Gpu;
 
-/// Opens a GPU with a stream of its own: the default one cannot be captured as a graph.
+/// Opens the GPU of this number, from 0, with a stream of its own: work in the default stream cannot be captured as a graph.
 ///
 /// # Errors
 ///
@@ -17,7 +17,7 @@ pub fn open(ordinal: usize) -> Result<Device, String> {
     opened.map_err(|error| cause(&error.to_string()))
 }
 
-/// A driver's error in words that a user knows, without the backtrace that candle may append.
+/// A driver's error in plain words, without the backtrace that candle may append.
 fn cause(text: &str) -> String {
     const KNOWN: [(&str, &str); 5] = [
         ("CUDA_ERROR_STUB_LIBRARY", "there is no NVIDIA driver on this machine"),

@@ -1,32 +1,48 @@
-//! Pictures read between their pixels, and the adjoint of that.
+//! Pictures read between their pixels by cubic convolution (Keys, 1981), and the adjoint.
+//!
+//! The adjoint adds in 64-bit integers, scaled so that the largest gradient fits: their sums do not depend on the order.
 
 use candle_core::Result;
 
-use super::launch::{Argument, Buffer, Launch, Machine, Place, Value, blocks, fits, parts};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::machine::{Buffer, GpuMachine};
+use super::source::KernelSource;
+use super::value::Value;
 
-/// The sizes of a movement.
+/// The sizes of a warp.
 #[derive(Debug, Clone, Copy)]
 pub struct Warp {
+    /// The number type of pictures; positions are f32.
     pub value: Value,
+    /// Pictures.
     pub batch: usize,
+    /// Channels of a picture.
     pub channels: usize,
     /// Height and width of the picture that is read.
     pub size: (usize, usize),
-    /// Positions to read at in every picture.
+    /// Positions read in every picture.
     pub places: usize,
 }
 
 impl Warp {
-    /// Reads `xs` at the f32 `positions` `(batch, 2, places)`.
-    pub fn forward<M: Machine>(&self, machine: &M, [xs, positions]: [Place; 2], ys: Place) -> Result<()> {
+    /// Reads `xs`, `(batch, channels, height, width)`, at the f32 `positions`, `(batch, 2, places)`, rows before columns, in
+    /// pixels; writes `(batch, channels, places)` to `ys`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor is too large for one kernel, or the machine fails.
+    pub fn forward<M: GpuMachine>(&self, machine: &M, [xs, positions]: [Place; 2], ys: Place) -> Result<()> {
         fits(&[self.pixels(), self.planes() * self.places])?;
         let arguments = [&[xs.into(), positions.into(), ys.into()][..], &self.sizes()].concat();
         self.launch(machine, "warp", [self.planes(), blocks(self.places), 1], &arguments)
     }
 
-    /// The gradient of the picture, from that of what was read.
-    pub fn adjoint<M: Machine>(&self, machine: &M, [dy, positions]: [Place; 2], dx: Place) -> Result<()> {
+    /// Writes the gradient of the picture to `dx`, from that of what was read. Not-a-number in `dy` makes all of it that.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor is too large for one kernel, or the machine fails.
+    pub fn adjoint<M: GpuMachine>(&self, machine: &M, [dy, positions]: [Place; 2], dx: Place) -> Result<()> {
         let (pixels, read) = (self.pixels(), self.planes() * self.places);
         fits(&[pixels, read])?;
         let (count, span) = parts(read, 4096, 1024);
@@ -56,14 +72,14 @@ impl Warp {
         [self.channels, self.size.0, self.size.1, self.places].map(Argument::from)
     }
 
-    fn launch<M: Machine>(
+    fn launch<M: GpuMachine>(
         &self,
         machine: &M,
         kernel: &'static str,
         grid: [usize; 3],
         arguments: &[Argument],
     ) -> Result<()> {
-        machine.launch(&Launch { source: Source::Warp, value: self.value, kernel, grid, arguments })
+        machine.launch(&Launch { source: KernelSource::Warp, value: self.value, kernel, grid, arguments })
     }
 }
 

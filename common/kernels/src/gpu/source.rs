@@ -1,33 +1,41 @@
-//! The sources of the kernels, which NVRTC compiles when they are first used.
+//! The sources of the kernels. NVRTC compiles each file when one of its kernels is first launched.
 
-use candle_core::{Result, bail};
-
-use super::launch::{Argument, Launch, Value};
+use super::value::Value;
 
 const PRELUDE: &str = include_str!("prelude.cuh");
 
-/// Every kernel starts so: `KERNEL name(type argument, ..)`.
+/// Every kernel is declared as `KERNEL name(type argument, ..)` at the beginning of a line.
 const MARK: &str = "\nKERNEL ";
 
 /// A file of kernels.
+///
+/// Each is compiled once for each [`Value`] that it is used with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum KernelSource {
+    /// What surrounds cuDNN's convolution: padding, upsampling, bias, ReLU and the order of axes.
     Conv,
+    /// Instance normalisation and its gradient.
     Norm,
+    /// 2x2 maximum pooling and its gradient.
     Pool,
+    /// Mean squared differences, total variation, and their gradients.
     Difference,
+    /// Pictures read between their pixels, and the adjoint.
     Warp,
+    /// Adam's update and the norm of the gradient.
     Adam,
+    /// The steps of a painting besides its convolutions.
     Paint,
 }
 
-impl Source {
-    /// All of them.
+impl KernelSource {
+    /// All files.
     #[cfg(test)]
-    pub const ALL: [Self; 7] =
+    pub(crate) const ALL: [Self; 7] =
         [Self::Conv, Self::Norm, Self::Pool, Self::Difference, Self::Warp, Self::Adam, Self::Paint];
 
     /// Its file name.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Conv => "conv.cu",
@@ -53,18 +61,19 @@ impl Source {
         }
     }
 
-    /// What the compiler gets.
-    pub fn text(self, value: Value) -> String {
+    /// The text for the compiler: the definition of `VALUE`, the prelude, and the file.
+    pub(crate) fn text(self, value: Value) -> String {
         format!("#define VALUE {}\n{PRELUDE}\n{}", value.code(), self.body())
     }
 
     /// The names of its kernels.
-    pub fn kernels(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn kernels(self) -> impl Iterator<Item = &'static str> {
         self.body().split(MARK).skip(1).filter_map(|rest| rest.split_once('(')).map(|(name, _)| name)
     }
 
-    /// The arguments that a kernel declares, each as `P`lace, `I`nt or `F`loat.
-    pub fn signature(self, kernel: &str) -> Option<String> {
+    /// The arguments that a kernel declares, a letter each: `P` for a pointer, `I` for an `int`, `F` for a `float`. `None` if
+    /// there is no such kernel.
+    pub(crate) fn signature(self, kernel: &str) -> Option<String> {
         let (_, rest) = self.body().split_once(&format!("{MARK}{kernel}("))?;
         let (arguments, _) = rest.split_once(')')?;
         let kind = |argument: &str| match argument.trim() {
@@ -77,30 +86,13 @@ impl Source {
     }
 }
 
-impl Launch<'_> {
-    /// Checks that the kernel takes arguments of these kinds.
-    pub fn check(&self) -> Result<()> {
-        let given = self.arguments.iter().map(|argument| match argument {
-            Argument::Place(_) => 'P',
-            Argument::Int(_) => 'I',
-            Argument::Float(_) => 'F',
-        });
-        let given: String = given.collect();
-        match self.source.signature(self.kernel) {
-            Some(taken) if taken == given => Ok(()),
-            Some(taken) => bail!("kernel `{}` takes {taken}, not {given}", self.kernel),
-            None => bail!("`{}` has no kernel `{}`", self.source.name(), self.kernel),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_kernel_is_found_with_arguments_of_known_kinds() {
-        for source in Source::ALL {
+        for source in KernelSource::ALL {
             assert!(source.kernels().count() > 0, "{}", source.name());
             assert_eq!(source.kernels().count(), source.body().matches("KERNEL ").count(), "{}", source.name());
             for kernel in source.kernels() {
@@ -108,14 +100,5 @@ mod tests {
                 assert!(signature.chars().all(|kind| "PIF".contains(kind)), "{kernel}: {signature}");
             }
         }
-    }
-
-    #[test]
-    fn arguments_of_another_kind_are_refused() {
-        let launch =
-            |kernel, arguments| Launch { source: Source::Pool, value: Value::F32, kernel, grid: [1; 3], arguments };
-        let error = |launch: Launch| launch.check().unwrap_err().to_string();
-        assert!(error(launch("pool", &[])).starts_with("kernel `pool` takes PPII, not "));
-        assert!(error(launch("pond", &[])).starts_with("`pool.cu` has no kernel `pond`"));
     }
 }

@@ -1,13 +1,12 @@
-//! A real GPU as a [`Machine`]: kernels compiled when they are first used and kept, memory from the stream's pool.
+//! A real GPU as a [`GpuMachine`]: kernels compiled at their first launch and kept, memory from the stream's pool.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::cudarc::cublas::{result as cublas, sys as blas};
 use candle_core::cuda_backend::cudarc::driver::{
-    self, CudaFunction, CudaSlice, DevicePtr, LaunchConfig, PushKernelArg, sys,
+    self, CudaFunction, CudaModule, CudaSlice, DevicePtr, LaunchConfig, PushKernelArg, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaStorageSlice, DeviceId, WrapErr};
@@ -15,59 +14,66 @@ use candle_core::{CudaDevice, CudaStorage, Error, Layout, Result, bail};
 use half::{bf16, f16};
 
 use super::cudnn;
-use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, Product, THREADS, Value};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place, THREADS};
+use super::machine::{Buffer, Convolution, Direction, GpuMachine, Product};
+use super::source::KernelSource;
+use super::tf32::is_tf32_allowed;
+use super::value::Value;
+
+/// A compiled kernel and its [`KernelSource::signature`], against which every launch is checked.
+#[derive(Clone)]
+struct CompiledKernel {
+    function: CudaFunction,
+    signature: String,
+}
 
 /// Kernels by GPU, source, type and name.
-type Functions = HashMap<(DeviceId, Source, Value, &'static str), CudaFunction>;
+type Kernels = HashMap<(DeviceId, KernelSource, Value, &'static str), CompiledKernel>;
 
 /// Kernels compiled so far, for the life of the process.
-static FUNCTIONS: OnceLock<Mutex<Functions>> = OnceLock::new();
+static KERNELS: OnceLock<Mutex<Kernels>> = OnceLock::new();
 
-/// Whether products of f32 may round their factors to TF32: 10 bits of fraction, on tensor cores.
-static TF32: AtomicBool = AtomicBool::new(false);
-
-/// A GPU and its stream.
+/// A GPU and the stream that everything runs in.
 #[derive(Debug, Clone)]
 pub struct Gpu {
     device: CudaDevice,
 }
 
-/// Memory of a [`Gpu`], given back to the pool in the order of the stream.
+/// Memory of a [`Gpu`], returned to the pool in the order of the stream.
 #[derive(Debug)]
-pub struct Memory(CudaSlice<u8>);
+pub struct GpuMemory(CudaSlice<u8>);
 
 impl Gpu {
+    /// The GPU that candle knows as `device`.
+    #[must_use]
     pub fn of(device: &CudaDevice) -> Self {
         Self { device: device.clone() }
     }
 
     /// Prepares a device just opened, whose tensors only one stream uses.
-    pub fn set_up(device: &CudaDevice) -> Result<()> {
-        // SAFETY: with one stream everything happens in the order in which it was started; two events a tensor are then waste.
+    pub(super) fn set_up(device: &CudaDevice) -> Result<()> {
+        // Two events for each tensor cost time, and a captured graph would contain them.
+        // SAFETY: events order work between streams. Tensors of this device are used in its one stream, which runs everything in
+        // the order in which it was started; `canvas` orders its other streams by events of its own.
         unsafe { device.disable_event_tracking() };
         let mut keep = u64::MAX;
         let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
         let context = device.cuda_stream().context().clone();
         context.bind_to_thread().w()?;
+        // SAFETY: the device is that of a live context.
+        let pool = unsafe { driver::result::device::get_default_mem_pool(context.cu_device()) }.w()?;
+        let keep = std::ptr::from_mut(&mut keep).cast::<c_void>();
         // Without a threshold every synchronisation gives the pool's free memory back to the system.
-        // SAFETY: the pool is the device's own, and the attribute is read as a u64 before the call returns.
-        unsafe {
-            let pool = driver::result::device::get_default_mem_pool(context.cu_device()).w()?;
-            sys::cuMemPoolSetAttribute(pool, attribute, std::ptr::from_mut(&mut keep).cast::<c_void>()).result().w()
-        }
+        // SAFETY: the pool is the device's own and lives as long; this attribute is a u64, which is read before the call returns.
+        unsafe { sys::cuMemPoolSetAttribute(pool, attribute, keep) }.result().w()
     }
 
-    /// Allows TF32 in convolutions and products of f32 from now on, in this process.
-    pub fn allow_tf32(allowed: bool) {
-        TF32.store(allowed, Ordering::Relaxed);
-    }
-
-    pub fn tf32() -> bool {
-        TF32.load(Ordering::Relaxed)
-    }
-
-    /// Where the elements of a contiguous argument lie, and what they are.
+    /// Where the elements of a contiguous tensor begin, and their number type. The place may lie anywhere in an allocation, so it
+    /// is aligned to one element only.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is not contiguous, or not of f32, bf16 or f16.
     pub fn input(&self, storage: &CudaStorage, layout: &Layout) -> Result<(Place, Value)> {
         let Some((start, _)) = layout.contiguous_offsets() else { bail!("the kernels take contiguous tensors") };
         let stream = self.device.cuda_stream();
@@ -80,7 +86,11 @@ impl Gpu {
         Ok((Place(address).after(start * value.bytes()), value))
     }
 
-    /// Room for the elements of a result.
+    /// Storage for `len` elements of a result, and where it begins. Its content is undefined: a kernel must write all of it.
+    ///
+    /// # Errors
+    ///
+    /// If there is not enough memory.
     pub fn output(&self, len: usize, value: Value) -> Result<(CudaStorage, Place)> {
         match value {
             Value::F32 => self.room::<f32>(len),
@@ -90,43 +100,53 @@ impl Gpu {
     }
 
     fn room<T: CudaDType + driver::DeviceRepr>(&self, len: usize) -> Result<(CudaStorage, Place)> {
-        // SAFETY: the kernels that get the place write every element.
+        // SAFETY: any bytes are floats, and the op that asked for the storage launches a kernel that writes every element before
+        // a later one in the stream reads it.
         let slice = unsafe { self.device.alloc::<T>(len)? };
         let place = Place(slice.device_ptr(&self.device.cuda_stream()).0);
         Ok((CudaStorage::wrap_cuda_slice(slice, self.device.clone()), place))
     }
 
-    /// Takes away cuDNN's workspace, for a graph that was captured with it: whoever frees it must have dropped the graph.
-    pub fn take_workspace(&self) -> Option<Memory> {
-        cudnn::take_workspace(&self.device).map(Memory)
+    /// Takes over the workspace of this thread's cuDNN convolutions; the next ones allocate another. A graph that was captured
+    /// with the workspace holds its address: keep the workspace as long as the graph.
+    pub fn take_workspace(&self) -> Option<GpuMemory> {
+        cudnn::take_workspace(&self.device).map(GpuMemory)
     }
 
-    fn function(&self, launch: &Launch) -> Result<CudaFunction> {
-        let mut functions = FUNCTIONS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    /// The kernel of a launch, compiled with all others of its file if it is the first of them.
+    fn kernel(&self, launch: &Launch) -> Result<CompiledKernel> {
+        let mut kernels = KERNELS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.device.id(), launch.source, launch.value, launch.kernel);
-        if let Some(function) = functions.get(&key) {
-            return Ok(function.clone());
+        if let Some(kernel) = kernels.get(&key) {
+            return Ok(kernel.clone());
         }
-        launch.check()?;
+        // An unknown name fails before anything is compiled.
+        launch.signature()?;
+        let module = self.compile(launch.source, launch.value)?;
+        for name in launch.source.kernels() {
+            let function = module.load_function(name).w()?;
+            let signature = Launch { kernel: name, ..*launch }.signature()?;
+            let key = (self.device.id(), launch.source, launch.value, name);
+            kernels.insert(key, CompiledKernel { function, signature });
+        }
+        kernels.get(&key).cloned().ok_or_else(|| Error::msg("the compiled module lacks a kernel"))
+    }
+
+    fn compile(&self, source: KernelSource, value: Value) -> Result<Arc<CudaModule>> {
         let context = self.device.cuda_stream().context().clone();
         let (major, minor) = context.compute_capability().w()?;
         let options = CompileOptions {
             options: vec![format!("--gpu-architecture=compute_{major}{minor}")],
-            name: Some(launch.source.name().into()),
+            name: Some(source.name().into()),
             ..CompileOptions::default()
         };
-        let compiled = compile_ptx_with_opts(launch.source.text(launch.value), options);
-        let ptx = compiled.map_err(|error| Error::msg(compiler_text(launch.source, &error)))?;
-        let module = context.load_module(ptx).w()?;
-        for kernel in launch.source.kernels() {
-            let key = (self.device.id(), launch.source, launch.value, kernel);
-            functions.insert(key, module.load_function(kernel).w()?);
-        }
-        functions.get(&key).cloned().ok_or_else(|| Error::msg("the compiled kernels lack one"))
+        let compiled = compile_ptx_with_opts(source.text(value), options);
+        let ptx = compiled.map_err(|error| Error::msg(compiler_text(source, &error)))?;
+        context.load_module(ptx).w()
     }
 }
 
-fn compiler_text(source: Source, error: &CompileError) -> String {
+fn compiler_text(source: KernelSource, error: &CompileError) -> String {
     let cause = match error {
         CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
         other => format!("{other} (is NVRTC, `libnvrtc`, where the loader finds it?)"),
@@ -134,35 +154,39 @@ fn compiler_text(source: Source, error: &CompileError) -> String {
     format!("cannot compile `{}` for this GPU: {cause}", source.name())
 }
 
-impl Memory {
+impl GpuMemory {
+    /// Bytes that were allocated.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.len()
     }
 }
 
-impl Buffer for Memory {
+impl Buffer for GpuMemory {
     fn place(&self) -> Place {
         Place(self.0.device_ptr(self.0.stream()).0)
     }
 }
 
-impl Machine for Gpu {
-    type Buffer = Memory;
+impl GpuMachine for Gpu {
+    type Buffer = GpuMemory;
 
-    fn buffer(&self, bytes: usize) -> Result<Memory> {
-        // SAFETY: nobody reads it before a kernel has written it.
-        Ok(Memory(unsafe { self.device.alloc::<u8>(bytes.max(1))? }))
+    fn buffer(&self, bytes: usize) -> Result<GpuMemory> {
+        // SAFETY: any bit pattern is a u8; callers of `buffer` know that the content is undefined.
+        Ok(GpuMemory(unsafe { self.device.alloc::<u8>(bytes.max(1))? }))
     }
 
-    fn upload(&self, words: &[u64]) -> Result<Memory> {
-        Ok(Memory(self.device.clone_htod(bytemuck::cast_slice::<u64, u8>(words))?))
+    fn upload(&self, words: &[u64]) -> Result<GpuMemory> {
+        Ok(GpuMemory(self.device.clone_htod(bytemuck::cast_slice::<u64, u8>(words))?))
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
+        let CompiledKernel { function, signature } = self.kernel(launch)?;
+        launch.check(&signature)?;
         if launch.grid.contains(&0) {
             return Ok(());
         }
-        let (function, stream) = (self.function(launch)?, self.device.cuda_stream());
+        let stream = self.device.cuda_stream();
         let mut builder = stream.launch_builder(&function);
         for argument in launch.arguments {
             match argument {
@@ -173,8 +197,9 @@ impl Machine for Gpu {
         }
         let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
         let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: kinds and number of the arguments were checked against the source, and the emulator runs the same
-        // planners, which see to it that places are large enough.
+        // SAFETY: `check` compared this launch's arguments with the kernel's declaration, and `THREADS` is the block size that all
+        // kernels are written for. Places are as large as the sizes say by the contract of `GpuMachine`; the emulator runs the
+        // same callers and watches the ends of all buffers.
         unsafe { builder.launch(config) }.w()?;
         Ok(())
     }
@@ -201,13 +226,15 @@ impl Machine for Gpu {
         } else {
             (blas::cublasOperation_t::CUBLAS_OP_N, rows)
         };
-        let compute = match (value, Self::tf32()) {
+        let compute = match (value, is_tf32_allowed()) {
             (Value::F32, true) => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             _ => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
         let (one, zero) = (1f32, 0f32);
         let handle = self.device.cublas_handle();
-        // SAFETY: the places hold matrices of these sizes; the factors are f32, as the compute type asks for.
+        // SAFETY: the handle belongs to this device's stream. The places hold matrices of these sizes by the contract of
+        // `GpuMachine`, one directly after another as the strides say. The two factors are f32, as the compute type asks for,
+        // and are read before the call returns.
         unsafe {
             cublas::gemm_strided_batched_ex(
                 *handle.handle(),

@@ -1,32 +1,42 @@
-//! Instance normalisation and its gradient: statistics in parts, merged, and passes that use them.
+//! Instance normalisation (Ulyanov et al., 2016) and its gradient: statistics, summed in parts and merged, and the passes that
+//! use them.
 
 use candle_core::Result;
 
-use super::launch::{Argument, Buffer, Launch, Machine, Place, Value, blocks, fits, parts};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::machine::{Buffer, GpuMachine};
+use super::source::KernelSource;
+use super::value::{PACK_BYTES, Value};
 
-/// Values of a plane summed by one block, at least, and parts of a plane at most.
+/// The least values of a plane that one block sums, and the most parts of a plane.
 const PART: (usize, usize) = (8192, 64);
 
-/// The sizes of an instance normalisation and what follows it.
+/// The sizes of an instance normalisation of `(batch, channels, height, width)`, and what follows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm {
+    /// The number type of pictures, results and their gradients. Weights, statistics and sums are f32.
     pub value: Value,
+    /// Pictures.
     pub batch: usize,
+    /// Channels of a picture.
     pub channels: usize,
-    /// Pixels of a plane.
+    /// Pixels of a plane: height times width.
     pub plane: usize,
+    /// Added to the variance.
     pub epsilon: f64,
+    /// Whether negative results become 0, before the residual is added.
     pub relu: bool,
 }
 
 impl Norm {
     /// Floats of the statistics: mean, scale, weight and bias of every plane.
+    #[must_use]
     pub fn stats_len(&self) -> usize {
         4 * self.planes()
     }
 
     /// Floats of the sums that the gradients are made of: two for every plane.
+    #[must_use]
     pub fn sums_len(&self) -> usize {
         2 * self.planes()
     }
@@ -35,8 +45,12 @@ impl Norm {
         self.batch * self.channels
     }
 
-    /// Statistics of `xs` beside the f32 `affine` `(2, channels)`.
-    pub fn stats<M: Machine>(&self, machine: &M, [xs, affine]: [Place; 2], stats: Place) -> Result<()> {
+    /// Writes the statistics of `xs`, with the f32 `affine`, `(2, channels)`, weights before biases, to `stats`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor is too large for one kernel, or the machine fails.
+    pub fn stats<M: GpuMachine>(&self, machine: &M, [xs, affine]: [Place; 2], stats: Place) -> Result<()> {
         fits(&[self.planes() * self.plane])?;
         let (count, span) = parts(self.plane, PART.0, PART.1);
         let moments = machine.buffer(8 * self.planes() * count)?;
@@ -56,20 +70,29 @@ impl Norm {
         self.launch(machine, "merge_moments", [blocks(self.planes()), 1, 1], &arguments)
     }
 
-    /// Normalises by [`Self::stats`] and adds the residual, if there is one.
-    pub fn normalise<M: Machine>(
+    /// Normalises `xs` by [`Self::stats`], adds the residual if there is one, and writes the result to `ys`.
+    ///
+    /// # Errors
+    ///
+    /// If the machine fails.
+    pub fn normalise<M: GpuMachine>(
         &self,
         machine: &M,
         [xs, stats]: [Place; 2],
         residual: Option<Place>,
         ys: Place,
     ) -> Result<()> {
-        let places: [Argument; 4] = [xs.into(), residual.into(), stats.into(), ys.into()];
-        self.elementwise(machine, "normalise", &places)
+        let arguments: [Argument; 4] = [xs.into(), residual.into(), stats.into(), ys.into()];
+        let wide = self.is_wide(&[xs, residual.unwrap_or(Place::NONE), ys]);
+        self.elementwise(machine, "normalise", &arguments, wide)
     }
 
-    /// The sums that all gradients need, of the input, the result's gradient and [`Self::stats`].
-    pub fn sums<M: Machine>(&self, machine: &M, [xs, dy, stats]: [Place; 3], sums: Place) -> Result<()> {
+    /// Writes the sums that both gradients need to `sums`, from the input, the gradient of the result, and [`Self::stats`].
+    ///
+    /// # Errors
+    ///
+    /// If the machine has not enough memory, or fails.
+    pub fn sums<M: GpuMachine>(&self, machine: &M, [xs, dy, stats]: [Place; 3], sums: Place) -> Result<()> {
         let (count, span) = parts(self.plane, PART.0, PART.1);
         let halves = machine.buffer(8 * self.planes() * count)?;
         let places = [xs, dy, stats, halves.place()].map(Argument::from);
@@ -79,40 +102,64 @@ impl Norm {
         self.launch(machine, "merge_gradients", [blocks(self.planes()), 1, 1], &arguments)
     }
 
-    /// The gradient of the input, of what [`Self::sums`] takes and those.
-    pub fn input_gradient<M: Machine>(&self, machine: &M, [xs, dy, stats, sums]: [Place; 4], dx: Place) -> Result<()> {
-        self.elementwise(machine, "input_gradient", &[xs, dy, stats, sums, dx].map(Argument::from))
+    /// Writes the gradient of the input to `dx`, from the arguments of [`Self::sums`] and its result.
+    ///
+    /// # Errors
+    ///
+    /// If the machine fails.
+    pub fn input_gradient<M: GpuMachine>(
+        &self,
+        machine: &M,
+        [xs, dy, stats, sums]: [Place; 4],
+        dx: Place,
+    ) -> Result<()> {
+        let wide = self.is_wide(&[xs, dy, dx]);
+        self.elementwise(machine, "input_gradient", &[xs, dy, stats, sums, dx].map(Argument::from), wide)
     }
 
-    /// The f32 gradient of `affine`, of [`Self::sums`].
-    pub fn affine_gradient<M: Machine>(&self, machine: &M, sums: Place, gradient: Place) -> Result<()> {
+    /// Writes the gradient of `affine` to `gradient`, f32 `(2, channels)`, from [`Self::sums`].
+    ///
+    /// # Errors
+    ///
+    /// If the machine fails.
+    pub fn affine_gradient<M: GpuMachine>(&self, machine: &M, sums: Place, gradient: Place) -> Result<()> {
         let arguments = [sums.into(), gradient.into(), self.batch.into(), self.channels.into()];
         self.launch(machine, "affine_gradient", [blocks(self.channels), 1, 1], &arguments)
     }
 
-    /// A kernel that treats every value for itself, a pack at a time where planes are whole packs.
-    fn elementwise<M: Machine>(&self, machine: &M, kernel: &'static str, places: &[Argument]) -> Result<()> {
-        let pack = self.value.pack();
-        let wide = self.plane.is_multiple_of(pack);
+    /// Whether a kernel may load and store packs of 16 bytes. Planes must be whole packs, and the tensors must begin at one: a
+    /// view of a tensor may begin at any of its elements.
+    fn is_wide(&self, tensors: &[Place]) -> bool {
+        self.plane.is_multiple_of(self.value.pack()) && tensors.iter().all(|place| place.is_aligned(PACK_BYTES))
+    }
+
+    /// A kernel that treats each value by itself, or with `wide` a pack at a time.
+    fn elementwise<M: GpuMachine>(
+        &self,
+        machine: &M,
+        kernel: &'static str,
+        places: &[Argument],
+        wide: bool,
+    ) -> Result<()> {
         let sizes: [Argument; 3] = [self.plane.into(), self.relu.into(), wide.into()];
-        let each = if wide { self.plane / pack } else { self.plane };
+        let each = if wide { self.plane / self.value.pack() } else { self.plane };
         self.launch(machine, kernel, [self.planes(), blocks(each), 1], &[places, &sizes].concat())
     }
 
-    fn launch<M: Machine>(
+    fn launch<M: GpuMachine>(
         &self,
         machine: &M,
         kernel: &'static str,
         grid: [usize; 3],
         arguments: &[Argument],
     ) -> Result<()> {
-        machine.launch(&Launch { source: Source::Norm, value: self.value, kernel, grid, arguments })
+        machine.launch(&Launch { source: KernelSource::Norm, value: self.value, kernel, grid, arguments })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::emulator::Emulator;
+    use super::super::emulator::{EmulatedMemory, Emulator};
     use super::super::testing::{VALUES, assert_close, rounded, wave};
     use super::*;
     use crate::norm as twin;
@@ -175,6 +222,45 @@ mod tests {
             assert_close(&dx.read(value), &expected, value, &what);
         }
         assert_close(&d_affine.read(Value::F32), &expected_affine, Value::F32, &what);
+    }
+
+    #[test]
+    fn views_that_begin_amid_a_pack_are_read_value_by_value() {
+        let Some(machine) = Emulator::new() else { return };
+        for value in VALUES {
+            let (channels, plane) = (2, 64);
+            let norm = Norm { value, batch: 1, channels, plane, epsilon: 1e-5, relu: true };
+            let len = channels * plane;
+            let [xs, residual, dy] = [3, 5, 7].map(|seed| rounded(&wave(len, seed), value));
+            let affine = machine.values(&[1.5, -0.5, 0.25, 0.75], Value::F32);
+            let (stats, sums) = (machine.room(norm.stats_len(), Value::F32), machine.room(norm.sums_len(), Value::F32));
+            // Each tensor behind `shift` other values, as a view of a larger one.
+            let run = |shifts: [usize; 4]| {
+                let place = |memory: &EmulatedMemory, i: usize| memory.place().after(shifts[i] * value.bytes());
+                let behind =
+                    |values: &[f32], i: usize| machine.values(&[&vec![9.0; shifts[i]][..], values].concat(), value);
+                let tensors = [behind(&xs, 0), behind(&residual, 1), behind(&dy, 2)];
+                let [xs, residual, dy] = [0, 1, 2].map(|i| place(&tensors[i], i));
+                let [ys, dx] = [(); 2].map(|()| machine.room(shifts[3] + len, value));
+                norm.stats(&machine, [xs, affine.place()], stats.place()).unwrap();
+                norm.normalise(&machine, [xs, stats.place()], Some(residual), place(&ys, 3)).unwrap();
+                norm.sums(&machine, [xs, dy, stats.place()], sums.place()).unwrap();
+                norm.input_gradient(&machine, [xs, dy, stats.place(), sums.place()], place(&dx, 3)).unwrap();
+                let wide = [norm.is_wide(&[xs, residual, place(&ys, 3)]), norm.is_wide(&[xs, dy, place(&dx, 3)])];
+                (wide, [ys, dx].map(|memory| memory.read(value)[shifts[3]..].to_vec()))
+            };
+            let (wide, expected) = run([0; 4]);
+            assert_eq!(wide, [true; 2]);
+            for (shifts, packs) in [([1, 0, 0, 0], [false; 2]), ([0, 1, 0, 0], [false, true])].into_iter().chain([
+                ([0, 0, 3, 0], [true, false]),
+                ([0, 0, 0, 1], [false; 2]),
+                ([value.pack(); 4], [true; 2]),
+            ]) {
+                let (wide, found) = run(shifts);
+                assert_eq!(wide, packs, "{value:?}, {shifts:?}");
+                assert_eq!(found, expected, "{value:?}, {shifts:?}");
+            }
+        }
     }
 
     #[test]

@@ -50,7 +50,8 @@ __device__ inline float activation(float x, const float* stats, int relu) {
   return relu && y < 0.f ? 0.f : y;  // Not a number passes through.
 }
 
-// Normalises; `residual` is added if there is one. `wide` says that a plane is a multiple of a pack.
+// Normalises; `residual` is added if there is one. `wide` says that planes are whole packs and that all tensors of values begin
+// at a multiple of a pack's size.
 KERNEL normalise(const value* xs, const value* residual, const float* stats, value* ys, int plane, int relu, int wide) {
   int at = blockIdx.y * THREADS + threadIdx.x;
   long long first = (long long)blockIdx.x * plane;

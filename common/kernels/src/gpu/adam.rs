@@ -1,36 +1,47 @@
-//! Adam's update and the norm of the gradient, for all parameters at once.
+//! Adam's update (Kingma and Ba, 2015) and the norm of the gradient, for all parameters in one launch.
 
 use candle_core::Result;
 
-use super::launch::{Argument, Buffer, Launch, Machine, Place, Value};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place};
+use super::machine::{Buffer, GpuMachine};
+use super::source::KernelSource;
+use super::value::Value;
 
 /// Values of a parameter that a block takes.
 const CHUNK: usize = 4096;
 
-/// Parameters, each cut into rows for blocks: see `adam.cu`.
+/// All parameters of a network in a machine's memory, each cut into rows of up to 4096 values, a block for each row: see
+/// `adam.cu`.
 #[derive(Debug)]
 pub struct Table<B> {
     rows: B,
     count: usize,
 }
 
-/// A parameter's f32 tensors: weight, gradient, first and second moment, and their length.
+/// A parameter's f32 tensors.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameter {
+    /// Weight, gradient, first moment, second moment. For the norm alone the gradient suffices; the others may be
+    /// [`Place::NONE`].
     pub places: [Place; 4],
+    /// Values of each of the tensors.
     pub len: usize,
 }
 
 /// The numbers of an update that all parameters share.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
-    /// As the kernel takes them: 1 - beta1, beta2, 1 - beta2, epsilon, gradient scale, step size, root correction.
+pub struct AdamStep {
+    /// In the order of the kernel's arguments: 1 - beta1, beta2, 1 - beta2, epsilon, gradient scale, step size, root correction.
     pub numbers: [f32; 7],
 }
 
 impl<B: Buffer> Table<B> {
-    pub fn new<M: Machine<Buffer = B>>(machine: &M, parameters: &[Parameter]) -> Result<Self> {
+    /// Uploads the addresses of the parameters, which must stay where they are as long as the table is used.
+    ///
+    /// # Errors
+    ///
+    /// If the machine has not enough memory.
+    pub fn new<M: GpuMachine<Buffer = B>>(machine: &M, parameters: &[Parameter]) -> Result<Self> {
         let mut words = Vec::new();
         for &Parameter { places, len } in parameters {
             for first in (0..len).step_by(CHUNK) {
@@ -41,24 +52,32 @@ impl<B: Buffer> Table<B> {
         Ok(Self { rows: machine.upload(&words)?, count: words.len() / 5 })
     }
 
-    /// Writes the Euclidean norm of all gradients together.
-    pub fn norm<M: Machine<Buffer = B>>(&self, machine: &M, norm: Place) -> Result<()> {
+    /// Writes the Euclidean norm of all gradients together to `norm`, one f32.
+    ///
+    /// # Errors
+    ///
+    /// If the machine has not enough memory, or fails.
+    pub fn norm<M: GpuMachine<Buffer = B>>(&self, machine: &M, norm: Place) -> Result<()> {
         let parts = machine.buffer(4 * self.count)?;
         self.launch(machine, "gradient_squares", &[self.rows.place().into(), parts.place().into()])?;
         let arguments = [parts.place().into(), norm.into(), self.count.into(), 1f32.into(), true.into()];
-        let (source, value) = (Source::Difference, Value::F32);
+        let (source, value) = (KernelSource::Difference, Value::F32);
         machine.launch(&Launch { source, value, kernel: "total", grid: [1; 3], arguments: &arguments })
     }
 
-    /// Updates weights and moments.
-    pub fn update<M: Machine<Buffer = B>>(&self, machine: &M, step: &Step) -> Result<()> {
+    /// Updates weights and moments in place.
+    ///
+    /// # Errors
+    ///
+    /// If the machine fails.
+    pub fn update<M: GpuMachine<Buffer = B>>(&self, machine: &M, step: &AdamStep) -> Result<()> {
         let numbers = step.numbers.map(Argument::from);
         self.launch(machine, "adam", &[&[self.rows.place().into()], &numbers[..]].concat())
     }
 
-    fn launch<M: Machine>(&self, machine: &M, kernel: &'static str, arguments: &[Argument]) -> Result<()> {
+    fn launch<M: GpuMachine>(&self, machine: &M, kernel: &'static str, arguments: &[Argument]) -> Result<()> {
         let grid = [self.count, 1, 1];
-        machine.launch(&Launch { source: Source::Adam, value: Value::F32, kernel, grid, arguments })
+        machine.launch(&Launch { source: KernelSource::Adam, value: Value::F32, kernel, grid, arguments })
     }
 }
 
@@ -87,7 +106,7 @@ mod tests {
         let squares: f64 = gradients.iter().flatten().map(|&x| f64::from(x).powi(2)).sum();
         assert_close(&norm.read(Value::F32), &[squares.sqrt() as f32], Value::F32, "norm");
 
-        let step = Step { numbers: [0.1, 0.999, 0.001, 1e-8, 0.5, 0.01, 0.3] };
+        let step = AdamStep { numbers: [0.1, 0.999, 0.001, 1e-8, 0.5, 0.01, 0.3] };
         table.update(&machine, &step).unwrap();
         let [fresh1, beta2, fresh2, epsilon, scale, size, root] = step.numbers;
         for (i, len) in lens.into_iter().enumerate() {

@@ -1,14 +1,14 @@
-//! What the tests of the kernels share.
+//! What the tests of the GPU kernels share.
 
 use half::{bf16, f16};
 
-use super::launch::Value;
+use super::value::Value;
 
-/// All of them.
-pub const VALUES: [Value; 3] = [Value::F32, Value::Bf16, Value::F16];
+/// All number types.
+pub(super) const VALUES: [Value; 3] = [Value::F32, Value::Bf16, Value::F16];
 
-/// Numbers in `[-1, 1)` that repeat.
-pub fn wave(len: usize, seed: usize) -> Vec<f32> {
+/// Reproducible numbers in `[-1, 1)`.
+pub(super) fn wave(len: usize, seed: usize) -> Vec<f32> {
     let mut state = (seed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -18,7 +18,7 @@ pub fn wave(len: usize, seed: usize) -> Vec<f32> {
 }
 
 /// The numbers as a tensor of `value` holds them.
-pub fn rounded(numbers: &[f32], value: Value) -> Vec<f32> {
+pub(super) fn rounded(numbers: &[f32], value: Value) -> Vec<f32> {
     let round = |&x: &f32| match value {
         Value::F32 => x,
         Value::Bf16 => bf16::from_f32(x).to_f32(),
@@ -28,7 +28,7 @@ pub fn rounded(numbers: &[f32], value: Value) -> Vec<f32> {
 }
 
 /// Asserts that numbers agree up to 1e-4 of the largest in f32, 2e-2 in bf16 and 2e-3 in f16.
-pub fn assert_close(found: &[f32], expected: &[f32], value: Value, what: &str) {
+pub(super) fn assert_close(found: &[f32], expected: &[f32], value: Value, what: &str) {
     let tolerance = match value {
         Value::F32 => 1e-4,
         Value::Bf16 => 2e-2,

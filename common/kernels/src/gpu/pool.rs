@@ -2,11 +2,17 @@
 
 use candle_core::Result;
 
-use super::launch::{Argument, Launch, Machine, Place, Value, blocks, fits};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place, blocks, fits};
+use super::machine::GpuMachine;
+use super::source::KernelSource;
+use super::value::Value;
 
-/// Writes the maxima of `planes` planes of `(height, width)`.
-pub fn forward<M: Machine>(
+/// Writes the maxima of 2x2 blocks of `planes` planes of `(height, width)` to `ys`. An odd last row or column is left out.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn forward<M: GpuMachine>(
     machine: &M,
     value: Value,
     (planes, height, width): (usize, usize, usize),
@@ -16,8 +22,12 @@ pub fn forward<M: Machine>(
     launch(machine, value, "pool", grid, (planes, height, width), &[xs, ys])
 }
 
-/// Writes the gradient of the planes, from that of their maxima.
-pub fn backward<M: Machine>(
+/// Writes the gradient of the planes to `dx`, from that of their maxima. It is 0 but at the first maximum of each block.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn backward<M: GpuMachine>(
     machine: &M,
     value: Value,
     (planes, height, width): (usize, usize, usize),
@@ -27,7 +37,7 @@ pub fn backward<M: Machine>(
     launch(machine, value, "pool_gradient", grid, (planes, height, width), &[xs, dy, dx])
 }
 
-fn launch<M: Machine>(
+fn launch<M: GpuMachine>(
     machine: &M,
     value: Value,
     kernel: &'static str,
@@ -38,13 +48,13 @@ fn launch<M: Machine>(
     fits(&[planes * height * width])?;
     let places: Vec<Argument> = places.iter().map(|&place| place.into()).collect();
     let arguments = [&places[..], &[height.into(), width.into()]].concat();
-    machine.launch(&Launch { source: Source::Pool, value, kernel, grid, arguments: &arguments })
+    machine.launch(&Launch { source: KernelSource::Pool, value, kernel, grid, arguments: &arguments })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::emulator::Emulator;
-    use super::super::launch::Buffer;
+    use super::super::machine::Buffer;
     use super::super::testing::{VALUES, rounded, wave};
     use super::*;
     use crate::pool as twin;

@@ -1,8 +1,8 @@
-//! The CPU as a [`Machine`]: the sources compiled as C++ against `emulator.hpp`, convolutions and products by their definition.
+//! The CPU as a [`GpuMachine`]: kernels compiled as C++ against `emulator.hpp`, convolutions and products by their definition.
 //!
-//! What it proves: that kernels, grids, arguments and scratch memory compute what the CPU kernels do, that no thread waits at a
-//! barrier for one that never comes, and that nothing is written beyond a buffer. What it cannot: speed, and what a GPU does
-//! otherwise (memory order between threads that forgot a barrier, cuDNN itself).
+//! It shows that kernels, grids, arguments and scratch memory compute what the CPU kernels compute, that the threads of a block
+//! meet at their barriers, that nothing is written beyond the end of a buffer, and that every launch passes the same checks as
+//! on a GPU. It cannot show speed, races between threads that lack a barrier, or anything about cuDNN.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -14,13 +14,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use candle_core::{Result, bail};
 use half::{bf16, f16};
 
-use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, Product, THREADS, Value};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place, THREADS};
+use super::machine::{Buffer, Convolution, Direction, GpuMachine, Product};
+use super::source::KernelSource;
+use super::value::Value;
 
 /// Bytes after each buffer that must stay as they are.
 const GUARD: usize = 256;
 
-/// What memory holds before anything is written: as every kind of number, not a number.
+/// The bytes of memory before anything is written. They read as not-a-number in every type.
 const FRESH: u8 = 0xff;
 
 unsafe extern "C" {
@@ -31,25 +33,26 @@ unsafe extern "C" {
 
 type Entry = extern "C" fn(*const c_uint, c_uint, *mut *mut c_void) -> c_int;
 
-/// Kernels by source, type and name.
-type Entries = HashMap<(Source, Value, &'static str), Entry>;
+/// Kernels by source, type and name, each with its [`KernelSource::signature`].
+type Entries = HashMap<(KernelSource, Value, &'static str), (Entry, String)>;
 
-/// Entries of the kernels compiled so far. Held while one runs: the emulated block is a global of its library.
+/// The kernels compiled so far. Locked while one runs: the emulated block is a global variable of its library.
 static ENTRIES: OnceLock<Mutex<Entries>> = OnceLock::new();
 
-/// The CPU, pretending.
+/// The CPU that emulates a GPU.
 #[derive(Debug)]
 pub struct Emulator;
 
-/// Memory of the [`Emulator`].
+/// Memory of the [`Emulator`], aligned to 16 bytes. Dropping it checks that no kernel wrote beyond its end.
 #[derive(Debug)]
-pub struct Memory {
+pub struct EmulatedMemory {
     words: Vec<u128>,
     bytes: usize,
 }
 
 impl Emulator {
-    /// An emulator; none, said on standard error, where there is no C++ compiler.
+    /// An emulator. Without a C++ compiler (`c++`, or what `CXX` names) there is none, and a line on standard error says so.
+    #[must_use]
     pub fn new() -> Option<Self> {
         static FOUND: OnceLock<bool> = OnceLock::new();
         let there = || Command::new(compiler()).arg("--version").stdout(Stdio::null()).status().is_ok();
@@ -57,16 +60,16 @@ impl Emulator {
         if !found {
             let name = compiler();
             let line = format!("skipped: there is no C++ compiler `{name}` to run the GPU's kernels with");
-            // Nobody is left to tell where even this fails.
+            // A failure to write this line cannot be reported anywhere.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
         found.then_some(Self)
     }
 
-    /// Memory with these numbers in it.
-    #[expect(clippy::unused_self, reason = "memory of one's own machine, as on a GPU")]
-    pub fn values(&self, numbers: &[f32], value: Value) -> Memory {
-        let mut memory = Memory::new(numbers.len() * value.bytes());
+    /// Memory that holds these numbers, rounded to `value`.
+    #[must_use]
+    pub fn values(&self, numbers: &[f32], value: Value) -> EmulatedMemory {
+        let mut memory = EmulatedMemory::new(numbers.len() * value.bytes());
         let bytes: Vec<u8> = match value {
             Value::F32 => numbers.iter().flat_map(|x| x.to_ne_bytes()).collect(),
             Value::Bf16 => numbers.iter().flat_map(|&x| bf16::from_f32(x).to_ne_bytes()).collect(),
@@ -76,14 +79,14 @@ impl Emulator {
         memory
     }
 
-    /// Memory for so many numbers.
-    #[expect(clippy::unused_self, reason = "memory of one's own machine, as on a GPU")]
-    pub fn room(&self, count: usize, value: Value) -> Memory {
-        Memory::new(count * value.bytes())
+    /// Memory for `count` numbers, none of them written.
+    #[must_use]
+    pub fn room(&self, count: usize, value: Value) -> EmulatedMemory {
+        EmulatedMemory::new(count * value.bytes())
     }
 }
 
-impl Memory {
+impl EmulatedMemory {
     fn new(bytes: usize) -> Self {
         let words = vec![u128::from_ne_bytes([FRESH; 16]); (bytes + GUARD).div_ceil(16)];
         Self { words, bytes }
@@ -93,12 +96,14 @@ impl Memory {
         bytemuck::cast_slice_mut(&mut self.words)
     }
 
-    /// All numbers in it.
+    /// All numbers in it, if it holds numbers of type `value`.
+    #[must_use]
     pub fn read(&self, value: Value) -> Vec<f32> {
         numbers(self.bytes(), value)
     }
 
     /// All bytes of it.
+    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words)[..self.bytes]
     }
@@ -112,46 +117,50 @@ fn numbers(bytes: &[u8], value: Value) -> Vec<f32> {
     }
 }
 
-impl Buffer for Memory {
+impl Buffer for EmulatedMemory {
     fn place(&self) -> Place {
         Place(self.words.as_ptr().expose_provenance() as u64)
     }
 }
 
-impl Drop for Memory {
+impl Drop for EmulatedMemory {
     fn drop(&mut self) {
         let guard = &bytemuck::cast_slice::<u128, u8>(&self.words)[self.bytes..];
         assert!(std::thread::panicking() || guard.iter().all(|&byte| byte == FRESH), "a kernel wrote beyond a buffer");
     }
 }
 
-impl Machine for Emulator {
-    type Buffer = Memory;
+impl GpuMachine for Emulator {
+    type Buffer = EmulatedMemory;
 
-    fn buffer(&self, bytes: usize) -> Result<Memory> {
-        Ok(Memory::new(bytes))
+    fn buffer(&self, bytes: usize) -> Result<EmulatedMemory> {
+        Ok(EmulatedMemory::new(bytes))
     }
 
-    fn upload(&self, words: &[u64]) -> Result<Memory> {
-        let mut memory = Memory::new(8 * words.len());
+    fn upload(&self, words: &[u64]) -> Result<EmulatedMemory> {
+        let mut memory = EmulatedMemory::new(8 * words.len());
         memory.as_mut()[..8 * words.len()].copy_from_slice(bytemuck::cast_slice(words));
         Ok(memory)
     }
 
     fn launch(&self, launch: &Launch) -> Result<()> {
-        launch.check()?;
         let mut entries = ENTRIES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let key = (launch.source, launch.value, launch.kernel);
         if !entries.contains_key(&key) {
+            // An unknown name fails before anything is compiled.
+            launch.signature()?;
             let library = compile(launch.source, launch.value)?;
             for kernel in launch.source.kernels() {
-                entries.insert((launch.source, launch.value, kernel), entry(library, kernel)?);
+                let signature = Launch { kernel, ..*launch }.signature()?;
+                entries.insert((launch.source, launch.value, kernel), (entry(library, kernel)?, signature));
             }
         }
+        let (run, signature) = &entries[&key];
+        launch.check(signature)?;
         let mut words: Vec<u64> = launch.arguments.iter().map(|argument| word(*argument)).collect();
         let mut arguments: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let grid = launch.grid.map(|blocks| blocks as c_uint);
-        match entries[&key](grid.as_ptr(), THREADS as c_uint, arguments.as_mut_ptr()) {
+        match run(grid.as_ptr(), THREADS as c_uint, arguments.as_mut_ptr()) {
             0 => Ok(()),
             _ => bail!("kernel `{}`: threads of a block do not meet at their barriers", launch.kernel),
         }
@@ -229,7 +238,8 @@ fn each_product(c: &Convolution, mut each: impl FnMut(usize, usize, usize)) {
 }
 
 fn load(place: Place, count: usize, value: Value) -> Vec<f32> {
-    // SAFETY: the place is that of a live `Memory`, which callers made as large as they say.
+    // SAFETY: by the contract of `GpuMachine` the place is that of a live `EmulatedMemory` with so many numbers, whose address was
+    // exposed by `place`. Nothing writes it while one call runs.
     let bytes = unsafe { std::slice::from_raw_parts(pointer(place), count * value.bytes()) };
     numbers(bytes, value)
 }
@@ -237,7 +247,8 @@ fn load(place: Place, count: usize, value: Value) -> Vec<f32> {
 fn store(place: Place, numbers: &[f64], value: Value) {
     let numbers: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
     let memory = Emulator.values(&numbers, value);
-    // SAFETY: as in `load`; the source has just been made with as many numbers.
+    // SAFETY: the source was made above with as many numbers. By the contract of `GpuMachine` the target is that of another live
+    // `EmulatedMemory` with room for them, whose address was exposed by `place`.
     unsafe { std::ptr::copy_nonoverlapping(pointer(memory.place()), pointer(place), numbers.len() * value.bytes()) };
 }
 
@@ -258,7 +269,7 @@ fn compiler() -> String {
 }
 
 /// Compiles a source to a library, and loads it for good.
-fn compile(source: Source, value: Value) -> Result<*mut c_void> {
+fn compile(source: KernelSource, value: Value) -> Result<*mut c_void> {
     let entries = source.kernels().map(|kernel| {
         format!(
             "extern \"C\" int run_{kernel}(const unsigned* grid, unsigned threads, void** arguments) \
@@ -281,10 +292,10 @@ fn compile(source: Source, value: Value) -> Result<*mut c_void> {
 fn open(library: &Path) -> Result<*mut c_void> {
     const NOW: c_int = 2;
     let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(candle_core::Error::wrap)?;
-    // SAFETY: a path that ends with zero; the library has no constructors.
+    // SAFETY: the path ends with a zero. Loading runs no code of ours: the kernels' library has no constructors with effects.
     let handle = unsafe { dlopen(path.as_ptr(), NOW) };
     if handle.is_null() {
-        // SAFETY: after a failure there is a text, which stays until the next call.
+        // SAFETY: after a failed `dlopen` this is a text that ends with a zero; it stays until the next call from this thread.
         let reason = unsafe { CStr::from_ptr(dlerror()) };
         bail!("cannot load the compiled kernels: {}", reason.to_string_lossy())
     }
@@ -293,11 +304,38 @@ fn open(library: &Path) -> Result<*mut c_void> {
 
 fn entry(library: *mut c_void, kernel: &str) -> Result<Entry> {
     let name = CString::new(format!("run_{kernel}")).map_err(candle_core::Error::wrap)?;
-    // SAFETY: the library is never closed.
+    // SAFETY: the handle is that of a loaded library, which is never closed; the name ends with a zero.
     let address = unsafe { dlsym(library, name.as_ptr()) };
     if address.is_null() {
         bail!("the compiled kernels lack `{kernel}`")
     }
-    // SAFETY: `compile` gave every such function this type.
+    // SAFETY: the address is not null, and `compile` defined every `run_..` function with this type. The library is never closed,
+    // so the function stays.
     Ok(unsafe { std::mem::transmute::<*mut c_void, Entry>(address) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_launch_is_checked_and_not_only_the_first_of_a_file() {
+        let Some(machine) = Emulator::new() else { return };
+        let (xs, ys) = (machine.values(&[1.0, 2.0, 3.0, 4.0], Value::F32), machine.room(1, Value::F32));
+        let launch = |kernel, arguments: &[Argument]| {
+            let (source, value) = (KernelSource::Pool, Value::F32);
+            machine.launch(&Launch { source, value, kernel, grid: [1; 3], arguments })
+        };
+        let places = [xs.place(), ys.place()].map(Argument::from);
+        launch("pool", &[&places[..], &[2.into(), 2.into()]].concat()).unwrap();
+        assert_eq!(ys.read(Value::F32), [4.0]);
+        let kinds = launch("pool", &[&places[..], &[2.into(), 2f32.into()]].concat()).unwrap_err().to_string();
+        assert!(kinds.starts_with("kernel `pool` takes PPII, not PPIF"), "{kinds}");
+        let count = launch("pool_gradient", &places).unwrap_err().to_string();
+        assert!(count.starts_with("kernel `pool_gradient` takes PPPII, not PP"), "{count}");
+        let size = launch("pool", &[&places[..], &[2.into(), Argument::from(1_usize << 40)]].concat())
+            .unwrap_err()
+            .to_string();
+        assert!(size.starts_with("kernel `pool` got a size of more than 31 bits"), "{size}");
+    }
 }

@@ -1,63 +1,75 @@
-//! Convolution and its three gradients around cuDNN's: upsampling, padding, bias and ReLU by kernels of ours.
+//! Convolution and its three gradients: cuDNN's convolution between kernels of ours that upsample, pad, add the bias and rectify.
 //!
-//! Between ops tensors are channels first. With 16-bit numbers cuDNN gets channels last, where its tensor cores read without a
-//! change of order of their own; the passes that pad and add the bias turn the axes round on their way. There channels are
-//! filled up with zeros to multiples of 8, as those want them.
+//! Between ops tensors are channels first. For 16-bit numbers cuDNN gets channels last, which its tensor cores read directly; the
+//! passes that pad and add the bias change the order of axes at no extra cost. There channels are filled up with zeros to
+//! multiples of 8, which tensor cores need.
 
 use candle_core::Result;
 
-use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, Value, blocks, fits, parts};
-use super::source::Source;
-use crate::conv::Geometry;
+use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::machine::{Buffer, Convolution, Direction, GpuMachine};
+use super::source::KernelSource;
+use super::value::Value;
+use crate::geometry::Geometry;
 
 /// Channels of a picture for tensor cores come in multiples of this.
 const CHANNELS: usize = 8;
 
-/// Pixels and channels that a block turns round at a time.
+/// Side of the tiles of pixels and channels that a block transposes.
 const TILE: usize = 32;
 
 /// A gradient and the result that gates it: it counts as 0 where that is not positive.
 #[derive(Debug, Clone, Copy)]
 pub struct Gated {
+    /// The gradient, in the number type of the call.
     pub values: Place,
     /// The result, where a ReLU came after the convolution.
     pub gate: Option<Place>,
 }
 
-/// A convolution of ours and the plain one that cuDNN makes of it.
+/// A convolution of ours, and the plain one that cuDNN computes for it.
 #[derive(Debug, Clone, Copy)]
-struct Plan<'a, M> {
+struct ConvolutionLaunch<'a, M> {
     machine: &'a M,
     geometry: &'a Geometry,
     plain: Convolution,
 }
 
-/// Convolves `xs` with the f32 `weight`, adds the f32 `bias` and rectifies.
-pub fn forward<M: Machine>(
+/// Convolves `xs`, `(batch, inputs, height, width)`, with the f32 `weight`, `(outputs, inputs, kernel, kernel)`, adds the f32
+/// `bias`, `(outputs)`, and rectifies if `geometry` says so. Pictures and results are of type `value`.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn forward<M: GpuMachine>(
     machine: &M,
     geometry: &Geometry,
     value: Value,
     [xs, weight, bias]: [Place; 3],
     ys: Place,
 ) -> Result<()> {
-    let plan = Plan::new(machine, geometry, value)?;
-    let picture = plan.picture(xs)?;
-    let weight = plan.weight(weight)?;
+    let pass = ConvolutionLaunch::new(machine, geometry, value)?;
+    let picture = pass.picture(xs)?;
+    let weight = pass.weight(weight)?;
     let arguments = [picture.place(), weight.place()];
     let (height, width) = geometry.out_size();
-    let sizes = [plan.plain.outputs, height * width, geometry.relu.into()].map(Argument::from);
-    if !plan.plain.last {
-        machine.convolve(Direction::Forward, &plan.plain, arguments, ys)?;
-        return plan.planes("finish_first", geometry.outputs, height * width, &[&[ys.into(), bias.into()], &sizes[..]]);
+    let sizes = [pass.plain.outputs, height * width, geometry.relu.into()].map(Argument::from);
+    if !pass.plain.last {
+        machine.convolve(Direction::Forward, &pass.plain, arguments, ys)?;
+        return pass.planes("finish_first", geometry.outputs, height * width, &[&[ys.into(), bias.into()], &sizes[..]]);
     }
-    let raw = machine.buffer(plan.plain.bytes()[2])?;
-    machine.convolve(Direction::Forward, &plan.plain, arguments, raw.place())?;
+    let raw = machine.buffer(pass.plain.bytes()[2])?;
+    machine.convolve(Direction::Forward, &pass.plain, arguments, raw.place())?;
     let places = [raw.place(), bias, ys].map(Argument::from);
-    plan.tiles("finish_last", geometry.outputs, height * width, &[&places, &[geometry.outputs.into()], &sizes[..]])
+    pass.tiles("finish_last", geometry.outputs, height * width, &[&places, &[geometry.outputs.into()], &sizes[..]])
 }
 
-/// The gradient of the input, from that of the result and the f32 weight.
-pub fn input_gradient<M: Machine>(
+/// Writes the gradient of the input to `dxs`, from that of the result and the f32 weight.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn input_gradient<M: GpuMachine>(
     machine: &M,
     geometry: &Geometry,
     value: Value,
@@ -65,25 +77,29 @@ pub fn input_gradient<M: Machine>(
     weight: Place,
     dxs: Place,
 ) -> Result<()> {
-    let plan = Plan::new(machine, geometry, value)?;
-    let (dys, weight) = (plan.gradient(dys)?, plan.weight(weight)?);
+    let pass = ConvolutionLaunch::new(machine, geometry, value)?;
+    let (dys, weight) = (pass.gradient(dys)?, pass.weight(weight)?);
     let arguments = [dys.place(), weight.place()];
-    if plan.reads_as_is() {
-        return machine.convolve(Direction::Input, &plan.plain, arguments, dxs);
+    if pass.reads_as_is() {
+        return machine.convolve(Direction::Input, &pass.plain, arguments, dxs);
     }
-    let padded = machine.buffer(plan.plain.bytes()[0])?;
-    machine.convolve(Direction::Input, &plan.plain, arguments, padded.place())?;
+    let padded = machine.buffer(pass.plain.bytes()[0])?;
+    machine.convolve(Direction::Input, &pass.plain, arguments, padded.place())?;
     let places = [padded.place(), dxs].map(Argument::from);
     let pixels = geometry.height * geometry.width;
-    if !plan.plain.last {
-        return plan.planes("fold_first", geometry.inputs, pixels, &[&places, &plan.around()]);
+    if !pass.plain.last {
+        return pass.planes("fold_first", geometry.inputs, pixels, &[&places, &pass.around()]);
     }
-    let channels = [geometry.inputs, plan.plain.inputs].map(Argument::from);
-    plan.tiles("fold_last", geometry.inputs, pixels, &[&places, &channels, &plan.around()])
+    let channels = [geometry.inputs, pass.plain.inputs].map(Argument::from);
+    pass.tiles("fold_last", geometry.inputs, pixels, &[&places, &channels, &pass.around()])
 }
 
-/// The f32 gradient of the weight, from that of the result and the input.
-pub fn weight_gradient<M: Machine>(
+/// Writes the f32 gradient of the weight to `dweight`, from that of the result and the input.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn weight_gradient<M: GpuMachine>(
     machine: &M,
     geometry: &Geometry,
     value: Value,
@@ -91,29 +107,33 @@ pub fn weight_gradient<M: Machine>(
     xs: Place,
     dweight: Place,
 ) -> Result<()> {
-    let plan = Plan::new(machine, geometry, value)?;
-    let (dys, picture) = (plan.gradient(dys)?, plan.picture(xs)?);
+    let pass = ConvolutionLaunch::new(machine, geometry, value)?;
+    let (dys, picture) = (pass.gradient(dys)?, pass.picture(xs)?);
     let arguments = [dys.place(), picture.place()];
-    if !plan.packs() {
-        return machine.convolve(Direction::Weight, &plan.plain, arguments, dweight);
+    if !pass.packs() {
+        return machine.convolve(Direction::Weight, &pass.plain, arguments, dweight);
     }
-    let packed = machine.buffer(plan.plain.bytes()[1])?;
-    machine.convolve(Direction::Weight, &plan.plain, arguments, packed.place())?;
+    let packed = machine.buffer(pass.plain.bytes()[1])?;
+    machine.convolve(Direction::Weight, &pass.plain, arguments, packed.place())?;
     let Geometry { inputs, outputs, kernel, .. } = *geometry;
-    let sizes = [outputs, inputs, kernel * kernel, plan.plain.inputs].map(Argument::from);
+    let sizes = [outputs, inputs, kernel * kernel, pass.plain.inputs].map(Argument::from);
     let places = [packed.place(), dweight].map(Argument::from);
-    plan.line("unpack_weight", geometry.weight_len(), &[&places, &sizes, &[plan.plain.last.into()]])
+    pass.line("unpack_weight", geometry.weight_len(), &[&places, &sizes, &[pass.plain.last.into()]])
 }
 
-/// The f32 gradient of the bias, from that of the result.
-pub fn bias_gradient<M: Machine>(
+/// Writes the f32 gradient of the bias to `dbias`, from that of the result.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn bias_gradient<M: GpuMachine>(
     machine: &M,
     geometry: &Geometry,
     value: Value,
     dys: Gated,
     dbias: Place,
 ) -> Result<()> {
-    let plan = Plan::new(machine, geometry, value)?;
+    let pass = ConvolutionLaunch::new(machine, geometry, value)?;
     let (height, width) = geometry.out_size();
     let (count, span) = parts(geometry.batch * height * width, 8192, 64);
     let sums = machine.buffer(4 * geometry.outputs * count)?;
@@ -126,9 +146,9 @@ pub fn bias_gradient<M: Machine>(
         (height * width).into(),
         span.into(),
     ];
-    plan.launch("channel_parts", [geometry.outputs, count, 1], &arguments)?;
+    pass.launch("channel_parts", [geometry.outputs, count, 1], &arguments)?;
     let arguments = [sums.place().into(), dbias.into(), geometry.outputs.into(), count.into()];
-    plan.launch("add_parts", [blocks(geometry.outputs), 1, 1], &arguments)
+    pass.launch("add_parts", [blocks(geometry.outputs), 1, 1], &arguments)
 }
 
 /// A tensor as it is, or a copy made for cuDNN.
@@ -146,7 +166,7 @@ impl<B: Buffer> Prepared<B> {
     }
 }
 
-impl<'a, M: Machine> Plan<'a, M> {
+impl<'a, M: GpuMachine> ConvolutionLaunch<'a, M> {
     fn new(machine: &'a M, geometry: &'a Geometry, value: Value) -> Result<Self> {
         let Geometry { batch, kernel, upsample, pad, reflect, stride, .. } = *geometry;
         let last = value != Value::F32;
@@ -173,7 +193,7 @@ impl<'a, M: Machine> Plan<'a, M> {
         !self.plain.last && !self.geometry.reflect && self.geometry.upsample == 1
     }
 
-    /// Whether cuDNN's weight is another than ours.
+    /// Whether cuDNN's weight differs from ours in type or order.
     fn packs(&self) -> bool {
         self.plain.last || self.plain.value != Value::F32
     }
@@ -252,7 +272,7 @@ impl<'a, M: Machine> Plan<'a, M> {
     }
 
     fn launch(&self, kernel: &'static str, grid: [usize; 3], arguments: &[Argument]) -> Result<()> {
-        self.machine.launch(&Launch { source: Source::Conv, value: self.plain.value, kernel, grid, arguments })
+        self.machine.launch(&Launch { source: KernelSource::Conv, value: self.plain.value, kernel, grid, arguments })
     }
 }
 

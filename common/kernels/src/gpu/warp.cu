@@ -12,7 +12,7 @@ __device__ inline float far_weight(float d) {
   return ((SHARPNESS * d - 5.f * SHARPNESS) * d + 8.f * SHARPNESS) * d - 4.f * SHARPNESS;
 }
 
-// What a position reads along an axis of `size` pixels; outside, the border's pixel goes on.
+// What a position reads along an axis of `size` pixels; outside, the nearest border pixel.
 __device__ inline taps taps_at(float position, int size) {
   position = fminf(fmaxf(position, -2.f), size + 1.f);
   float below = floorf(position), t = position - below;

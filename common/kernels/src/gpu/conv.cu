@@ -1,7 +1,8 @@
 // What surrounds cuDNN's convolution: upsampling, padding, the ReLU's gate, bias, and the order of axes.
 //
-// `first` is channels first, (channels, height, width) of a picture, `last` channels last. cuDNN's tensor cores read channels
-// last; these passes are needed anyway, so the change of order is free. Channels last are filled up with zeros to `stored`.
+// `first` means channels first, (channels, height, width) of a picture, and `last` channels last. cuDNN's tensor cores read
+// channels last; these passes are needed anyway, so the change of order costs nothing. Channels last are filled up with zeros to
+// `stored` channels.
 
 // The pixel of a line of `size` that cell `at` of the padded, upsampled line shows; -1 is a zero.
 __device__ inline int source_of(int at, int size, int upsample, int pad, int mirror) {
@@ -30,7 +31,7 @@ KERNEL gather_first(const value* xs, const value* gate, value* ys, int height, i
   ys[plane * cells + cell] = narrow(result);
 }
 
-// The same to channels last: a block turns 32 cells of 32 channels round.
+// The same to channels last: a block transposes 32 cells of 32 channels.
 KERNEL gather_last(const value* xs, const value* gate, value* ys, int channels, int stored, int height, int width, int upsample,
                    int pad, int mirror) {
   __shared__ float tile[32][33];

@@ -2,14 +2,20 @@
 
 use candle_core::Result;
 
-use super::launch::{Argument, Buffer, Launch, Machine, Place, Value, blocks, fits, parts};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::machine::{Buffer, GpuMachine};
+use super::source::KernelSource;
+use super::value::Value;
 
-/// Values summed by one block, at least, and parts of a sum at most.
+/// The least values that one block sums, and the most partial sums.
 const PART: (usize, usize) = (4096, 1024);
 
-/// Writes the mean of `(a - b)^2` over `count` values, of `a^2` without `b`, as one f32.
-pub fn mean_square<M: Machine>(
+/// Writes the mean of `(a - b)^2` over `count` values to `result`, one f32. Without `b` it is the mean of `a^2`.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn mean_square<M: GpuMachine>(
     machine: &M,
     value: Value,
     count: usize,
@@ -24,8 +30,12 @@ pub fn mean_square<M: Machine>(
     total(machine, number, sums.place(), 1.0 / count as f64, result)
 }
 
-/// Writes `factor * gradient * (a - b)`, the gradient being one f32.
-pub fn scaled_difference<M: Machine>(
+/// Writes `factor * gradient * (a - b)` to `da`; `gradient` is one f32.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn scaled_difference<M: GpuMachine>(
     machine: &M,
     value: Value,
     count: usize,
@@ -38,8 +48,13 @@ pub fn scaled_difference<M: Machine>(
     launch(machine, value, "scaled_difference", blocks(count), &arguments)
 }
 
-/// Writes the sum of squared differences between the neighbours in planes of `(height, width)` over `count` values.
-pub fn variation<M: Machine>(
+/// Writes the sum of squared differences between horizontal and vertical neighbours, divided by `count`, to `result`, one f32.
+/// `xs` has `count` values in planes of `(height, width)`.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn variation<M: GpuMachine>(
     machine: &M,
     value: Value,
     (count, height, width): (usize, usize, usize),
@@ -54,8 +69,12 @@ pub fn variation<M: Machine>(
     total(machine, number, sums.place(), 1.0 / count as f64, result)
 }
 
-/// Writes the gradient of [`variation`] times `gradient`, one f32.
-pub fn variation_gradient<M: Machine>(
+/// Writes the gradient of [`variation`] times `gradient`, one f32, to `dx`.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn variation_gradient<M: GpuMachine>(
     machine: &M,
     value: Value,
     (count, height, width): (usize, usize, usize),
@@ -68,19 +87,19 @@ pub fn variation_gradient<M: Machine>(
     launch(machine, value, "variation_gradient", blocks(count), &[&places[..], &sizes].concat())
 }
 
-fn total<M: Machine>(machine: &M, number: usize, sums: Place, factor: f64, result: Place) -> Result<()> {
+fn total<M: GpuMachine>(machine: &M, number: usize, sums: Place, factor: f64, result: Place) -> Result<()> {
     let arguments = [sums.into(), result.into(), number.into(), (factor as f32).into(), false.into()];
     launch(machine, Value::F32, "total", 1, &arguments)
 }
 
-fn launch<M: Machine>(
+fn launch<M: GpuMachine>(
     machine: &M,
     value: Value,
     kernel: &'static str,
     blocks: usize,
     arguments: &[Argument],
 ) -> Result<()> {
-    machine.launch(&Launch { source: Source::Difference, value, kernel, grid: [blocks, 1, 1], arguments })
+    machine.launch(&Launch { source: KernelSource::Difference, value, kernel, grid: [blocks, 1, 1], arguments })
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! A painting's steps as kernels and convolutions of a [`Machine`]: see [`steps`](crate::steps) for what each does.
+//! A painting's steps as kernels and convolutions of a [`GpuMachine`]: see [`steps`](crate::steps) for what each does.
 
 use candle_core::Result;
 
-use super::launch::{Argument, Buffer, Convolution, Direction, Launch, Machine, Place, THREADS, Value, blocks};
-use super::source::Source;
+use super::launch::{Argument, Launch, Place, THREADS, blocks};
+use super::machine::{Buffer, Convolution, Direction, GpuMachine};
+use super::source::KernelSource;
+use super::value::Value;
 use crate::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, Program, Step, Weights, tiles};
 
 /// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
@@ -26,6 +28,7 @@ pub enum Pixels {
 
 impl Pixels {
     /// Bytes of a frame.
+    #[must_use]
     pub fn bytes(self, (height, width): (usize, usize)) -> usize {
         let each = match self {
             Self::Bytes(each) => each,
@@ -44,6 +47,7 @@ pub struct Places {
     pub constants: Place,
     /// f32: [`Weights::join`].
     pub join: Place,
+    /// Pictures: [`Program::arena`] elements.
     pub arena: Place,
     /// f32: [`Program::parts`].
     pub parts: Place,
@@ -55,16 +59,22 @@ pub struct Places {
     pub before: Place,
     /// f64: the same of this frame, without the controls.
     pub after: Place,
+    /// The frame, as [`Pixels`] say.
     pub frame: Place,
+    /// The painting, as [`Pixels`] say.
     pub painting: Place,
 }
 
 /// A painting about to be started.
 #[derive(Debug, Clone, Copy)]
 pub struct Paint<'a> {
+    /// Its steps.
     pub program: &'a Program,
+    /// The network's weights.
     pub weights: &'a Weights,
+    /// The number type of filters and of pictures in the arena.
     pub value: Value,
+    /// How frame and painting lie.
     pub pixels: Pixels,
     /// Added to every variance.
     pub epsilon: f32,
@@ -72,12 +82,25 @@ pub struct Paint<'a> {
 
 impl Paint<'_> {
     /// Starts all steps.
-    pub fn start<M: Machine>(&self, machine: &M, places: &Places) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If the machine has no algorithm for one of the convolutions, or fails.
+    ///
+    /// # Panics
+    ///
+    /// If a step names a layer that the weights lack.
+    pub fn start<M: GpuMachine>(&self, machine: &M, places: &Places) -> Result<()> {
         let started = Started { paint: self, machine, places };
         self.program.steps.iter().try_for_each(|step| started.step(step))
     }
 
     /// The convolution of a step, as cuDNN knows it.
+    ///
+    /// # Panics
+    ///
+    /// If the weights have no such layer.
+    #[must_use]
     pub fn convolution(&self, from: &Field, layer: usize) -> Convolution {
         let filter = &self.weights.filters[layer];
         Convolution {
@@ -101,7 +124,7 @@ struct Started<'a, M> {
     places: &'a Places,
 }
 
-impl<M: Machine> Started<'_, M> {
+impl<M: GpuMachine> Started<'_, M> {
     fn step(&self, step: &Step) -> Result<()> {
         let (height, width) = self.paint.program.size;
         let (bytes, levels, stride) = match self.paint.pixels {
@@ -197,19 +220,24 @@ impl<M: Machine> Started<'_, M> {
         let places = places.iter().map(|&place| place.into());
         let sizes = sizes.iter().map(|&size| size.into());
         let arguments: Vec<_> = places.chain(sizes).chain(others.iter().copied()).collect();
-        let (source, value) = (Source::Paint, self.paint.value);
+        let (source, value) = (KernelSource::Paint, self.paint.value);
         self.machine.launch(&Launch { source, value, kernel, grid: [blocks, 1, 1], arguments: &arguments })
     }
 }
 
 /// A network's weights in the memory of a machine.
-pub struct Loaded<M: Machine> {
+pub struct Loaded<M: GpuMachine> {
     filters: Vec<M::Buffer>,
     constants: M::Buffer,
     join: M::Buffer,
 }
 
-impl<M: Machine> Loaded<M> {
+impl<M: GpuMachine> Loaded<M> {
+    /// Uploads the weights, filters rounded to `value`.
+    ///
+    /// # Errors
+    ///
+    /// If the machine has not enough memory.
     pub fn new(machine: &M, weights: &Weights, value: Value) -> Result<Self> {
         let filters = weights.filters.iter().map(|filter| machine.upload(&words(&filter.weight, value)));
         let channels = weights.filters.iter().flat_map(|filter| &filter.norm);
@@ -224,18 +252,31 @@ impl<M: Machine> Loaded<M> {
 }
 
 /// The memory of one painting besides the weights.
-pub struct Room<M: Machine> {
+pub struct Room<M: GpuMachine> {
+    /// See [`Places::arena`].
     pub arena: M::Buffer,
+    /// See [`Places::parts`].
     pub parts: M::Buffer,
+    /// See [`Places::centre`].
     pub centre: M::Buffer,
+    /// See [`Places::normals`].
     pub normals: M::Buffer,
+    /// See [`Places::before`].
     pub before: M::Buffer,
+    /// See [`Places::after`].
     pub after: M::Buffer,
+    /// See [`Places::frame`].
     pub frame: M::Buffer,
+    /// See [`Places::painting`].
     pub painting: M::Buffer,
 }
 
-impl<M: Machine> Room<M> {
+impl<M: GpuMachine> Room<M> {
+    /// Allocates all of it. Its content is undefined.
+    ///
+    /// # Errors
+    ///
+    /// If the machine has not enough memory.
     pub fn new(machine: &M, paint: &Paint) -> Result<Self> {
         let Paint { program, weights, value, pixels, .. } = *paint;
         let channels = weights.channels_before(weights.filters.len());
@@ -252,6 +293,7 @@ impl<M: Machine> Room<M> {
         })
     }
 
+    /// Where everything lies.
     pub fn places(&self, loaded: &Loaded<M>) -> Places {
         Places {
             filters: loaded.filters.iter().map(Buffer::place).collect(),

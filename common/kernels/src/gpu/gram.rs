@@ -2,10 +2,17 @@
 
 use candle_core::Result;
 
-use super::launch::{Machine, Place, Product, Value, fits};
+use super::launch::{Place, fits};
+use super::machine::{GpuMachine, Product};
+use super::value::Value;
 
-/// Writes the f32 inner products `(batch, channels, channels)` of features `(batch, channels, positions)`.
-pub fn forward<M: Machine>(
+/// Writes the inner products of the channels, f32 `(batch, channels, channels)`, not divided by anything, to `grams`, from
+/// features `(batch, channels, positions)` of type `value`.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn forward<M: GpuMachine>(
     machine: &M,
     value: Value,
     (batch, channels, positions): (usize, usize, usize),
@@ -18,8 +25,13 @@ pub fn forward<M: Machine>(
     machine.multiply(&product, [features; 2], grams)
 }
 
-/// Writes the gradient of the features, from theirs and `dG + dG^T`, both in `value`.
-pub fn backward<M: Machine>(
+/// Writes the gradient of the features to `gradient`, from `symmetric`, which is `dG + dG^T`, and the features, all of type
+/// `value`.
+///
+/// # Errors
+///
+/// If a tensor is too large for one kernel, or the machine fails.
+pub fn backward<M: GpuMachine>(
     machine: &M,
     value: Value,
     (batch, channels, positions): (usize, usize, usize),
@@ -35,7 +47,7 @@ pub fn backward<M: Machine>(
 #[cfg(test)]
 mod tests {
     use super::super::emulator::Emulator;
-    use super::super::launch::Buffer;
+    use super::super::machine::Buffer;
     use super::super::testing::{VALUES, assert_close, rounded, wave};
     use super::*;
 
