@@ -1,27 +1,33 @@
-//! What the program says on standard error.
+//! What the program says on standard error. Names and messages from outside are shown with their control characters escaped.
 #![expect(clippy::print_stderr, reason = "the one place of this crate that talks to the user")]
 
 use std::time::Duration;
 
 use impasto_common::Error;
+use impasto_error::escaped;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Prints an error and what can be done about it.
 pub(super) fn error(error: &Error) {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", escaped(&error.to_string()));
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", escaped(hint));
     }
 }
 
 /// Prints something the user should know though nothing failed.
 pub(super) fn note(text: &str) {
-    eprintln!("note: {text}");
+    eprintln!("note: {}", escaped(text));
 }
 
 /// Prints what a program that runs for long has done.
 pub(super) fn line(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", escaped(text));
+}
+
+/// Prints lines that are escaped already.
+pub(super) fn lines(text: &str) {
+    eprint!("{text}");
 }
 
 /// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
@@ -64,7 +70,7 @@ impl Talk {
 
     /// Names the picture in hand.
     pub(super) fn begin(&self, name: String) {
-        self.bar.set_message(name);
+        self.bar.set_message(escaped(&name).into_owned());
     }
 
     /// Counts a picture.
@@ -88,7 +94,7 @@ impl Talk {
     pub(super) fn finish(&self, summary: &str) {
         self.bar.finish_and_clear();
         if !self.quiet {
-            eprintln!("{summary}");
+            line(summary);
         }
     }
 }
