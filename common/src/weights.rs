@@ -1,19 +1,24 @@
 //! Named tensors from the files people have: `.safetensors`, and PyTorch's `.pth` / `.pt`, zip or legacy.
 //!
-//! The content decides, not the name.
+//! The content decides, not the name. A file is listed first, names and shapes; only the tensors that are then asked for
+//! are read, so what else lies in a checkpoint costs nothing and may be of any type.
 
+mod file;
 mod pickle;
+mod safetensors_file;
+mod state_dict;
 mod torch;
+pub(crate) mod unique_keys;
+mod unknown;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, View};
 
+pub(crate) use self::file::WeightFile;
 use crate::{Error, Result, ResultExt};
 
 /// Arrays by name, in name order.
@@ -79,6 +84,7 @@ fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
         Dtype::F64 => each(bytes, |bytes| f64::from_le_bytes(bytes) as f32),
         Dtype::F16 => each(bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
         Dtype::BF16 => each(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        Dtype::I8 => each(bytes, |bytes| f32::from(i8::from_le_bytes(bytes))),
         Dtype::U8 | Dtype::BOOL => each(bytes, |[byte]| f32::from(byte)),
         Dtype::U32 => each(bytes, |bytes| u32::from_le_bytes(bytes) as f32),
         Dtype::I16 => each(bytes, |bytes| f32::from(i16::from_le_bytes(bytes))),
@@ -86,6 +92,11 @@ fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
         Dtype::I64 => each(bytes, |bytes| i64::from_le_bytes(bytes) as f32),
         _ => return None,
     })
+}
+
+/// Whether [`to_f32`] reads numbers of this type.
+fn can_be_weights(dtype: Dtype) -> bool {
+    to_f32(&[], dtype).is_some()
 }
 
 /// An array on its way into a safetensors file.
@@ -126,85 +137,40 @@ pub(crate) fn to_safetensors(
     safetensors::serialize(views, Some(metadata)).context(|| "cannot write the weights")
 }
 
-/// What wrappers put before every name: `DataParallel` and `torch.compile`.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
-
 /// What is said of a file whose parts do not fit together.
-pub(crate) const DAMAGED: &str = "the file is damaged or cut short";
+const DAMAGED: &str = "the file is damaged or cut short";
 
-/// The content of a weight file.
-pub(crate) enum WeightFile {
-    /// The bytes of a safetensors file, not parsed: its header may hold more than tensors.
-    Safetensors(Vec<u8>),
-    /// The tensors of a PyTorch file as f32.
-    Torch(Tensors),
+/// The tensors of a file, none of them read yet, in name order. A name begins with the keys that lead to the tensor.
+pub(crate) type Listing = BTreeMap<String, Listed>;
+
+/// What a file says of a tensor.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// The size along each axis.
+    pub(crate) shape: Vec<usize>,
+    /// The bytes of the name that are keys of the dictionaries around the tensor, each with a dot behind it.
+    path: usize,
+    /// Whether weights can be of its type.
+    readable: bool,
 }
 
-/// Reads every tensor of a file to the CPU as f32.
+/// Reads the tensors of a state dict to the CPU as f32.
 ///
-/// A state dict may lie under a key such as `state_dict`, and its names may all begin with `module.`.
+/// The state dict may lie under a key such as `state_dict`, or be the only one in the file; its names may all begin with
+/// `module.` and `_orig_mod.`. Tensors of types that no weight is of, such as complex numbers, are left out.
 ///
 /// # Errors
 ///
 /// If the file cannot be read, is cut short, or is of another kind.
 pub fn read_tensors(path: &Path) -> Result<Tensors> {
-    let tensors = open(path, u64::MAX).and_then(|file| match file {
-        WeightFile::Safetensors(bytes) => parse_safetensors(&bytes),
-        WeightFile::Torch(tensors) => Ok(tensors),
-    });
-    tensors.context(|| format!("cannot load weights `{}`", path.display()))
-}
-
-/// Reads a file of at most `max_bytes` bytes.
-///
-/// # Errors
-///
-/// If the file is larger, cannot be read, or is of another kind.
-pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<WeightFile> {
-    let mut file = File::open(path).context(|| "cannot open it")?;
-    let metadata = file.metadata().context(|| "cannot open it")?;
-    if metadata.is_dir() {
-        return Err(Error::new("it is a folder"));
-    }
-    if metadata.len() > max_bytes {
-        return Err(Error::new(format!("it has {} megabytes, which is not a style model", metadata.len() >> 20)));
-    }
-    let mut start = Vec::new();
-    file.by_ref().take(9).read_to_end(&mut start).context(|| "cannot read it")?;
-    file.rewind().context(|| "cannot read it")?;
-    match start[..] {
-        [] => Err(Error::new("the file is empty")),
-        // First: the length of the header, in the first eight bytes, may begin like either of the other two.
-        [_, _, _, _, 0, 0, 0, 0, b'{'] => {
-            let mut bytes = Vec::with_capacity(metadata.len() as usize);
-            file.read_to_end(&mut bytes).context(|| "cannot read it")?;
-            Ok(WeightFile::Safetensors(bytes))
-        }
-        [b'P', b'K', ..] => Ok(WeightFile::Torch(without_wrapper(torch::read_zip(file)?))),
-        [0x80, ..] => Ok(WeightFile::Torch(without_wrapper(torch::read_legacy(file)?))),
-        _ => Err(Error::new("it is neither a safetensors file nor a PyTorch file")),
-    }
-}
-
-/// Reads every tensor of a safetensors file's bytes as f32.
-///
-/// # Errors
-///
-/// If the bytes are damaged or cut short.
-pub(crate) fn parse_safetensors(bytes: &[u8]) -> Result<Tensors> {
-    let file = SafeTensors::deserialize(bytes).context(|| DAMAGED)?;
-    let arrays = file.iter().map(|(name, view)| {
-        let values = to_f32(view.data(), view.dtype());
-        let values = values.ok_or_else(|| Error::new(format!("tensor `{name}` is of type {:?}", view.dtype())))?;
-        Ok((name.to_owned(), Array::new(view.shape(), values)?))
-    });
-    Ok(without_wrapper(arrays.collect::<Result<_>>()?))
-}
-
-fn without_wrapper(tensors: Vec<(String, Array)>) -> Tensors {
-    let wrapper = WRAPPERS.into_iter().find(|&wrapper| tensors.iter().all(|(name, _)| name.starts_with(wrapper)));
-    let bare = |name: &str| wrapper.and_then(|wrapper| name.strip_prefix(wrapper)).unwrap_or(name).to_owned();
-    tensors.into_iter().map(|(name, array)| (bare(&name), array)).collect()
+    let read = || -> Result<Tensors> {
+        let mut file = WeightFile::open(path, u64::MAX)?;
+        let names = state_dict::names(file.listing())?;
+        let full: Vec<_> = names.iter().map(|(full, _)| full.clone()).collect();
+        let mut tensors = file.read(&full)?;
+        Ok(names.into_iter().filter_map(|(full, bare)| Some((bare, tensors.remove(&full)?))).collect())
+    };
+    read().context(|| format!("cannot load weights `{}`", path.display()))
 }
 
 #[cfg(test)]

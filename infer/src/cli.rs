@@ -15,11 +15,13 @@ mod stylize;
 mod talk;
 mod video;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use impasto_common::Result;
+use impasto_error::escaped_lines;
 
 pub use interrupt::exit_on_interrupt;
 
@@ -51,8 +53,7 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come here too. There is nobody left to tell if their stream is closed.
-            let _ = error.print();
+            refuse(&error);
             return ExitCode::from(error.exit_code() as u8);
         }
     };
@@ -62,6 +63,17 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
             talk::error(&error);
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Prints what is wrong with the words of a command line, or the help or version that they ask for.
+fn refuse(error: &clap::Error) {
+    let text = error.to_string();
+    match escaped_lines(&text) {
+        // There is nobody left to tell if the stream is closed.
+        Cow::Borrowed(_) => drop(error.print()),
+        // A file's name among the words may hold control characters. The colours go with them.
+        Cow::Owned(text) => talk::lines(&text),
     }
 }
 

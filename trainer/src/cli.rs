@@ -10,6 +10,7 @@ mod optimize;
 mod progress;
 mod train;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{CommandFactory, Parser, Subcommand};
 use impasto_common::device::{self, DeviceChoice};
 use impasto_common::{Error, Result, ResultExt};
+use impasto_error::{escaped, escaped_lines};
 
 use crate::peers::Seat;
 
@@ -93,8 +95,7 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to standard output; where even that is closed, nobody is left to tell.
-            let _ = error.print();
+            refuse(&error);
             return ExitCode::from(error.exit_code() as u8);
         }
     };
@@ -114,9 +115,21 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
     }
 }
 
-/// Says `line` on standard error. A closed standard error stops nothing.
+/// Prints what is wrong with the words of a command line, or the help or version that they ask for.
+fn refuse(error: &clap::Error) {
+    let text = error.to_string();
+    match escaped_lines(&text) {
+        // Where even the standard streams are closed, nobody is left to tell.
+        Cow::Borrowed(_) => drop(error.print()),
+        // A file's name among the words may hold control characters. The colours go with them.
+        Cow::Owned(text) => drop(write!(std::io::stderr(), "{text}")),
+    }
+}
+
+/// Says `line` on standard error, with control characters escaped: names and messages come from outside. A closed standard
+/// error stops nothing.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", escaped(line));
 }
 
 fn report(error: &Error) {

@@ -1,11 +1,15 @@
 //! The one error type: what was being done, on which file or flag, why it failed, and a hint at what to do.
 //!
-//! A command line prints it as `error: {error:#}` and, on the next line, `hint: {hint}`.
+//! A command line prints it as `error: {error}` and, on the next line, `hint: {hint}`, both through [`escaped`].
 
 #![forbid(unsafe_code)]
 
+mod escape;
+
 use std::error::Error as StdError;
 use std::fmt;
+
+pub use escape::{escaped, escaped_lines};
 
 /// A result whose error is an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

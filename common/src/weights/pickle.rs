@@ -2,7 +2,7 @@
 //!
 //! candle's reader panics on files made to break it, allocates what they claim, and prints. This one has bounded work
 //! and memory, keeps its values in one arena (a file may nest them deeper than a stack could drop them), and returns
-//! errors. The opcodes are those of Python's `pickletools`, protocols 1 to 4.
+//! errors. The opcodes are those of Python's `pickletools`, protocols 1 to 5.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Read, Take};
@@ -12,13 +12,16 @@ use crate::{Error, Result};
 /// The longest pickle that is read. State dicts take some hundred bytes a tensor; the weights lie elsewhere.
 const MAX_BYTES: u64 = 1 << 24;
 
+/// The longest name of a class or function; a file can repeat one for each of its bytes, so a long one would multiply.
+const MAX_NAME: usize = 256;
+
 /// A value's place in its [`Pickle`].
 pub(super) type Id = usize;
 
 /// A pickled value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
-    /// `None`, booleans, floats and bytes, which no caller looks into.
+    /// `None`, booleans, floats, bytes, and strings that are not Unicode: no caller looks into them.
     Other,
     /// An integer.
     Int(i64),
@@ -62,6 +65,11 @@ impl Pickle {
     /// The outermost value.
     pub(super) fn root(&self) -> Id {
         self.root
+    }
+
+    /// All values, in the order in which they were made.
+    pub(super) fn values(&self) -> &[Value] {
+        &self.values
     }
 
     /// The value at `id`.
@@ -114,20 +122,30 @@ impl<R: BufRead> Machine<R> {
             // POP, and BUILD, which sets attributes; a state dict uses them for version numbers only.
             b'0' | b'b' => drop(self.pop()?),
             b'.' => return Ok(false),
+            b'1' => drop(self.pop_to_mark()?), // POP_MARK
+            b'2' => {
+                let top = self.pop()?;
+                self.stack.extend([top, top]);
+            }
             b'q' | b'r' | 0x94 => self.memoize(opcode)?,
             b'h' | b'j' => self.recall(opcode)?,
             b'N' | 0x88 | 0x89 => self.push(Value::Other),
             b'G' => self.skip_float()?,
-            b'J' | b'K' | b'M' | 0x8A => self.integer(opcode)?,
-            b'X' | 0x8C | 0x8D | b'T' | b'U' | b'B' | b'C' => self.string(opcode)?,
+            b'J' | b'K' | b'M' | 0x8A | 0x8B => self.integer(opcode)?,
+            b'X' | 0x8C | 0x8D | b'T' | b'U' | b'B' | b'C' | 0x8E | 0x96 => self.string(opcode)?,
             b')' | b't' | 0x85..=0x87 => self.tuple(opcode)?,
             b']' | 0x8F => self.push(Value::List(vec![])),
             b'}' => self.push(Value::Dict(vec![])),
-            b'l' | b'd' => self.collection(opcode)?,
+            b'l' | b'd' | 0x91 => self.collection(opcode)?,
             b'a' | b'e' | 0x90 => self.append(opcode)?,
             b's' | b'u' => self.set_items(opcode)?,
             b'c' | 0x93 => self.global(opcode)?,
             b'R' | 0x81 => self.call()?,
+            0x92 => {
+                // NEWOBJ_EX: keyword arguments lie above the others.
+                self.pop()?;
+                self.call()?;
+            }
             b'Q' => {
                 let reference = self.pop()?;
                 self.push(Value::Persistent(reference));
@@ -203,15 +221,15 @@ impl<R: BufRead> Machine<R> {
             b'J' => i64::from(self.unsigned(4)? as u32 as i32),
             b'K' => self.unsigned(1)? as i64,
             b'M' => self.unsigned(2)? as i64,
-            _ => return self.long(),
+            _ => return self.long(if opcode == 0x8A { 1 } else { 4 }),
         };
         self.push(Value::Int(value));
         Ok(())
     }
 
     /// An integer of any length; one that no size can have is not looked into.
-    fn long(&mut self) -> Result<()> {
-        let length = self.unsigned(1)?;
+    fn long(&mut self, width: u64) -> Result<()> {
+        let length = self.unsigned(width)?;
         let bytes = self.bytes(length)?;
         let mut number = [if bytes.last().is_some_and(|&byte| byte >= 0x80) { 0xFF } else { 0 }; 8];
         let fits = bytes.len() <= number.len();
@@ -223,17 +241,15 @@ impl<R: BufRead> Machine<R> {
     fn string(&mut self, opcode: u8) -> Result<()> {
         let width = match opcode {
             0x8C | b'U' | b'C' => 1,
-            0x8D => 8,
+            0x8D | 0x8E | 0x96 => 8,
             _ => 4,
         };
         let length = self.unsigned(width)?;
         let bytes = self.bytes(length)?;
-        // Python 2 wrote names as byte strings.
-        self.push(if matches!(opcode, b'B' | b'C') {
-            Value::Other
-        } else {
-            Value::Text(String::from_utf8(bytes).map_err(|_| damaged())?)
-        });
+        // Python 2 wrote names as byte strings, and data too.
+        let is_text = !matches!(opcode, b'B' | b'C' | 0x8E | 0x96);
+        let text = String::from_utf8(bytes).ok().filter(|_| is_text);
+        self.push(text.map_or(Value::Other, Value::Text));
         Ok(())
     }
 
@@ -253,7 +269,7 @@ impl<R: BufRead> Machine<R> {
 
     fn collection(&mut self, opcode: u8) -> Result<()> {
         let items = self.pop_to_mark()?;
-        self.push(if opcode == b'l' { Value::List(items) } else { Value::Dict(pairs(&items)) });
+        self.push(if opcode == b'd' { Value::Dict(pairs(&items)) } else { Value::List(items) });
         Ok(())
     }
 
@@ -289,7 +305,7 @@ impl<R: BufRead> Machine<R> {
         } else {
             let (name, module) = (self.pop()?, self.pop()?);
             let text = |id: Id| match &self.values[id] {
-                Value::Text(text) => Ok(text.clone()),
+                Value::Text(text) if text.len() <= MAX_NAME => Ok(text.clone()),
                 _ => Err(damaged()),
             };
             (text(module)?, text(name)?)
@@ -306,8 +322,16 @@ impl<R: BufRead> Machine<R> {
 
     fn call(&mut self) -> Result<()> {
         let (arguments, callable) = (self.pop()?, self.pop()?);
-        let ordered = Value::Global("collections".into(), "OrderedDict".into());
-        let is_dict = self.values[callable] == ordered && self.values[arguments] == Value::Tuple(vec![]);
+        let is_empty = self.values[arguments] == Value::Tuple(vec![]);
+        let is_dict = match &self.values[callable] {
+            Value::Global(module, name) if module == "collections" => match name.as_str() {
+                "OrderedDict" => is_empty,
+                // Its argument makes the values of missing keys.
+                "defaultdict" => true,
+                _ => false,
+            },
+            _ => false,
+        };
         self.push(if is_dict { Value::Dict(vec![]) } else { Value::Call(callable, arguments) });
         Ok(())
     }
@@ -370,6 +394,26 @@ mod tests {
         nested.resize(1 << 20, 0x85);
         nested.push(b'.');
         drop(read(&nested).unwrap());
+    }
+
+    #[test]
+    fn a_long_class_name_is_not_copied_for_each_use() {
+        let mut bytes = b"X\x00\x00\x10\x00".to_vec();
+        bytes.resize(5 + (1 << 20), b'a');
+        bytes.extend(b"q\x00h\x00\x93.");
+        assert!(read(&bytes).is_err());
+    }
+
+    #[test]
+    fn what_checkpoints_keep_beside_weights_is_no_hindrance() {
+        // `defaultdict(dict)` with an item, a Python 2 byte string, a frozenset, and an object made with keywords.
+        let dict = read(b"ccollections\ndefaultdict\nc__builtin__\ndict\n\x85RK\x01K\x02s.").unwrap();
+        assert!(matches!(dict.get(dict.root()), Value::Dict(items) if items.len() == 1));
+        assert_eq!(read(b"U\x02\xff\xfe.").unwrap().values()[0], Value::Other);
+        let set = read(b"(K\x01K\x02\x91.").unwrap();
+        assert_eq!(set.items(set.root()).map(<[_]>::len), Some(2));
+        let object = read(b"ca\nB\n)}\x92.").unwrap();
+        assert!(matches!(object.get(object.root()), Value::Call(..)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use impasto_common::device::{DeviceChoice, set_threads};
 use impasto_common::network::Preset;
 use impasto_common::styles::BundledStyle;
 use impasto_engine::PaintPrecision;
+use impasto_error::escaped;
 use serde::Serialize;
 
 use super::output::{print, to_json};
@@ -194,7 +195,7 @@ fn table(report: &Report) -> String {
         let _ = writeln!(
             text,
             "{:<width$} {:>11} {:>8.2} ms{on_card} {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
-            found.network,
+            escaped(&found.network),
             format!("{}x{}", found.width, found.height),
             found.median_ms,
             found.frames_per_second,

@@ -9,6 +9,7 @@ use impasto_common::model_file::{ModelCard, StyleModel};
 use impasto_common::network::Preset;
 use impasto_common::styles::{BUNDLED, BundledStyle};
 use impasto_common::{Result, ResultExt};
+use impasto_error::escaped;
 use serde::Serialize;
 
 use super::output::{print, to_json};
@@ -62,7 +63,7 @@ impl Description {
         let mut text = String::new();
         let mut line = |label: &str, value: &str| {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{:<12}{value}", format!("{label}:"));
+            let _ = writeln!(text, "{:<12}{}", format!("{label}:"), escaped(value));
         };
         line("name", &card.name);
         card.source.as_deref().inspect(|source| line("source", source));

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use impasto_common::{Result, ResultExt};
+use impasto_error::escaped_lines;
 use serde::Serialize;
 
 /// A value as JSON for people and programs, with a line break at its end.
@@ -11,9 +12,9 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String> {
     Ok(json + "\n")
 }
 
-/// Prints `text` as it is.
+/// Prints lines of text, or JSON; control characters other than line breaks are shown escaped.
 pub(super) fn print(text: &str) -> Result<()> {
-    let written = io::stdout().lock().write_all(text.as_bytes());
+    let written = io::stdout().lock().write_all(escaped_lines(text).as_bytes());
     match written {
         // `infer styles | head -1` is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -1,9 +1,12 @@
-//! What the program says on standard error.
+//! What the program says on standard error. Names and messages from outside are shown with their control characters escaped.
+//!
+//! Talk is best effort: a full disk or a reader that has gone is no reason to fail.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use impasto_common::Error;
+use impasto_error::escaped;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Prints an error and what can be done about it.
@@ -21,8 +24,12 @@ pub(super) fn note(text: &str) {
 
 /// Prints what a program that runs for long has done.
 pub(super) fn line(text: &str) {
-    // Talk is best effort: a full disk or a reader that has gone is no reason to fail.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", escaped(text));
+}
+
+/// Prints lines that are escaped already.
+pub(super) fn lines(text: &str) {
+    let _ = write!(io::stderr(), "{text}");
 }
 
 /// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
@@ -65,7 +72,7 @@ impl Talk {
 
     /// Names the picture in hand.
     pub(super) fn begin(&self, name: String) {
-        self.bar.set_message(name);
+        self.bar.set_message(escaped(&name).into_owned());
     }
 
     /// Counts a picture.

@@ -1,6 +1,6 @@
 //! What goes wrong, how it is said, and what is left behind.
 
-use crate::studio::{STYLE, Studio, photo};
+use crate::studio::{Run, STYLE, Studio, photo};
 
 /// Expects an exit code and words on standard error, and nothing on standard output or beside the inputs.
 fn refused(studio: &Studio, line: &str, code: i32, words: &[&str]) {
@@ -76,15 +76,43 @@ fn a_style_file_that_is_none_is_named_with_the_cause() {
     studio.write("cut", &whole[..whole.len() - 1]);
     studio.write("empty", b"");
     studio.write("text", b"no weights at all");
+    studio.write("page", b"<!DOCTYPE html>\n<html><head>");
+    studio.write("pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0");
+    studio.write("picture", b"\x89PNG\r\n\x1a\n");
     for (style, cause) in [
         ("cut", "damaged or cut short"),
         ("empty", "the file is empty"),
+        ("page", "an HTML page\nhint: download the file itself"),
+        ("pointer", "a Git LFS pointer, which only says where the file is\nhint: run `git lfs pull`"),
+        ("picture", "a PNG picture\nhint: a style model is not the style's picture"),
         ("text", "neither a safetensors file nor a PyTorch file"),
         (".", "it is a folder"),
     ] {
         let action = format!("cannot load style `{style}`: ");
         refused(&studio, &format!("stylize in.png -o out.png --style {style}"), 1, &[&action, cause]);
     }
+}
+
+/// A file of this name may come out of an archive, and reach the program through a pattern such as `*`.
+#[cfg(unix)]
+#[test]
+fn control_characters_of_a_file_name_are_shown_and_do_not_reach_the_terminal() {
+    let studio = Studio::new();
+    let name = "x\u{1b}[2J\nerror: forged";
+    studio.write(name, b"neither a picture nor a model");
+    for words in [
+        &["info", name][..],
+        &["stylize", name, "-o", "y.png", "--style", STYLE],
+        &["stylize", name, "-o", "y.png", "--format", name],
+        &["stylize", "-o", "y.png", "--\u{1b}[2J"],
+    ] {
+        let run: Run = studio.command(words).output().unwrap().into();
+        assert_ne!(run.code, Some(0), "{words:?}");
+        assert!(!run.stderr.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stderr);
+        assert!(run.stderr.contains(r"\u001b[2J"), "{}", run.stderr);
+    }
+    let run: Run = studio.command(["info", name]).output().unwrap().into();
+    assert!(run.stderr.starts_with(r"error: cannot load style `x\u001b[2J\nerror: forged`"), "{}", run.stderr);
 }
 
 #[test]

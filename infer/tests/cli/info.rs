@@ -1,6 +1,8 @@
 //! `infer info` and `infer styles`.
 
+use impasto_common::model_file::StyleModel;
 use impasto_common::styles::BUNDLED;
+use impasto_common::weights::StoredType;
 use serde_json::Value;
 
 use crate::studio::{STYLE, Studio, tiny_style};
@@ -20,6 +22,26 @@ fn info_shows_the_card_and_counts_the_parameters() {
     let text = String::from_utf8(studio.run(&format!("info {STYLE}")).stdout).unwrap();
     assert!(text.contains("name:       tiny\n"), "{text}");
     assert!(text.contains("preset:     own (2 channels, 1 residual blocks)\n"), "{text}");
+}
+
+/// Clears the screen and sets the window's title, in two ways each: C1 characters are commands too.
+const ESCAPES: &str = "a\u{1b}[2J\u{1b}]0;pwn\u{7}b\u{9b}2J\nname: forged";
+
+#[test]
+fn control_characters_of_a_card_are_shown_and_do_not_reach_the_terminal() {
+    let studio = Studio::new();
+    let StyleModel { mut card, tensors } = tiny_style();
+    card.name = ESCAPES.into();
+    card.command = Some(ESCAPES.into());
+    StyleModel { card, tensors }.save(&studio.path("x.safetensors"), StoredType::F32).unwrap();
+    let text = String::from_utf8(studio.run("info x.safetensors").stdout).unwrap();
+    assert!(text.contains(r"name:       a\u001b[2J\u001b]0;pwn\u0007b\u009b2J\nname: forged"), "{text}");
+    let json = String::from_utf8(studio.run("info x.safetensors --json").stdout).unwrap();
+    for shown in [&text, &json] {
+        assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+    }
+    let shown: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(shown["name"], ESCAPES);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use candle_core::Device;
 use impasto_common::model_file::StyleModel;
 use impasto_common::styles::BundledStyle;
 use impasto_common::{Error, Result, ResultExt};
+use impasto_error::escaped_lines;
 use serde::Serialize;
 
 use super::{Machine, download, progress, say, stop_on_signal};
@@ -120,7 +121,7 @@ pub(super) fn print<T: Serialize>(evaluation: &T, table: Option<fn(&T) -> String
         Some(table) => table(evaluation),
         None => serde_json::to_string_pretty(evaluation).context(|| "cannot write JSON")?,
     };
-    writeln!(std::io::stdout(), "{text}").context(|| "cannot write to standard output")
+    writeln!(std::io::stdout(), "{}", escaped_lines(&text)).context(|| "cannot write to standard output")
 }
 
 fn line(result: &PhotoResult) -> String {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use candle_core::Device;
 use impasto_common::{Error, Result};
+use impasto_error::escaped;
 use indicatif::ProgressBar;
 
 use super::evaluate::{self, open, print, training_config};
@@ -96,7 +97,7 @@ fn table(evaluation: &ClipEvaluation) -> String {
         let losses = result.losses.map_or_else(String::new, |losses| {
             format!(" {:>10.4} {:>10.4} {:>10.4}", losses.objective, losses.content, losses.style)
         });
-        format!("{:>14.3e} {ratio:>10.3}{losses}  {name}", result.warping_error)
+        format!("{:>14.3e} {ratio:>10.3}{losses}  {}", result.warping_error, escaped(&name))
     };
     let losses = if original.losses.is_some() { "  objective    content      style" } else { "" };
     let mut lines = vec![
