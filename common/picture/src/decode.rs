@@ -1,5 +1,6 @@
 //! Reading pictures. The content decides on the format, not the name.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +9,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
-use super::{Picture, PictureFormat, jpeg};
+use super::{Picture, PictureFormat, jpeg, jpeg_layout};
 use impasto_error::{Error, Result, ResultExt};
 
 /// The largest picture that is decoded: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
@@ -53,25 +54,49 @@ impl Picture {
 
     fn decode_unguarded(bytes: &[u8], pixels: u64) -> Result<Self> {
         let format = PictureFormat::of_bytes(bytes)?;
+        let (mut notes, mut pixels_from) = (Vec::new(), Cow::Borrowed(bytes));
         if format == PictureFormat::Jpeg {
-            jpeg::check_complete(bytes)?;
+            if let Some(whole) = jpeg::check_complete(bytes)? {
+                notes.push(jpeg::NO_END_MARKER.to_owned());
+                pixels_from = Cow::Owned(whole);
+            }
+            if !jpeg_layout::is_usual(bytes) {
+                return Self::decode_unusual_jpeg(bytes, pixels, notes);
+            }
         }
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
-        let mut limits = limits();
-        limits.max_alloc = Some(MAX_BYTES.min(BYTES_PER_PIXEL * pixels + SMALL_BYTES));
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(prose)?;
+        let open = |bytes| {
+            let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
+            let mut limits = limits();
+            limits.max_alloc = Some(MAX_BYTES.min(BYTES_PER_PIXEL * pixels + SMALL_BYTES));
+            reader.limits(limits);
+            reader.into_decoder().map_err(prose)
+        };
+        let mut decoder = open(bytes)?;
         check_size_within(decoder.dimensions(), pixels.min(MAX_PIXELS))?;
         // A damaged profile or EXIF block is no reason to refuse the pixels.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let icc = decoder.icc_profile().unwrap_or_default().filter(|profile| describes_rgb(profile));
-        let mut image = DynamicImage::from_decoder(decoder).map_err(prose)?;
+        let mut image = match &pixels_from {
+            Cow::Borrowed(_) => DynamicImage::from_decoder(decoder),
+            Cow::Owned(whole) => DynamicImage::from_decoder(open(whole)?),
+        }
+        .map_err(prose)?;
         image.apply_orientation(orientation);
         if format == PictureFormat::Gif && is_opaque(&image) {
             // This decoder always adds an alpha channel; the others only where the file has one.
             image = image.into_rgb8().into();
         }
-        Ok(Self { icc, format: Some(format), ..Self::from(image) })
+        Ok(Self { icc, format: Some(format), notes, ..Self::from(image) })
+    }
+
+    fn decode_unusual_jpeg(bytes: &[u8], pixels: u64, notes: Vec<String>) -> Result<Self> {
+        let (height, width) = jpeg_layout::unusual_size(bytes)?;
+        check_size_within((width, height), pixels.min(MAX_PIXELS))?;
+        let jpeg = jpeg_layout::decode_unusual(bytes, MAX_BYTES.min(BYTES_PER_PIXEL * pixels + SMALL_BYTES))?;
+        let mut image = jpeg.image;
+        image.apply_orientation(jpeg.orientation);
+        let icc = jpeg.icc.filter(|profile| describes_rgb(profile));
+        Ok(Self { icc, format: Some(PictureFormat::Jpeg), notes, ..Self::from(image) })
     }
 }
 
@@ -101,6 +126,9 @@ pub fn read_picture_bytes(path: &Path) -> Result<Vec<u8>> {
 /// If the bytes are no picture that we know, or its head is damaged or cut short.
 pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
     let format = PictureFormat::of_bytes(bytes)?;
+    if format == PictureFormat::Jpeg && !jpeg_layout::is_usual(bytes) {
+        return guarded(|| jpeg_layout::unusual_size(bytes));
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
     let mut limits = limits();
     limits.max_alloc = Some(SMALL_BYTES);
@@ -323,7 +351,10 @@ mod tests {
         let bytes = jpeg(|_| {});
         std::fs::write(&path, &bytes[..bytes.len() - 20]).unwrap();
         let error = Picture::open(&path).unwrap_err();
-        assert_eq!(error.to_string(), format!("cannot read `{}`: the file is cut short", path.display()));
+        assert_eq!(
+            error.to_string(),
+            format!("cannot read `{}`: the file is cut short: the last 8 of 16 rows are missing", path.display())
+        );
         let error = Picture::open(folder.path().join("none.jpg")).unwrap_err();
         assert!(error.to_string().contains("No such file") || error.to_string().contains("cannot find"), "{error}");
     }

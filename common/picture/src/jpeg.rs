@@ -5,25 +5,47 @@
 
 use impasto_error::{Error, Result};
 
-const END_OF_IMAGE: u8 = 0xD9;
-const START_OF_SCAN: u8 = 0xDA;
+use super::strips;
 
-/// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B).
+const END_OF_IMAGE: u8 = 0xD9;
+pub(super) const START_OF_SCAN: u8 = 0xDA;
+
+/// Said of a file whose pixels are all there.
+pub(super) const NO_END_MARKER: &str = "the file lacks its end marker; all of its pixels are there";
+
+/// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B). If nothing but the marker is missing, returns
+/// a file of the same pixels that has one.
 ///
 /// # Errors
 ///
-/// If the file ends first.
-pub(super) fn check_complete(bytes: &[u8]) -> Result<()> {
+/// If the file ends first: how many rows are missing, where its layout tells.
+pub(super) fn check_complete(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    if has_end(bytes) {
+        return Ok(None);
+    }
+    let Some(rows) = strips::jpeg_rows(bytes) else { return Err(cut_short()) };
+    if let Some(whole) = rows.whole {
+        return Ok(Some(whole));
+    }
+    let (missing, height) = (rows.height - rows.present, rows.height);
+    Err(Error::new(format!("the file is cut short: the last {missing} of {height} rows are missing"))
+        .with_hint("copy or download it again"))
+}
+
+fn has_end(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     while let Some((marker, after)) = next_marker(rest) {
         rest = match marker {
-            END_OF_IMAGE => return Ok(()),
+            END_OF_IMAGE => return true,
             // Entropy-coded data follows the header of a scan; the search for the next marker steps over it.
-            START_OF_SCAN | 0x02..=0xCF | 0xD8 | 0xDB..=0xFE => skip_segment(marker, after)?,
+            START_OF_SCAN | 0x02..=0xCF | 0xD8 | 0xDB..=0xFE => match skip_segment(marker, after) {
+                Ok(rest) => rest,
+                Err(_) => return false,
+            },
             _ => after,
         };
     }
-    Err(cut_short())
+    false
 }
 
 /// Whether the blocks of the picture are spread over the file (ITU-T T.81, annex G).
@@ -44,13 +66,13 @@ pub(super) fn cut_short() -> Error {
 }
 
 /// The next marker and what follows it: 0xFF, perhaps repeated, before neither zero (a stuffed byte) nor a restart.
-fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
+pub(super) fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7);
     let at = bytes.windows(2).position(is_marker)?;
     Some((bytes[at + 1], &bytes[at + 2..]))
 }
 
-fn skip_segment(marker: u8, after: &[u8]) -> Result<&[u8]> {
+pub(super) fn skip_segment(marker: u8, after: &[u8]) -> Result<&[u8]> {
     if marker == 0xD8 {
         return Ok(after);
     }
@@ -71,7 +93,7 @@ mod tests {
 
     #[test]
     fn an_end_marker_inside_a_segment_does_not_count() {
-        check_complete(&WHOLE).unwrap();
+        assert_eq!(check_complete(&WHOLE).unwrap(), None);
         for length in 0..WHOLE.len() - 2 {
             let error = check_complete(&WHOLE[..length]).unwrap_err();
             assert_eq!(error.to_string(), "the file is cut short", "{length}");

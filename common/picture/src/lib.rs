@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod format;
 mod jpeg;
+mod jpeg_layout;
 mod rows;
 mod strips;
 mod webp_animation;
@@ -35,6 +36,8 @@ pub struct Picture {
     image: DynamicImage,
     icc: Option<Vec<u8>>,
     format: Option<PictureFormat>,
+    /// What the user should know of how the file was read.
+    notes: Vec<String>,
 }
 
 impl From<DynamicImage> for Picture {
@@ -47,13 +50,13 @@ impl From<DynamicImage> for Picture {
             // What is left, and what the image crate may add, has an alpha channel and more than 8 bits.
             _ => image.into_rgba16().into(),
         };
-        Self { image, icc: None, format: None }
+        Self { image, icc: None, format: None, notes: Vec::new() }
     }
 }
 
 impl From<RgbImage> for Picture {
     fn from(image: RgbImage) -> Self {
-        Self { image: image.into(), icc: None, format: None }
+        Self { image: image.into(), icc: None, format: None, notes: Vec::new() }
     }
 }
 
@@ -97,6 +100,12 @@ impl Picture {
         self.format
     }
 
+    /// What the user should know of how the file was read, such as that it lacks its end.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The pixels, as the image crate holds them.
     #[must_use]
     pub fn as_image(&self) -> &DynamicImage {
@@ -116,14 +125,14 @@ impl Picture {
     ///
     /// If there are 16 bits: the picture comes back.
     pub fn into_bytes(self) -> Result<(Blank, Vec<u8>), Box<Self>> {
-        let Self { image, icc, format } = self;
+        let Self { image, icc, format, notes } = self;
         let (width, height, has_alpha) = (image.width(), image.height(), image.color().has_alpha());
         let bytes = match image {
             DynamicImage::ImageRgb8(image) => image.into_raw(),
             DynamicImage::ImageRgba8(image) => image.into_raw(),
-            image => return Err(Box::new(Self { image, icc, format })),
+            image => return Err(Box::new(Self { image, icc, format, notes })),
         };
-        Ok((Blank { width, height, has_alpha, icc, format }, bytes))
+        Ok((Blank { width, height, has_alpha, icc, format, notes }, bytes))
     }
 
     /// The pixels as 8-bit RGB without alpha.
@@ -154,6 +163,7 @@ pub struct Blank {
     has_alpha: bool,
     icc: Option<Vec<u8>>,
     format: Option<PictureFormat>,
+    notes: Vec<String>,
 }
 
 impl Blank {
@@ -175,14 +185,14 @@ impl Blank {
     ///
     /// If it has more.
     pub fn fill(self, bytes: Vec<u8>) -> Result<Picture> {
-        let Self { width, height, has_alpha, icc, format } = self;
+        let Self { width, height, has_alpha, icc, format, notes } = self;
         let image = if has_alpha {
             image::RgbaImage::from_raw(width, height, bytes).map(DynamicImage::from)
         } else {
             RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
         };
         let image = image.ok_or_else(|| Error::new(format!("a picture of {width}x{height} pixels has more bytes")))?;
-        Ok(Picture { image, icc, format })
+        Ok(Picture { image, icc, format, notes })
     }
 }
 

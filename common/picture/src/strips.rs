@@ -15,6 +15,7 @@ mod write;
 
 use super::Picture;
 
+pub(crate) use baseline::rows_of as jpeg_rows;
 pub use read::StripReader;
 pub use write::StripWriter;
 

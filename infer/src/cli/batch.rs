@@ -220,6 +220,7 @@ fn decode(bytes: Vec<u8>, job: &Job, max_size: Option<u32>, notes: &mut Vec<Stri
         );
     }
     let picture = Picture::decode(&bytes)?;
+    notes.extend(picture.notes().iter().cloned());
     let picture = match max_size {
         Some(long_side) => picture.fit_within(long_side),
         None => picture,

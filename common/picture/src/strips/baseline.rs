@@ -23,6 +23,7 @@ use image::{DynamicImage, ImageDecoder};
 use super::read::{Header, Rows};
 use super::samples::Samples;
 use crate::decode::prose;
+use crate::jpeg::NO_END_MARKER;
 use impasto_error::{Error, Result, ResultExt};
 
 use head::Head;
@@ -121,8 +122,9 @@ impl Rows for JpegRows {
         Ok(Samples::Eight(samples))
     }
 
-    fn end(&mut self) -> Result<()> {
-        self.scan.end()
+    fn end(&mut self) -> Result<Option<String>> {
+        // All rows were read, so nothing but the marker can be missing.
+        Ok(self.scan.end().is_err().then(|| NO_END_MARKER.to_owned()))
     }
 
     fn rewind(&mut self) -> Result<()> {
@@ -137,7 +139,28 @@ impl Rows for JpegRows {
 fn open_scan(file: &File, head: &Head) -> Result<Scan> {
     let mut file = file.try_clone().context(|| "cannot open it again")?;
     file.seek(SeekFrom::Start(head.scan_at)).context(|| "cannot read it again")?;
-    Ok(Scan::new(file, &head.frame))
+    Ok(Scan::new(Box::new(file), &head.frame))
+}
+
+/// What of a file's pixels is there.
+pub(crate) struct PresentRows {
+    /// Rows of pixels that are whole.
+    pub(crate) present: usize,
+    /// Rows of the picture.
+    pub(crate) height: usize,
+    /// If all rows are whole: a file of these pixels, without a profile and an EXIF block.
+    pub(crate) whole: Option<Vec<u8>>,
+}
+
+/// The rows of a file that may lack its end; `None` if it is not one that can be cut into strips.
+pub(crate) fn rows_of(bytes: &[u8]) -> Option<PresentRows> {
+    let head = Head::read(bytes).ok()??;
+    let data = bytes.get(usize::try_from(head.scan_at).ok()?..)?.to_vec();
+    let mut scan = Scan::new(Box::new(Cursor::new(data)), &head.frame);
+    let rows: Vec<_> = (0..head.frame.mcu_rows()).map_while(|_| scan.next_row(&head.frame).ok()).collect();
+    let height = usize::from(head.frame.height);
+    let present = (rows.len() * head.frame.mcu_height()).min(height);
+    Some(PresentRows { present, height, whole: (present == height).then(|| head.strip(height, &rows)) })
 }
 
 /// The words that [`prose`] has.

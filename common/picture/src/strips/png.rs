@@ -71,9 +71,9 @@ impl Rows for PngRows {
         Ok(Samples::from_big_endian(bits_of(depth), bytes))
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn end(&mut self) -> Result<Option<String>> {
         self.reader.read_row(&mut []).map_err(prose)?;
-        Ok(())
+        Ok(None)
     }
 
     fn rewind(&mut self) -> Result<()> {

@@ -29,6 +29,7 @@ pub struct StripReader {
     /// As the decoder has them; grey becomes RGB on the way out.
     channels: usize,
     next_row: u32,
+    notes: Vec<String>,
 }
 
 /// What a format's file says of itself: enough to decide whether it can be read in strips.
@@ -50,8 +51,8 @@ pub(super) trait Rows: Send {
     /// The next `rows` rows, of which the caller knows that they exist.
     fn read(&mut self, rows: usize) -> Result<Samples>;
 
-    /// Reads and checks what follows the last row.
-    fn end(&mut self) -> Result<()>;
+    /// Reads and checks what follows the last row; what the user should know of it.
+    fn end(&mut self) -> Result<Option<String>>;
 
     /// Goes back to the first row.
     fn rewind(&mut self) -> Result<()>;
@@ -94,7 +95,15 @@ impl StripReader {
             has_alpha: header.channels % 2 == 0,
             icc: header.icc.filter(|profile| decode::describes_rgb(profile)),
         };
-        Ok(Some(Self { path: path.into(), info, format, rows, channels: header.channels, next_row: 0 }))
+        Ok(Some(Self {
+            path: path.into(),
+            info,
+            format,
+            rows,
+            channels: header.channels,
+            next_row: 0,
+            notes: Vec::new(),
+        }))
     }
 
     /// The picture's size, depth, alpha and profile.
@@ -107,6 +116,12 @@ impl StripReader {
     #[must_use]
     pub fn format(&self) -> PictureFormat {
         self.format
+    }
+
+    /// What the user should know of how the file was read; complete once the last row is.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The row that the next strip begins with; the picture's height once all are read.
@@ -136,7 +151,8 @@ impl StripReader {
         let samples = self.rows.read(rows as usize)?;
         self.next_row += rows;
         if self.next_row == self.info.height {
-            self.rows.end()?;
+            self.notes.extend(self.rows.end()?);
+            self.notes.dedup();
         }
         let image = samples.into_image(self.channels, self.info.width, rows)?;
         Ok(Picture { format: Some(self.format), ..Picture::from(image) })

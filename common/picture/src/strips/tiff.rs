@@ -158,9 +158,9 @@ impl Rows for TiffRows {
         Ok(samples)
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn end(&mut self) -> Result<Option<String>> {
         self.band = None;
-        Ok(())
+        Ok(None)
     }
 
     fn rewind(&mut self) -> Result<()> {

@@ -26,6 +26,8 @@ pub(super) struct Turned {
     pixel: usize,
     /// The samples, once they are asked for.
     spill: Option<File>,
+    /// What the file's end said.
+    note: Option<String>,
     next: usize,
 }
 
@@ -66,7 +68,7 @@ impl Turned {
             (header.width, header.height) = (header.height, header.width);
         }
         header.orientation = Orientation::NoTransforms;
-        Self { rows, header, turn, width, height, pixel, spill: None, next: 0 }
+        Self { rows, header, turn, width, height, pixel, spill: None, note: None, next: 0 }
     }
 
     /// Reads all rows into a temporary file: one after the other, or the columns of [`BAND`] rows one after the other.
@@ -84,7 +86,7 @@ impl Turned {
                 .context(|| format!("cannot write a temporary file in `{}`", folder.display()))
                 .map_err(|error| error.with_hint("make room there, or name another folder with TMPDIR"))?;
         }
-        self.rows.end()?;
+        self.note = self.rows.end()?;
         Ok(file)
     }
 
@@ -136,8 +138,8 @@ impl Rows for Turned {
         Ok(Samples::from_big_endian(self.header.bits, samples))
     }
 
-    fn end(&mut self) -> Result<()> {
-        Ok(())
+    fn end(&mut self) -> Result<Option<String>> {
+        Ok(self.note.take())
     }
 
     fn rewind(&mut self) -> Result<()> {

@@ -173,6 +173,11 @@ fn frame(
         valid.then_some(Component { id, across, down, dc: dc_table, ac: ac_table })
     };
     let components = selectors.as_chunks::<2>().0.iter().map(find).collect::<Option<Vec<_>>>()?;
+    // The decoder of strips is wrong where another component is finer than the first.
+    let widest = components.iter().map(|component| component.across).max()?;
+    if components.first()?.across != widest || components.iter().any(|component| component.across == 3) {
+        return None;
+    }
     Some(Frame { width, height, components, restart, dc, ac })
 }
 

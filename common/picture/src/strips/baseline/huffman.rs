@@ -1,6 +1,5 @@
 //! Huffman codes and bits of entropy-coded data (ITU-T T.81, annexes C and F).
 
-use std::fs::File;
 use std::io::Read;
 
 use super::damaged;
@@ -42,9 +41,8 @@ impl Table {
 }
 
 /// The bits of a scan, up to a marker.
-#[derive(Debug)]
 pub(super) struct BitReader {
-    file: File,
+    file: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     at: usize,
     /// The lowest `count` bits are those to come. Of these, the last `made_up` are not in the file.
@@ -57,7 +55,7 @@ pub(super) struct BitReader {
 }
 
 impl BitReader {
-    pub(super) fn new(file: File) -> Self {
+    pub(super) fn new(file: Box<dyn Read + Send>) -> Self {
         Self { file, buffer: Vec::new(), at: 0, bits: 0, count: 0, made_up: 0, marker: None, at_end: false }
     }
 

@@ -4,7 +4,7 @@
 //! ones. So the codes of the AC coefficients are copied bit by bit, and the differences are coded anew, from 0 at the
 //! beginning of a row. In the strips, a restart marker stands between rows; the file's own restarts are taken out.
 
-use std::fs::File;
+use std::io::Read;
 
 use super::damaged;
 use super::head::{Component, Frame};
@@ -18,7 +18,6 @@ const COEFFICIENTS: u32 = 64;
 type Last = [i32; 4];
 
 /// A scan, read row by row of units.
-#[derive(Debug)]
 pub(super) struct Scan {
     bits: BitReader,
     last: Last,
@@ -28,7 +27,7 @@ pub(super) struct Scan {
 
 impl Scan {
     /// Of a file at the first byte of the data.
-    pub(super) fn new(file: File, frame: &Frame) -> Self {
+    pub(super) fn new(file: Box<dyn Read + Send>, frame: &Frame) -> Self {
         Self { bits: BitReader::new(file), last: Last::default(), before_restart: frame.restart }
     }
 

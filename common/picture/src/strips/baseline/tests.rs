@@ -72,7 +72,9 @@ fn every_colour_and_sampling_reads_as_it_decodes() {
                     // This encoder writes a scan for each component where it looks for the best tables, and where one has
                     // four times the samples of another.
                     let apart = optimized || [F_4_1, F_4_2, F_1_4, F_2_4].contains(&sampling);
-                    if apart && color != ColorType::Luma {
+                    // Of CMYK it samples black finer than the other inks.
+                    let coarse = color == ColorType::Cmyk && [F_2_1, F_2_2].contains(&sampling);
+                    if (apart || coarse) && color != ColorType::Luma {
                         assert!(open(&bytes).unwrap().is_none(), "{what}");
                         continue;
                     }
@@ -127,12 +129,18 @@ fn progressive_files_must_be_read_whole() {
 fn a_file_cut_short_is_refused() {
     for restart in [0, 3] {
         let bytes = encode(&photo(37, 83), ColorType::Rgb, |encoder| encoder.set_restart_interval(restart));
-        for length in (60..bytes.len()).step_by(97).chain([bytes.len() - 2, bytes.len() - 1]) {
+        for length in (60..bytes.len()).step_by(97) {
             let error = match open(&bytes[..length]) {
                 Ok(reader) => read_all(&mut reader.unwrap(), 9).unwrap_err(),
                 Err(error) => error,
             };
             assert!(error.to_string().ends_with("the file is cut short"), "{error}, {length} of {}", bytes.len());
+        }
+        // The end marker alone is no loss.
+        for length in [bytes.len() - 2, bytes.len() - 1] {
+            let mut reader = open(&bytes[..length]).unwrap().unwrap();
+            assert!(read_all(&mut reader, 9).unwrap() == Picture::decode(&bytes).unwrap().as_image().as_bytes());
+            assert_eq!(reader.notes().len(), 1);
         }
     }
 }
