@@ -43,6 +43,11 @@ pub(super) fn cut_short() -> Error {
     Error::new("the file is cut short").with_hint("copy or download it again")
 }
 
+/// The words of [`crate::decode::prose`] for a file that makes no sense.
+pub(super) fn damaged() -> Error {
+    Error::new("the file is damaged")
+}
+
 /// The next marker and what follows it: 0xFF, perhaps repeated, before neither zero (a stuffed byte) nor a restart.
 fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7);
