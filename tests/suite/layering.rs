@@ -97,13 +97,9 @@ fn no_file_is_a_drawer() {
 #[test]
 fn the_reader_sees_what_it_must_and_only_that() {
     let words = ["clap", "exit", "trainer"];
-    for seen in [
-        "use clap::Parser;",
-        "    std::process::exit(1);",
-        "let x = trainer::run();",
-        "pub use trainer;",
-        "exit (2)",
-    ] {
+    for seen in
+        ["use clap::Parser;", "    std::process::exit(1);", "let x = trainer::run();", "pub use trainer;", "exit (2)"]
+    {
         assert_eq!(offences(&source(seen), &words).len(), 1, "{seen}");
     }
     let unseen =

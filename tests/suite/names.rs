@@ -14,7 +14,8 @@ fn no_type_has_a_name_that_could_be_anybodys() {
     for source in workspace::sources() {
         for (i, line) in source.text.lines().enumerate() {
             let words: Vec<_> = line.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
-            let declared = words.windows(2).find(|pair| ["struct", "enum", "trait", "type", "union"].contains(&pair[0]));
+            let declared =
+                words.windows(2).find(|pair| ["struct", "enum", "trait", "type", "union"].contains(&pair[0]));
             if declared.is_some_and(|pair| BARE.contains(&pair[1])) && !line.trim_start().starts_with("//") {
                 found.push(format!("{}:{}: {}", source.path, i + 1, line.trim()));
             }
@@ -26,7 +27,8 @@ fn no_type_has_a_name_that_could_be_anybodys() {
 #[test]
 fn a_gpu_is_no_card() {
     let mut found = Vec::new();
-    for source in workspace::sources().iter().filter(|source| NO_CARDS.iter().any(|name| source.path.starts_with(name))) {
+    for source in workspace::sources().iter().filter(|source| NO_CARDS.iter().any(|name| source.path.starts_with(name)))
+    {
         for (i, line) in source.text.lines().enumerate() {
             let mut words = line.split(|c: char| !c.is_alphanumeric()).map(str::to_ascii_lowercase);
             if words.any(|word| ["card", "cards"].contains(&word.as_str())) {

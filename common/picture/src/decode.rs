@@ -9,7 +9,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
-use super::{Picture, PictureFormat, jpeg, jpeg_layout};
+use super::{Picture, PictureFormat, jpeg, jpeg_complete, jpeg_layout};
 use impasto_error::{Error, Result, ResultExt};
 
 /// The largest picture that is decoded: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
@@ -56,7 +56,7 @@ impl Picture {
         let format = PictureFormat::of_bytes(bytes)?;
         let (mut notes, mut pixels_from) = (Vec::new(), Cow::Borrowed(bytes));
         if format == PictureFormat::Jpeg {
-            if let Some(whole) = jpeg::check_complete(bytes)? {
+            if let Some(whole) = jpeg_complete::check_complete(bytes)? {
                 notes.push(jpeg::NO_END_MARKER.to_owned());
                 pixels_from = Cow::Owned(whole);
             }

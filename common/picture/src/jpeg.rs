@@ -1,11 +1,6 @@
-//! Whether a JPEG file is whole.
-//!
-//! The decoder fills what is missing with grey and reports success, so a download cut short would be painted, and
-//! trained on. Its strict mode also refuses harmless oddities of real cameras; looking for the end marker does not.
+//! The segments of a JPEG file (ITU-T T.81, annex B), and the words for a file that is not whole.
 
 use impasto_error::{Error, Result};
-
-use super::strips;
 
 const END_OF_IMAGE: u8 = 0xD9;
 pub(super) const START_OF_SCAN: u8 = 0xDA;
@@ -13,26 +8,8 @@ pub(super) const START_OF_SCAN: u8 = 0xDA;
 /// Said of a file whose pixels are all there.
 pub(super) const NO_END_MARKER: &str = "the file lacks its end marker; all of its pixels are there";
 
-/// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B). If nothing but the marker is missing, returns
-/// a file of the same pixels that has one.
-///
-/// # Errors
-///
-/// If the file ends first: how many rows are missing, where its layout tells.
-pub(super) fn check_complete(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-    if has_end(bytes) {
-        return Ok(None);
-    }
-    let Some(rows) = strips::jpeg_rows(bytes) else { return Err(cut_short()) };
-    if let Some(whole) = rows.whole {
-        return Ok(Some(whole));
-    }
-    let (missing, height) = (rows.height - rows.present, rows.height);
-    Err(Error::new(format!("the file is cut short: the last {missing} of {height} rows are missing"))
-        .with_hint("copy or download it again"))
-}
-
-fn has_end(bytes: &[u8]) -> bool {
+/// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B), and tells whether there is one.
+pub(super) fn has_end(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     while let Some((marker, after)) = next_marker(rest) {
         rest = match marker {
@@ -65,6 +42,11 @@ pub(super) fn cut_short() -> Error {
     Error::new("the file is cut short").with_hint("copy or download it again")
 }
 
+/// The words of [`crate::decode::prose`] for a file that makes no sense.
+pub(super) fn damaged() -> Error {
+    Error::new("the file is damaged")
+}
+
 /// The next marker and what follows it: 0xFF, perhaps repeated, before neither zero (a stuffed byte) nor a restart.
 pub(super) fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7);
@@ -78,25 +60,4 @@ pub(super) fn skip_segment(marker: u8, after: &[u8]) -> Result<&[u8]> {
     }
     let length = after.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length)));
     length.and_then(|length| after.get(length..)).ok_or_else(cut_short)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Start, a segment that holds a false end marker (as an embedded thumbnail does), a scan with a stuffed byte and a
-    /// restart, end, and junk as some phones append.
-    const WHOLE: [u8; 29] = [
-        0xFF, 0xD8, 0xFF, 0xE1, 0, 6, 0xFF, 0xD9, 1, 2, 0xFF, 0xDA, 0, 4, 9, 9, 7, 0xFF, 0x00, 7, 0xFF, 0xD3, 7, 7,
-        0xFF, 0xFF, 0xD9, 0, 0,
-    ];
-
-    #[test]
-    fn an_end_marker_inside_a_segment_does_not_count() {
-        assert_eq!(check_complete(&WHOLE).unwrap(), None);
-        for length in 0..WHOLE.len() - 2 {
-            let error = check_complete(&WHOLE[..length]).unwrap_err();
-            assert_eq!(error.to_string(), "the file is cut short", "{length}");
-        }
-    }
 }

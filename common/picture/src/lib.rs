@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod format;
 mod jpeg;
+mod jpeg_complete;
 mod jpeg_layout;
 mod rows;
 mod strips;

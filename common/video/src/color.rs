@@ -7,7 +7,7 @@ const HD_LINES: u32 = 720;
 
 /// The matrix between RGB and YCbCr (ITU-T H.273, table 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Matrix {
+pub enum ColorMatrix {
     /// ITU-R BT.601: standard definition.
     Bt601,
     /// ITU-R BT.709: high definition.
@@ -20,7 +20,7 @@ pub enum Matrix {
     Fcc,
 }
 
-impl Matrix {
+impl ColorMatrix {
     /// The weights of red and blue in luma; that of green is the rest to 1.
     #[must_use]
     pub fn weights(self) -> (f32, f32) {
@@ -60,7 +60,7 @@ impl Matrix {
     }
 }
 
-impl FromStr for Matrix {
+impl FromStr for ColorMatrix {
     type Err = ();
 
     /// Reads ffprobe's `color_space`; RGB and what we do not know is an error.
@@ -80,7 +80,7 @@ impl FromStr for Matrix {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Color {
     /// The matrix, guessed from the size where the file says nothing.
-    pub matrix: Matrix,
+    pub matrix: ColorMatrix,
     /// Whether black and white are the ends of the range, and not 16 and 235.
     pub full_range: bool,
     /// The primaries by ffmpeg's name, where the file says them.
@@ -93,13 +93,13 @@ impl Color {
     /// What a video of this height has that says nothing of its colours.
     #[must_use]
     pub fn guess(height: u32) -> Self {
-        Self { matrix: Matrix::guess(height), full_range: false, primaries: None, transfer: None }
+        Self { matrix: ColorMatrix::guess(height), full_range: false, primaries: None, transfer: None }
     }
 
     /// High definition with nothing left open: what high dynamic range is turned into.
     pub(super) fn standard() -> Self {
         let tag = || Some("bt709".to_owned());
-        Self { matrix: Matrix::Bt709, full_range: false, primaries: tag(), transfer: tag() }
+        Self { matrix: ColorMatrix::Bt709, full_range: false, primaries: tag(), transfer: tag() }
     }
 
     /// Whether the levels are those of high dynamic range: PQ or HLG.

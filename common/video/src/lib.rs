@@ -9,25 +9,25 @@
 #![forbid(unsafe_code)]
 
 mod color;
-mod container;
+mod ffmpeg;
 mod log;
 mod planar;
 mod probe;
-mod program;
 mod ratio;
 mod reader;
+mod sniff;
 mod y4m;
 
 use std::path::Path;
 
-pub use color::{Color, Matrix};
-pub use container::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
-pub use planar::{Subsampling, planar_to_rgb, rgb_to_planar};
+pub use color::{Color, ColorMatrix};
+pub use ffmpeg::{Ffmpeg, quiet_child};
+pub use planar::{ChromaSubsampling, planar_to_rgb, rgb_to_planar};
 pub use probe::{OtherStream, StreamKind, VideoInfo};
-pub use program::{Ffmpeg, quiet_child};
 pub use ratio::Ratio;
 pub use reader::{ReadOptions, VideoReader};
-pub use y4m::{RgbReader, StreamInfo, Y4M_MAGIC, Y4mReader, Y4mWriter};
+pub use sniff::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
+pub use y4m::{RawStreamInfo, RgbReader, Y4M_MAGIC, Y4mReader, Y4mWriter};
 
 use impasto_error::Result;
 use impasto_picture::Picture;

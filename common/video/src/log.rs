@@ -4,7 +4,7 @@ use super::Ratio;
 
 /// What a line of the log tells.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum LogLine {
     /// The time base of the timestamps to come.
     TimeBase(Ratio),
     /// The timestamp of the next frame; `None` if it has none.
@@ -13,7 +13,7 @@ pub(super) enum Line {
     Problem(String),
 }
 
-impl Line {
+impl LogLine {
     /// Reads a line of `-loglevel repeat+level+info`; `None` if it tells nothing of interest.
     pub(super) fn parse(line: &str) -> Option<Self> {
         if let Some(problem) = problem(line) {
@@ -45,18 +45,18 @@ mod tests {
     #[test]
     fn timestamps_time_bases_and_problems_are_found() {
         let time_base = "[Parsed_showinfo_2 @ 0x55] [info] config in time_base: 1/30000, frame_rate: 30000/1001";
-        assert_eq!(Line::parse(time_base), Some(Line::TimeBase(Ratio::new(1, 30000).unwrap())));
+        assert_eq!(LogLine::parse(time_base), Some(LogLine::TimeBase(Ratio::new(1, 30000).unwrap())));
         let frame =
             "[Parsed_showinfo_2 @ 0x55] [info] n:  12 pts:  -1001 pts_time:-0.0333667 pos:  48 fmt:rgb24 sar:1/1";
-        assert_eq!(Line::parse(frame), Some(Line::Frame(Some(-1001))));
+        assert_eq!(LogLine::parse(frame), Some(LogLine::Frame(Some(-1001))));
         let none = "[Parsed_showinfo_0 @ 0x55] [info] n:   0 pts:NOPTS pts_time:NOPTS pos:  0";
-        assert_eq!(Line::parse(none), Some(Line::Frame(None)));
+        assert_eq!(LogLine::parse(none), Some(LogLine::Frame(None)));
         let error = "[mov,mp4,m4a @ 0x55] [error] stream 0, offset 0x30: partial file";
-        assert_eq!(Line::parse(error), Some(Line::Problem("stream 0, offset 0x30: partial file".into())));
-        assert_eq!(Line::parse("[fatal] no"), Some(Line::Problem("no".into())));
+        assert_eq!(LogLine::parse(error), Some(LogLine::Problem("stream 0, offset 0x30: partial file".into())));
+        assert_eq!(LogLine::parse("[fatal] no"), Some(LogLine::Problem("no".into())));
         for other in ["", "[info]   title : [error] in the title", "[Parsed_showinfo_0 @ 0x55] [info]   side data - x"]
         {
-            assert_eq!(Line::parse(other), None, "{other}");
+            assert_eq!(LogLine::parse(other), None, "{other}");
         }
     }
 }

@@ -11,7 +11,7 @@ const LINES: usize = 32;
 
 /// How many chroma samples there are to the pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subsampling {
+pub enum ChromaSubsampling {
     /// One of each for every two by two pixels: 4:2:0.
     Both,
     /// One of each for every two pixels of a line: 4:2:2.
@@ -22,7 +22,7 @@ pub enum Subsampling {
     Grey,
 }
 
-impl Subsampling {
+impl ChromaSubsampling {
     /// The width and height of a plane of chroma.
     fn chroma_size(self, (width, height): (usize, usize)) -> (usize, usize) {
         match self {
@@ -46,9 +46,14 @@ impl Subsampling {
 ///
 /// # Panics
 ///
-/// If there are fewer bytes than [`Subsampling::bytes`].
+/// If there are fewer bytes than [`ChromaSubsampling::bytes`].
 #[must_use]
-pub fn planar_to_rgb(planes: &[u8], (width, height): (u32, u32), subsampling: Subsampling, color: &Color) -> RgbImage {
+pub fn planar_to_rgb(
+    planes: &[u8],
+    (width, height): (u32, u32),
+    subsampling: ChromaSubsampling,
+    color: &Color,
+) -> RgbImage {
     let coefficients = Coefficients::new(color.matrix.weights(), color.full_range);
     let mut image = RgbImage::new(width, height);
     let size = (width as usize, height as usize);
@@ -74,7 +79,7 @@ pub fn planar_to_rgb(planes: &[u8], (width, height): (u32, u32), subsampling: Su
 pub fn rgb_to_planar(image: &RgbImage, color: &Color) -> Vec<u8> {
     let coefficients = Coefficients::new(color.matrix.weights(), color.full_range);
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let mut planes = vec![0; Subsampling::Both.bytes(image.width(), image.height())];
+    let mut planes = vec![0; ChromaSubsampling::Both.bytes(image.width(), image.height())];
     let (luma, chroma) = planes.split_at_mut(width * height);
     let half = width.div_ceil(2);
     let (cb, cr) = chroma.split_at_mut(half * height.div_ceil(2));
@@ -98,7 +103,7 @@ pub fn rgb_to_planar(image: &RgbImage, color: &Color) -> Vec<u8> {
 struct ChromaReader<'a> {
     planes: [&'a [u8]; 2],
     size: (usize, usize),
-    subsampling: Subsampling,
+    subsampling: ChromaSubsampling,
 }
 
 impl ChromaReader<'_> {
@@ -106,15 +111,15 @@ impl ChromaReader<'_> {
         for (plane, line) in self.planes.iter().zip(lines) {
             let row = |i: usize| &plane[i.min(self.size.1 - 1) * self.size.0..][..self.size.0];
             match self.subsampling {
-                Subsampling::Both => {
+                ChromaSubsampling::Both => {
                     let far = if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { y / 2 + 1 };
                     ycc::double_chroma(row(y / 2), row(far), line, halves);
                 }
-                Subsampling::Horizontal => ycc::double_chroma(row(y), row(y), line, halves),
-                Subsampling::None => {
+                ChromaSubsampling::Horizontal => ycc::double_chroma(row(y), row(y), line, halves),
+                ChromaSubsampling::None => {
                     line.iter_mut().zip(row(y)).for_each(|(out, &level)| *out = 8 * i16::from(level));
                 }
-                Subsampling::Grey => line.fill(8 * 128),
+                ChromaSubsampling::Grey => line.fill(8 * 128),
             }
         }
     }
@@ -133,8 +138,8 @@ mod tests {
             for full_range in [false, true] {
                 let color = Color { full_range, ..Color::guess(height) };
                 let planes = rgb_to_planar(&image, &color);
-                assert_eq!(planes.len(), Subsampling::Both.bytes(width, height));
-                let back = planar_to_rgb(&planes, (width, height), Subsampling::Both, &color);
+                assert_eq!(planes.len(), ChromaSubsampling::Both.bytes(width, height));
+                let back = planar_to_rgb(&planes, (width, height), ChromaSubsampling::Both, &color);
                 let off = back.iter().zip(image.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
                 assert!(off <= 2, "{width}x{height}: {off}");
             }
@@ -145,14 +150,17 @@ mod tests {
     fn chroma_is_read_at_every_subsampling() {
         let color = Color::guess(576);
         let luma = [81; 12];
-        for (subsampling, chroma) in
-            [(Subsampling::Both, 4), (Subsampling::Horizontal, 6), (Subsampling::None, 12), (Subsampling::Grey, 0)]
-        {
+        for (subsampling, chroma) in [
+            (ChromaSubsampling::Both, 4),
+            (ChromaSubsampling::Horizontal, 6),
+            (ChromaSubsampling::None, 12),
+            (ChromaSubsampling::Grey, 0),
+        ] {
             let planes = [&luma[..], &vec![90; chroma], &vec![240; chroma]].concat();
             assert_eq!(planes.len(), subsampling.bytes(4, 3));
             let pixel = planar_to_rgb(&planes, (4, 3), subsampling, &color).get_pixel(3, 2).0;
             // BT.601's red, and its luma as grey.
-            let expected = if subsampling == Subsampling::Grey { [76; 3] } else { [254, 0, 0] };
+            let expected = if subsampling == ChromaSubsampling::Grey { [76; 3] } else { [254, 0, 0] };
             assert!(pixel.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1), "{subsampling:?}: {pixel:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde::Deserialize;
 
-use super::program::{cannot_run, quiet_child};
+use super::ffmpeg::{cannot_run, quiet_child};
 use super::{Color, Ffmpeg, Ratio};
 use impasto_error::{Error, Result, ResultExt};
 
@@ -112,7 +112,7 @@ pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
         let error = Error::new(format!("ffprobe finds no clip in it: {cause}"));
         return Err(error.with_hint("copy or download it again if it should be one")).context(action);
     }
-    let probed: Probed = serde_json::from_slice(&output.stdout).context(action)?;
+    let probed: ProbeOutput = serde_json::from_slice(&output.stdout).context(action)?;
     info(&probed).context(action)
 }
 
@@ -124,21 +124,21 @@ pub(super) fn file_argument(path: &Path) -> std::ffi::OsString {
 }
 
 #[derive(Deserialize)]
-struct Probed {
+struct ProbeOutput {
     #[serde(default)]
-    streams: Vec<Stream>,
+    streams: Vec<ProbedStream>,
     #[serde(default)]
-    format: Format,
+    format: ProbedFormat,
 }
 
 #[derive(Deserialize, Default)]
-struct Format {
+struct ProbedFormat {
     #[serde(default)]
     format_name: String,
     start_time: Option<String>,
 }
 
-impl Format {
+impl ProbedFormat {
     /// Microseconds, from text such as `1.400000`.
     fn start(&self) -> Option<i64> {
         let (seconds, decimals) = self.start_time.as_ref()?.split_once('.')?;
@@ -147,7 +147,7 @@ impl Format {
 }
 
 #[derive(Deserialize)]
-struct Stream {
+struct ProbedStream {
     index: usize,
     #[serde(default)]
     codec_type: String,
@@ -177,33 +177,33 @@ struct Stream {
     color_primaries: Option<String>,
     color_transfer: Option<String>,
     #[serde(default)]
-    disposition: Disposition,
+    disposition: StreamDisposition,
     #[serde(default)]
-    side_data_list: Vec<SideData>,
+    side_data_list: Vec<StreamSideData>,
     #[serde(default)]
-    tags: Tags,
+    tags: StreamTags,
 }
 
 #[derive(Deserialize, Default)]
-struct Disposition {
+struct StreamDisposition {
     #[serde(default)]
     attached_pic: u8,
 }
 
 #[derive(Deserialize)]
-struct SideData {
+struct StreamSideData {
     rotation: Option<f64>,
 }
 
 #[derive(Deserialize, Default)]
-struct Tags {
+struct StreamTags {
     /// Where releases before 5 put the rotation, clockwise.
     rotate: Option<String>,
     language: Option<String>,
     title: Option<String>,
 }
 
-impl Stream {
+impl ProbedStream {
     fn is_cover(&self) -> bool {
         self.codec_type == "video" && self.disposition.attached_pic != 0
     }
@@ -237,7 +237,7 @@ impl Stream {
     }
 }
 
-fn info(probed: &Probed) -> Result<VideoInfo> {
+fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
     let streams = &probed.streams;
     let video = streams.iter().find(|stream| stream.codec_type == "video" && !stream.is_cover());
     let video = video.ok_or_else(|| Error::new("there is no video in it"))?;

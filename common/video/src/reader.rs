@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use image::RgbImage;
 
-use super::log::Line;
-use super::planar::{Subsampling, planar_to_rgb};
+use super::ffmpeg::cannot_run;
+use super::log::LogLine;
+use super::planar::{ChromaSubsampling, planar_to_rgb};
 use super::probe::{file_argument, probe};
-use super::program::cannot_run;
 use super::{Color, Ffmpeg, Ratio, VideoFrame, VideoInfo};
 use impasto_error::{Error, Result, ResultExt};
 
@@ -55,7 +55,7 @@ pub struct VideoReader {
     time_base: Ratio,
     child: Child,
     pixels: ChildStdout,
-    log: Receiver<Line>,
+    log: Receiver<LogLine>,
     problems: Vec<String>,
     last: Option<i64>,
     frames: u64,
@@ -193,7 +193,7 @@ impl VideoReader {
     fn start(&mut self) -> Result<()> {
         while let Ok(line) = self.log.recv() {
             match line {
-                Line::TimeBase(time_base) => {
+                LogLine::TimeBase(time_base) => {
                     self.time_base = time_base;
                     return Ok(());
                 }
@@ -206,8 +206,8 @@ impl VideoReader {
         Err(Error::new("no frame can be decoded").with_source(self.problems.join("; ")))
     }
 
-    fn note(&mut self, line: Line) {
-        if let Line::Problem(text) = line
+    fn note(&mut self, line: LogLine) {
+        if let LogLine::Problem(text) = line
             && self.problems.len() < TOLD_PROBLEMS
             && !self.problems.contains(&text)
         {
@@ -223,7 +223,7 @@ impl VideoReader {
     fn read(&mut self) -> Result<Option<VideoFrame>> {
         let (width, height) = self.size;
         let length = if self.is_planar() {
-            Subsampling::Both.bytes(width, height)
+            ChromaSubsampling::Both.bytes(width, height)
         } else {
             3 * width as usize * height as usize
         };
@@ -236,7 +236,7 @@ impl VideoReader {
         let pts = self.next_pts()?;
         self.frames += 1;
         let image = if self.is_planar() {
-            planar_to_rgb(&pixels, self.size, Subsampling::Both, &self.color)
+            planar_to_rgb(&pixels, self.size, ChromaSubsampling::Both, &self.color)
         } else {
             RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few pixels"))?
         };
@@ -247,7 +247,7 @@ impl VideoReader {
     fn next_pts(&mut self) -> Result<i64> {
         let told = loop {
             match self.log.recv_timeout(PATIENCE) {
-                Ok(Line::Frame(pts)) => break pts,
+                Ok(LogLine::Frame(pts)) => break pts,
                 Ok(line) => self.note(line),
                 Err(RecvTimeoutError::Disconnected) => break None,
                 Err(RecvTimeoutError::Timeout) => return Err(Error::new("ffmpeg tells no timestamps")),
@@ -307,10 +307,10 @@ fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
 }
 
 /// Sends what the log tells until it ends or nobody listens.
-fn follow(mut log: impl BufRead, sender: &Sender<Line>) {
+fn follow(mut log: impl BufRead, sender: &Sender<LogLine>) {
     let mut line = Vec::new();
     while matches!(log.read_until(b'\n', &mut line), Ok(length) if length > 0) {
-        if let Some(line) = Line::parse(String::from_utf8_lossy(&line).trim_end())
+        if let Some(line) = LogLine::parse(String::from_utf8_lossy(&line).trim_end())
             && sender.send(line).is_err()
         {
             return;

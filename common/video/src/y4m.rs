@@ -4,7 +4,7 @@ use std::io::{BufRead, Read, Write};
 
 use image::RgbImage;
 
-use super::planar::{Subsampling, planar_to_rgb, rgb_to_planar};
+use super::planar::{ChromaSubsampling, planar_to_rgb, rgb_to_planar};
 use super::{Color, Ratio, VideoFrame};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_picture::Picture;
@@ -20,7 +20,7 @@ const LONGEST_SIDE: u32 = 65_535;
 
 /// What all frames of a raw stream share.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StreamInfo {
+pub struct RawStreamInfo {
     /// The width in pixels.
     pub width: u32,
     /// The height in pixels.
@@ -40,9 +40,9 @@ pub struct StreamInfo {
 /// The frames of a YUV4MPEG2 stream. Their timestamps count frames.
 pub struct Y4mReader<R> {
     reader: R,
-    info: StreamInfo,
-    subsampling: Subsampling,
-    count: Count,
+    info: RawStreamInfo,
+    subsampling: ChromaSubsampling,
+    count: FrameCounter,
 }
 
 impl<R: BufRead> Y4mReader<R> {
@@ -54,12 +54,12 @@ impl<R: BufRead> Y4mReader<R> {
     pub fn new(mut reader: R) -> Result<Self> {
         let line = line(&mut reader)?.ok_or_else(|| Error::new("the stream is empty"))?;
         let (info, subsampling) = parse_header(&line)?;
-        Ok(Self { reader, info, subsampling, count: Count::default() })
+        Ok(Self { reader, info, subsampling, count: FrameCounter::default() })
     }
 
     /// What all frames share.
     #[must_use]
-    pub fn info(&self) -> &StreamInfo {
+    pub fn info(&self) -> &RawStreamInfo {
         &self.info
     }
 }
@@ -69,7 +69,7 @@ impl<R: BufRead> Iterator for Y4mReader<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let Self { reader, info, subsampling, count } = self;
-        let StreamInfo { width, height, bits, ref color, .. } = *info;
+        let RawStreamInfo { width, height, bits, ref color, .. } = *info;
         count.next(|frame| {
             let Some(line) = line(reader)? else { return Ok(None) };
             if line != "FRAME" && !line.starts_with("FRAME ") {
@@ -87,13 +87,13 @@ impl<R: BufRead> Iterator for Y4mReader<R> {
 pub struct RgbReader<R> {
     reader: R,
     size: (u32, u32),
-    count: Count,
+    count: FrameCounter,
 }
 
 impl<R: BufRead> RgbReader<R> {
     /// Reads frames of `width` by `height` pixels.
     pub fn new(reader: R, size: (u32, u32)) -> Self {
-        Self { reader, size, count: Count::default() }
+        Self { reader, size, count: FrameCounter::default() }
     }
 }
 
@@ -115,12 +115,12 @@ impl<R: BufRead> Iterator for RgbReader<R> {
 
 /// The frames read so far. The first that is none, or an error, is the last.
 #[derive(Debug, Default)]
-struct Count {
+struct FrameCounter {
     frames: i64,
     ended: bool,
 }
 
-impl Count {
+impl FrameCounter {
     /// The next frame of those that `read` gives, who is told its number.
     fn next(&mut self, read: impl FnOnce(i64) -> Result<Option<RgbImage>>) -> Option<Result<VideoFrame>> {
         if self.ended {
@@ -146,8 +146,8 @@ impl<W: Write> Y4mWriter<W> {
     /// # Errors
     ///
     /// If the writer fails.
-    pub fn new(mut writer: W, info: &StreamInfo) -> Result<Self> {
-        let StreamInfo { width, height, frame_rate, ref color, .. } = *info;
+    pub fn new(mut writer: W, info: &RawStreamInfo) -> Result<Self> {
+        let RawStreamInfo { width, height, frame_rate, ref color, .. } = *info;
         let aspect = info.sample_aspect.unwrap_or(Ratio { numerator: 1, denominator: 1 });
         let rate = format!("{}:{}", frame_rate.numerator, frame_rate.denominator);
         let aspect = format!("{}:{}", aspect.numerator, aspect.denominator);
@@ -205,7 +205,7 @@ fn upper_bits(samples: &[u8], bits: u8) -> Vec<u8> {
     samples.as_chunks::<2>().0.iter().map(|pair| ((sample(pair) + half) >> shift).min(255) as u8).collect()
 }
 
-fn parse_header(line: &str) -> Result<(StreamInfo, Subsampling)> {
+fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
     let wrong = |what: &str| Error::new(format!("the header of the YUV4MPEG2 stream {what}"));
     let mut words = line.split(' ');
     if words.next() != Some("YUV4MPEG2") {
@@ -232,10 +232,10 @@ fn parse_header(line: &str) -> Result<(StreamInfo, Subsampling)> {
     let (layout, bits) = chroma.split_once('p').filter(|(layout, _)| layout.len() == 3).unwrap_or((chroma, "8"));
     let bits = bits.parse().unwrap_or(8);
     let subsampling = match layout {
-        "420" | "420jpeg" | "420mpeg2" | "420paldv" => Subsampling::Both,
-        "422" => Subsampling::Horizontal,
-        "444" => Subsampling::None,
-        "mono" => Subsampling::Grey,
+        "420" | "420jpeg" | "420mpeg2" | "420paldv" => ChromaSubsampling::Both,
+        "422" => ChromaSubsampling::Horizontal,
+        "444" => ChromaSubsampling::None,
+        "mono" => ChromaSubsampling::Grey,
         _ => {
             let error = wrong(&format!("has the pixel layout `{chroma}`, which is not read"));
             return Err(error.with_hint("let ffmpeg convert it: `-pix_fmt yuv420p`"));
@@ -246,7 +246,7 @@ fn parse_header(line: &str) -> Result<(StreamInfo, Subsampling)> {
     }
     let color = Color { full_range, ..Color::guess(height) };
     let frame_rate = rate.unwrap_or(Ratio { numerator: 25, denominator: 1 });
-    Ok((StreamInfo { width, height, frame_rate, sample_aspect: aspect, color, bits, interlaced }, subsampling))
+    Ok((RawStreamInfo { width, height, frame_rate, sample_aspect: aspect, color, bits, interlaced }, subsampling))
 }
 
 #[cfg(test)]
@@ -255,11 +255,11 @@ mod tests {
 
     use super::*;
 
-    fn info(width: u32, height: u32) -> StreamInfo {
+    fn info(width: u32, height: u32) -> RawStreamInfo {
         let frame_rate = Ratio { numerator: 30000, denominator: 1001 };
         let sample_aspect = Ratio::new(4, 3);
         let color = Color { full_range: true, ..Color::guess(height) };
-        StreamInfo { width, height, frame_rate, sample_aspect, color, bits: 8, interlaced: false }
+        RawStreamInfo { width, height, frame_rate, sample_aspect, color, bits: 8, interlaced: false }
     }
 
     fn stream(width: u32, height: u32) -> (Vec<u8>, RgbImage) {
@@ -290,9 +290,9 @@ mod tests {
         let (info, subsampling) =
             parse_header("YUV4MPEG2 W720 H576 F25:1 It A16:11 C422p10 XYSCSS=422P10 XCOLORRANGE=LIMITED").unwrap();
         assert_eq!((info.width, info.height, info.bits, info.interlaced), (720, 576, 10, true));
-        assert_eq!((subsampling, info.color.full_range), (Subsampling::Horizontal, false));
+        assert_eq!((subsampling, info.color.full_range), (ChromaSubsampling::Horizontal, false));
         let (info, subsampling) = parse_header("YUV4MPEG2 W4 H2").unwrap();
-        assert_eq!((info.frame_rate.value(), info.sample_aspect, subsampling), (25.0, None, Subsampling::Both));
+        assert_eq!((info.frame_rate.value(), info.sample_aspect, subsampling), (25.0, None, ChromaSubsampling::Both));
         for (header, word) in [
             ("YUV4MPEG2 W4", "4x0"),
             ("YUV4MPEG2 W99999 H2", "99999x2"),

@@ -19,10 +19,10 @@ use impasto_picture::{
 };
 use impasto_video::is_video;
 
-use super::clip::{self, ClipOptions, Input, StreamSource};
-use super::format::Format;
+use super::clip::{self, ClipOptions, StdinContent, StdinFrames};
+use super::format::PaintingFormat;
 use super::interrupt;
-use super::plan::{Job, Source, Target};
+use super::plan::{Input, Output, PaintingTask};
 use super::talk::Talk;
 use crate::Stylizer;
 use crate::video::FramePainter;
@@ -61,25 +61,32 @@ impl Failures {
 /// Paints the pictures, tells what could not be kept or done, and returns what failed.
 ///
 /// A Ctrl-C while a clip is painted ends it: see [`interrupt::is_stopped`].
-pub(super) fn paint_all<'a>(stylizer: &Stylizer, jobs: &'a [Job], options: BatchOptions, talk: &Talk) -> Failures {
+pub(super) fn paint_all<'a>(
+    stylizer: &Stylizer,
+    tasks: &'a [PaintingTask],
+    options: BatchOptions,
+    talk: &Talk,
+) -> Failures {
     let BatchOptions { quality, overlap, .. } = options;
-    let paint = |work: Work<'a, Loaded>| {
-        talk.begin(work.job.source.name());
-        work.then(|job, loaded, notes| paint(stylizer, job, loaded, options, talk, notes))
+    let paint = |work: TaskInHand<'a, LoadedInput>| {
+        talk.begin(work.task.input.name());
+        work.then(|task, loaded, notes| paint(stylizer, task, loaded, options, talk, notes))
     };
-    let load = |job: &'a Job| Work::new(job, stylizer, options);
-    let end = |work: Work<Painted>| work.then(|job, painted, notes| store(job, painted, quality, notes)).end(talk);
-    if !overlap || jobs.len() < 2 {
-        let wanted = jobs.iter().take_while(|_| !interrupt::is_stopped());
-        return failures(wanted.map(|job| end(paint(load(job)))));
+    let load = |task: &'a PaintingTask| TaskInHand::new(task, stylizer, options);
+    let end = |work: TaskInHand<FinishedPainting>| {
+        work.then(|task, painted, notes| store(task, painted, quality, notes)).end(talk)
+    };
+    if !overlap || tasks.len() < 2 {
+        let wanted = tasks.iter().take_while(|_| !interrupt::is_stopped());
+        return failures(wanted.map(|task| end(paint(load(task)))));
     }
     thread::scope(|scope| {
         // Without room in the channels, who has finished a picture holds it until the next thread is free.
         let (loaded, to_paint) = sync_channel(0);
         let (painted, to_store) = sync_channel(0);
         scope.spawn(move || {
-            for job in jobs {
-                if loaded.send(load(job)).is_err() {
+            for task in tasks {
+                if loaded.send(load(task)).is_err() {
                     break;
                 }
             }
@@ -101,28 +108,28 @@ fn failures(ends: impl Iterator<Item = Result<(), ErrorKind>>) -> Failures {
     failures
 }
 
-/// A picture on its way from source to target.
-struct Work<'a, T> {
-    job: &'a Job,
+/// A picture on its way from input to output.
+struct TaskInHand<'a, T> {
+    task: &'a PaintingTask,
     notes: Vec<String>,
     result: Result<T>,
 }
 
 /// A picture that is read.
-enum Loaded {
+enum LoadedInput {
     Still(Picture, PictureFormat),
     /// The file's bytes: the frames are decoded one at a time.
     Animation(Vec<u8>, PictureFormat),
     /// Nothing: frames are read and written while they are painted.
     Clip,
     /// The same, with the beginning of standard input.
-    Stream(StreamSource),
+    Stream(StdinFrames),
     /// Nothing: a large file is read while it is painted, and written as it is.
     Strips(PathBuf, PathBuf, PictureFormat),
 }
 
 /// A picture that is painted.
-enum Painted {
+enum FinishedPainting {
     Still(Picture, PictureFormat),
     /// The bytes of the painted file.
     Animation(Vec<u8>),
@@ -130,25 +137,25 @@ enum Painted {
     Stored,
 }
 
-impl<'a> Work<'a, Loaded> {
-    fn new(job: &'a Job, stylizer: &Stylizer, options: BatchOptions) -> Self {
-        let work = Work { job, notes: Vec::new(), result: Ok(()) };
-        work.then(|job, (), notes| load(job, stylizer, options, notes))
+impl<'a> TaskInHand<'a, LoadedInput> {
+    fn new(task: &'a PaintingTask, stylizer: &Stylizer, options: BatchOptions) -> Self {
+        let work = TaskInHand { task, notes: Vec::new(), result: Ok(()) };
+        work.then(|task, (), notes| load(task, stylizer, options, notes))
     }
 }
 
-impl<'a, T> Work<'a, T> {
+impl<'a, T> TaskInHand<'a, T> {
     /// The next step, unless an earlier one failed.
-    fn then<U>(mut self, step: impl FnOnce(&Job, T, &mut Vec<String>) -> Result<U>) -> Work<'a, U> {
-        let result = self.result.and_then(|value| step(self.job, value, &mut self.notes));
-        Work { job: self.job, notes: self.notes, result }
+    fn then<U>(mut self, step: impl FnOnce(&PaintingTask, T, &mut Vec<String>) -> Result<U>) -> TaskInHand<'a, U> {
+        let result = self.result.and_then(|value| step(self.task, value, &mut self.notes));
+        TaskInHand { task: self.task, notes: self.notes, result }
     }
 }
 
-impl Work<'_, ()> {
+impl TaskInHand<'_, ()> {
     /// Says what there is to say, and returns of what kind the error is if there is one.
     fn end(self, talk: &Talk) -> Result<(), ErrorKind> {
-        let name = self.job.source.name();
+        let name = self.task.input.name();
         for note in &self.notes {
             talk.note(&format!("{name}: {note}"));
         }
@@ -160,27 +167,32 @@ impl Work<'_, ()> {
     }
 }
 
-fn load(job: &Job, stylizer: &Stylizer, options: BatchOptions, notes: &mut Vec<String>) -> Result<Loaded> {
-    let bytes = match &job.source {
-        Source::Stdin => match clip::open_stdin(options.clips.raw).context(|| cannot_paint(job))? {
-            Input::Frames(stream) => return Ok(Loaded::Stream(stream)),
-            Input::Picture(bytes) => bytes,
+fn load(
+    task: &PaintingTask,
+    stylizer: &Stylizer,
+    options: BatchOptions,
+    notes: &mut Vec<String>,
+) -> Result<LoadedInput> {
+    let bytes = match &task.input {
+        Input::Stdin => match clip::open_stdin(options.clips.raw).context(|| cannot_paint(task))? {
+            StdinContent::Frames(stream) => return Ok(LoadedInput::Stream(stream)),
+            StdinContent::Picture(bytes) => bytes,
         },
-        Source::File(path) => {
+        Input::File(path) => {
             // A file that cannot be looked at is reported below, where it is read as a picture.
             if is_video(path).unwrap_or(false) {
-                return Ok(Loaded::Clip);
+                return Ok(LoadedInput::Clip);
             }
-            if let (Target::File(painting), Some(Format::Picture(format))) = (&job.target, job.format)
+            if let (Output::File(painting), Some(PaintingFormat::Picture(format))) = (&task.output, task.format)
                 && stylizer.prefers_strips(path, format).unwrap_or(false)
             {
-                return Ok(Loaded::Strips(path.clone(), painting.clone(), format));
+                return Ok(LoadedInput::Strips(path.clone(), painting.clone(), format));
             }
             read_picture_bytes(path)?
         }
     };
     notes.extend(beyond_memory(&bytes, stylizer.memory()));
-    decode(bytes, job, options.max_size, notes).context(|| cannot_paint(job))
+    decode(bytes, task, options.max_size, notes).context(|| cannot_paint(task))
 }
 
 /// A word on a picture that is decoded as a whole and is more than the memory allowed for painting.
@@ -192,15 +204,15 @@ fn beyond_memory(bytes: &[u8], memory: u64) -> Option<String> {
     ))
 }
 
-fn decode(bytes: Vec<u8>, job: &Job, max_size: Option<u32>, notes: &mut Vec<String>) -> Result<Loaded> {
+fn decode(bytes: Vec<u8>, task: &PaintingTask, max_size: Option<u32>, notes: &mut Vec<String>) -> Result<LoadedInput> {
     let own = PictureFormat::of_bytes(&bytes)?;
     let is_animation = Animation::decode(&bytes)?.is_some();
-    let format = match job.format {
-        Some(Format::Picture(format)) => format,
+    let format = match task.format {
+        Some(PaintingFormat::Picture(format)) => format,
         None => own,
         // ffmpeg reads GIF as a clip like any other.
-        Some(Format::Clip(_)) if is_animation && own == PictureFormat::Gif && job.source != Source::Stdin => {
-            return Ok(Loaded::Clip);
+        Some(PaintingFormat::Clip(_)) if is_animation && own == PictureFormat::Gif && task.input != Input::Stdin => {
+            return Ok(LoadedInput::Clip);
         }
         Some(_) if is_animation => {
             return Err(Error::new(format!("an animated {own} cannot be painted into a clip here"))
@@ -212,7 +224,7 @@ fn decode(bytes: Vec<u8>, job: &Job, max_size: Option<u32>, notes: &mut Vec<Stri
         }
     };
     if is_animation && format.is_animated() {
-        return Ok(Loaded::Animation(bytes, format));
+        return Ok(LoadedInput::Animation(bytes, format));
     }
     if is_animation {
         notes.push(
@@ -225,40 +237,40 @@ fn decode(bytes: Vec<u8>, job: &Job, max_size: Option<u32>, notes: &mut Vec<Stri
         Some(long_side) => picture.fit_within(long_side),
         None => picture,
     };
-    Ok(Loaded::Still(picture, format))
+    Ok(LoadedInput::Still(picture, format))
 }
 
 fn paint(
     stylizer: &Stylizer,
-    job: &Job,
-    loaded: Loaded,
+    task: &PaintingTask,
+    loaded: LoadedInput,
     options: BatchOptions,
     talk: &Talk,
     notes: &mut Vec<String>,
-) -> Result<Painted> {
+) -> Result<FinishedPainting> {
     let painted = match loaded {
-        Loaded::Still(picture, format) => {
-            stylizer.stylize_owned(picture).map(|painting| Painted::Still(painting, format))
+        LoadedInput::Still(picture, format) => {
+            stylizer.stylize_owned(picture).map(|painting| FinishedPainting::Still(painting, format))
         }
-        Loaded::Animation(bytes, format) => options
+        LoadedInput::Animation(bytes, format) => options
             .clips
             .painter(stylizer)
             .and_then(|mut painter| paint_animation(&mut *painter, &bytes, format))
-            .map(Painted::Animation),
-        Loaded::Clip => clip::paint_file(stylizer, job, options.clips, talk).map(|()| Painted::Stored),
-        Loaded::Stream(stream) => {
-            clip::paint_stream(stylizer, job, stream, options.clips, talk).map(|()| Painted::Stored)
+            .map(FinishedPainting::Animation),
+        LoadedInput::Clip => clip::paint_file(stylizer, task, options.clips, talk).map(|()| FinishedPainting::Stored),
+        LoadedInput::Stream(stream) => {
+            clip::paint_stream(stylizer, task, stream, options.clips, talk).map(|()| FinishedPainting::Stored)
         }
-        Loaded::Strips(photo, painting, format) => {
+        LoadedInput::Strips(photo, painting, format) => {
             let options = EncodeOptions { format, quality: options.quality };
             stylizer.stylize_file(&photo, &painting, options).map(|losses| {
                 notes.extend(losses.into_iter().map(|loss| describe(loss, format)));
-                Painted::Stored
+                FinishedPainting::Stored
             })
         }
     };
     notes.extend(stylizer.take_notes());
-    painted.context(|| cannot_paint(job))
+    painted.context(|| cannot_paint(task))
 }
 
 fn paint_animation(painter: &mut dyn FramePainter, bytes: &[u8], format: PictureFormat) -> Result<Vec<u8>> {
@@ -274,20 +286,20 @@ fn paint_animation(painter: &mut dyn FramePainter, bytes: &[u8], format: Picture
     Ok(painted)
 }
 
-fn store(job: &Job, painted: Painted, quality: u8, notes: &mut Vec<String>) -> Result<()> {
+fn store(task: &PaintingTask, painted: FinishedPainting, quality: u8, notes: &mut Vec<String>) -> Result<()> {
     let bytes = match painted {
-        Painted::Stored => return Ok(()),
-        Painted::Animation(bytes) => bytes,
-        Painted::Still(painting, format) => {
+        FinishedPainting::Stored => return Ok(()),
+        FinishedPainting::Animation(bytes) => bytes,
+        FinishedPainting::Still(painting, format) => {
             notes.extend(painting.losses(format).into_iter().map(|loss| describe(loss, format)));
-            painting.encode(EncodeOptions { format, quality }).context(|| cannot_paint(job))?
+            painting.encode(EncodeOptions { format, quality }).context(|| cannot_paint(task))?
         }
     };
-    job.target.write(&bytes)
+    task.output.write(&bytes)
 }
 
-fn cannot_paint(job: &Job) -> String {
-    format!("cannot paint {}", job.source.name())
+fn cannot_paint(task: &PaintingTask) -> String {
+    format!("cannot paint {}", task.input.name())
 }
 
 fn describe(loss: Loss, format: PictureFormat) -> String {
@@ -298,17 +310,7 @@ fn describe(loss: Loss, format: PictureFormat) -> String {
     }
 }
 
-impl Source {
-    /// The name in messages.
-    pub(super) fn name(&self) -> String {
-        match self {
-            Self::Stdin => "standard input".into(),
-            Self::File(path) => format!("`{}`", path.display()),
-        }
-    }
-}
-
-impl Target {
+impl Output {
     fn write(&self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::File(path) => {

@@ -9,14 +9,14 @@ use impasto_common::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
 use impasto_picture::{AnimationWriter, Picture, PictureFormat, Repeat};
 use impasto_video::{
-    Color, Ratio, ReadOptions, RgbReader, StreamInfo, VideoFrame, VideoReader, Y4M_MAGIC, Y4mReader, Y4mWriter,
+    Color, Ratio, RawStreamInfo, ReadOptions, RgbReader, VideoFrame, VideoReader, Y4M_MAGIC, Y4mReader, Y4mWriter,
     is_video_start,
 };
 use indicatif::ProgressBar;
 
-use super::format::Format;
+use super::format::PaintingFormat;
 use super::interrupt::{self, Watch};
-use super::plan::{Job, Source, Target};
+use super::plan::{Input, Output, PaintingTask};
 use super::talk::Talk;
 use crate::video::{self, AnimationStream, Container, FramePainter, Observer, RenderOptions, Scale, StreamWriter};
 use crate::{Flight, Stabilizer, SteadyOptions, Stylizer};
@@ -51,56 +51,56 @@ impl ClipOptions {
 type Stdin = BufReader<Chain<Cursor<Vec<u8>>, io::Stdin>>;
 
 /// Uncompressed frames on standard input.
-pub(super) enum StreamSource {
+pub(super) enum StdinFrames {
     Y4m(Stdin),
     Rgb(Stdin, (u32, u32)),
 }
 
 /// What standard input holds.
-pub(super) enum Input {
-    Frames(StreamSource),
+pub(super) enum StdinContent {
+    Frames(StdinFrames),
     /// The bytes of what should be a picture.
     Picture(Vec<u8>),
 }
 
 /// Looks at the beginning of standard input; what is no stream of frames is read to its end.
-pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<Input> {
+pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<StdinContent> {
     let action = || "cannot read standard input";
     let stream = |head| BufReader::with_capacity(BUFFER, Cursor::new(head).chain(io::stdin()));
     if let Some(size) = raw {
-        return Ok(Input::Frames(StreamSource::Rgb(stream(Vec::new()), size)));
+        return Ok(StdinContent::Frames(StdinFrames::Rgb(stream(Vec::new()), size)));
     }
     let mut head = Vec::new();
     io::stdin().lock().take(SNIFFED).read_to_end(&mut head).context(action)?;
     if head.starts_with(Y4M_MAGIC) {
-        return Ok(Input::Frames(StreamSource::Y4m(stream(head))));
+        return Ok(StdinContent::Frames(StdinFrames::Y4m(stream(head))));
     }
     if is_video_start(&head) {
         return Err(Error::new("it is a clip, which is read from a file only")
             .with_hint("name the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`"));
     }
     io::stdin().lock().read_to_end(&mut head).context(action)?;
-    Ok(Input::Picture(head))
+    Ok(StdinContent::Picture(head))
 }
 
 /// Paints a clip file.
-pub(super) fn paint_file(stylizer: &Stylizer, job: &Job, options: &ClipOptions, talk: &Talk) -> Result<()> {
-    let Source::File(path) = &job.source else { return Err(Error::new("standard input is no file")) };
-    let mut progress = Progress::new(talk, job.source.name());
-    match (&job.target, job.format) {
-        (Target::File(output), Some(Format::Clip(container))) => {
+pub(super) fn paint_file(stylizer: &Stylizer, task: &PaintingTask, options: &ClipOptions, talk: &Talk) -> Result<()> {
+    let Input::File(path) = &task.input else { return Err(Error::new("standard input is no file")) };
+    let mut progress = Progress::new(talk, task.input.name());
+    match (&task.output, task.format) {
+        (Output::File(output), Some(PaintingFormat::Clip(container))) => {
             render(stylizer, path, output, container, options, &mut progress)
         }
         // A name that says nothing.
-        (Target::File(output), None) => render(stylizer, path, output, Container::Mp4, options, &mut progress),
+        (Output::File(output), None) => render(stylizer, path, output, Container::Mp4, options, &mut progress),
         _ => {
             let painter = options.painter(stylizer)?;
-            let mut pour = Pour { stylizer, painter, job, raw: false, progress: &mut progress };
+            let mut painting = StreamTask { stylizer, painter, task, raw: false, progress: &mut progress };
             if starts_like_y4m(path)? && options.render.read == ReadOptions::default() {
-                let file = File::open(path).context(|| format!("cannot read {}", job.source.name()))?;
-                pour.y4m(BufReader::with_capacity(BUFFER, file), &options.render)
+                let file = File::open(path).context(|| format!("cannot read {}", task.input.name()))?;
+                painting.y4m(BufReader::with_capacity(BUFFER, file), &options.render)
             } else {
-                pour.clip(path, &options.render)
+                painting.clip(path, &options.render)
             }
         }
     }
@@ -109,18 +109,18 @@ pub(super) fn paint_file(stylizer: &Stylizer, job: &Job, options: &ClipOptions, 
 /// Paints the frames on standard input.
 pub(super) fn paint_stream(
     stylizer: &Stylizer,
-    job: &Job,
-    source: StreamSource,
+    task: &PaintingTask,
+    source: StdinFrames,
     options: &ClipOptions,
     talk: &Talk,
 ) -> Result<()> {
-    let mut progress = Progress::new(talk, job.source.name());
-    let raw = matches!(source, StreamSource::Rgb(..));
+    let mut progress = Progress::new(talk, task.input.name());
+    let raw = matches!(source, StdinFrames::Rgb(..));
     let painter = options.painter(stylizer)?;
-    let mut pour = Pour { stylizer, painter, job, raw, progress: &mut progress };
+    let mut painting = StreamTask { stylizer, painter, task, raw, progress: &mut progress };
     match source {
-        StreamSource::Y4m(stdin) => pour.y4m(stdin, &options.render),
-        StreamSource::Rgb(stdin, size) => pour.rgb(stdin, size, &options.render),
+        StdinFrames::Y4m(stdin) => painting.y4m(stdin, &options.render),
+        StdinFrames::Rgb(stdin, size) => painting.rgb(stdin, size, &options.render),
     }
 }
 
@@ -148,22 +148,22 @@ fn starts_like_y4m(path: &Path) -> Result<bool> {
 }
 
 /// Frames that go into something else than a clip file: a pipe or an animation.
-struct Pour<'a, 'b> {
+struct StreamTask<'a, 'b> {
     stylizer: &'a Stylizer,
     painter: Box<dyn FramePainter + 'a>,
-    job: &'a Job,
+    task: &'a PaintingTask,
     /// Whether a pipe gets bytes without a header if nothing else is asked for.
     raw: bool,
     progress: &'a mut Progress<'b>,
 }
 
-impl Pour<'_, '_> {
+impl StreamTask<'_, '_> {
     fn clip(&mut self, path: &Path, options: &RenderOptions) -> Result<()> {
         let info = impasto_video::probe(path)?;
         let size = options.scale.of((info.width, info.height))?;
         // Neither a pipe nor a reader of GIF knows a variable rate's time base; a constant rate of the mean serves both.
         let rate = options.read.frame_rate.or(info.frame_rate);
-        let is_pipe = !matches!(self.job.format, Some(Format::Picture(_)));
+        let is_pipe = !matches!(self.task.format, Some(PaintingFormat::Picture(_)));
         if let Some(rate) = rate.filter(|_| is_pipe && info.variable_rate && options.read.frame_rate.is_none()) {
             let rate = rate.value();
             self.progress.note(&format!(
@@ -176,7 +176,7 @@ impl Pour<'_, '_> {
             ..options.read
         };
         let mut reader = VideoReader::with_options(path, read)?;
-        let stream = StreamInfo {
+        let stream = RawStreamInfo {
             width: size.0,
             height: size.1,
             frame_rate: rate.unwrap_or(Ratio { numerator: 25, denominator: 1 }),
@@ -186,7 +186,7 @@ impl Pour<'_, '_> {
             interlaced: info.interlaced,
         };
         let time_base = reader.time_base();
-        self.pour(&mut reader, &stream, time_base, info.frames.filter(|_| read == ReadOptions::default()))?;
+        self.paint(&mut reader, &stream, time_base, info.frames.filter(|_| read == ReadOptions::default()))?;
         reader.damage().map_or(Ok(()), Err)
     }
 
@@ -198,7 +198,7 @@ impl Pour<'_, '_> {
             self.progress.note(&format!("painted in 8 bits; the stream has {}", info.bits));
         }
         let time_base = info.frame_rate.inverse();
-        self.pour(&mut reader, &info, time_base, None)
+        self.paint(&mut reader, &info, time_base, None)
     }
 
     fn rgb(&mut self, reader: impl io::BufRead + Send, size: (u32, u32), options: &RenderOptions) -> Result<()> {
@@ -208,24 +208,24 @@ impl Pour<'_, '_> {
         refuse(&RenderOptions { read, ..options.clone() })?;
         let color = Color::guess(size.1);
         let (width, height) = size;
-        let info = StreamInfo { width, height, frame_rate, sample_aspect: None, color, bits: 8, interlaced: false };
-        self.pour(&mut RgbReader::new(reader, size), &info, frame_rate.inverse(), None)
+        let info = RawStreamInfo { width, height, frame_rate, sample_aspect: None, color, bits: 8, interlaced: false };
+        self.paint(&mut RgbReader::new(reader, size), &info, frame_rate.inverse(), None)
     }
 
-    fn pour(
+    fn paint(
         &mut self,
         frames: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
-        info: &StreamInfo,
+        info: &RawStreamInfo,
         time_base: Ratio,
         count: Option<u64>,
     ) -> Result<()> {
         self.progress.begin(count, 0);
         let blank = Picture::from(image::RgbImage::new(info.width, info.height));
         let (width, height) = self.stylizer.size_of_painting(&blank);
-        let info = &StreamInfo { width, height, bits: 8, ..info.clone() };
-        match &self.job.target {
-            Target::File(path) => write_atomic(path, |writer| self.write(frames, info, time_base, writer)),
-            Target::Stdout => {
+        let info = &RawStreamInfo { width, height, bits: 8, ..info.clone() };
+        match &self.task.output {
+            Output::File(path) => write_atomic(path, |writer| self.write(frames, info, time_base, writer)),
+            Output::Stdout => {
                 let writer = BufWriter::with_capacity(BUFFER, io::stdout());
                 self.write(frames, info, time_base, writer)
             }
@@ -235,14 +235,14 @@ impl Pour<'_, '_> {
     fn write<W: Write + Send>(
         &mut self,
         frames: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
-        info: &StreamInfo,
+        info: &RawStreamInfo,
         time_base: Ratio,
         writer: W,
     ) -> Result<()> {
-        let writer = match self.job.format {
+        let writer = match self.task.format {
             None if self.raw => StreamWriter::Rgb(writer),
-            None | Some(Format::Y4m) => StreamWriter::Y4m(Y4mWriter::new(writer, info)?),
-            Some(Format::Picture(format)) if format.is_animated() => {
+            None | Some(PaintingFormat::Y4m) => StreamWriter::Y4m(Y4mWriter::new(writer, info)?),
+            Some(PaintingFormat::Picture(format)) if format.is_animated() => {
                 let delay = (1000.0 / info.frame_rate.value()).round() as i64;
                 let writer = AnimationWriter::new(format, writer, Repeat::Forever)?;
                 StreamWriter::Animation(AnimationStream::new(writer, time_base, delay))
@@ -263,9 +263,9 @@ fn refuse(options: &RenderOptions) -> Result<()> {
     Ok(())
 }
 
-fn cannot(format: Format) -> Error {
+fn cannot(format: PaintingFormat) -> Error {
     match format {
-        Format::Picture(format) => still_from_clip(format),
+        PaintingFormat::Picture(format) => still_from_clip(format),
         format => {
             let name = format.extension();
             Error::usage(format!("frames from or to a pipe cannot be painted into `{name}` here"))

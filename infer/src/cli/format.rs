@@ -9,7 +9,7 @@ use crate::video::Container;
 
 /// The format of a painting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum PaintingFormat {
     /// A picture, or an animation where the format holds one.
     Picture(PictureFormat),
     /// A clip.
@@ -18,7 +18,7 @@ pub(super) enum Format {
     Y4m,
 }
 
-impl Format {
+impl PaintingFormat {
     /// The format that a file's name asks for by its ending.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
         path.extension()?.to_str()?.parse().ok()
@@ -34,7 +34,7 @@ impl Format {
     }
 }
 
-impl FromStr for Format {
+impl FromStr for PaintingFormat {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -1,4 +1,4 @@
-//! Which picture is painted into which file: everything that can be refused before the first second of work.
+//! Which input is painted into which file. Whatever can be refused is refused here, before any work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,49 +10,49 @@ use impasto_picture::IMAGE_EXTENSIONS;
 use impasto_picture::PictureFormat;
 use impasto_video::is_video_name;
 
-use super::format::Format;
+use super::format::PaintingFormat;
 use crate::video::{Container, is_interrupted};
 
 /// Where a picture comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum Input {
     Stdin,
     File(PathBuf),
 }
 
 /// Where a painting goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum Output {
     Stdout,
     File(PathBuf),
 }
 
 /// One picture to paint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Job {
-    pub(super) source: Source,
-    pub(super) target: Target,
-    /// The format of the painting; the source's own if `None`.
-    pub(super) format: Option<Format>,
+pub(super) struct PaintingTask {
+    pub(super) input: Input,
+    pub(super) output: Output,
+    /// The format of the painting; that of the input if `None`.
+    pub(super) format: Option<PaintingFormat>,
 }
 
-/// The jobs of a run, and the inputs that cannot become one.
+/// The tasks of a run, and the inputs that cannot become one.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) jobs: Vec<Job>,
+pub(super) struct PaintingPlan {
+    pub(super) tasks: Vec<PaintingTask>,
     pub(super) failures: Vec<Error>,
 }
 
-impl Plan {
+impl PaintingPlan {
     /// Plans to paint `inputs` (files, folders, or `-`) to `output` (a file, a folder, or `-`).
     ///
     /// # Errors
     ///
     /// If the inputs do not fit the output, or a painting would replace an input or another painting.
-    pub(super) fn new(inputs: &[PathBuf], output: &Path, format: Option<Format>) -> Result<Self> {
+    pub(super) fn new(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>) -> Result<Self> {
         let mut plan = Self::default();
         if is_dash(output) || inputs.iter().any(|input| is_dash(input)) {
-            plan.jobs.push(stream_job(inputs, output, format)?);
+            plan.tasks.push(stream_task(inputs, output, format)?);
         } else if into_folder(inputs, output) {
             if output.is_file() {
                 return Err(Error::usage(format!(
@@ -66,54 +66,55 @@ impl Plan {
             }
         } else {
             let format = Some(format_for(output, format)?);
-            plan.jobs.push(Job {
-                source: Source::File(inputs[0].clone()),
-                target: Target::File(output.into()),
+            plan.tasks.push(PaintingTask {
+                input: Input::File(inputs[0].clone()),
+                output: Output::File(output.into()),
                 format,
             });
         }
-        plan.check_targets()?;
+        plan.check_outputs()?;
         Ok(plan)
     }
 
-    fn add_input(&mut self, input: &Path, folder: &Path, format: Option<Format>) {
+    fn add_input(&mut self, input: &Path, folder: &Path, format: Option<PaintingFormat>) {
         if !input.is_dir() {
             let name = input.file_name().unwrap_or(input.as_os_str());
-            return self.jobs.push(folder_job(input, &folder.join(name), format));
+            return self.tasks.push(folder_task(input, &folder.join(name), format));
         }
         match pictures_below(input, folder) {
             Err(error) => self.failures.push(error),
             Ok(pictures) if pictures.is_empty() => {
                 self.failures.push(Error::new(format!("there is no picture in folder `{}`", input.display())));
             }
-            Ok(pictures) => self.jobs.extend(pictures.iter().map(|picture| {
+            Ok(pictures) => self.tasks.extend(pictures.iter().map(|picture| {
                 let below = picture.strip_prefix(input).unwrap_or(picture);
-                folder_job(picture, &folder.join(below), format)
+                folder_task(picture, &folder.join(below), format)
             })),
         }
     }
 
-    /// Drops the jobs whose painting exists and returns how many there were.
+    /// Drops the tasks whose painting exists and returns how many there were.
     pub(super) fn skip_existing(&mut self) -> usize {
-        let planned = self.jobs.len();
+        let planned = self.tasks.len();
         let is_there = |path: &Path| path.exists() && !is_interrupted(path);
-        self.jobs.retain(|job| !matches!(&job.target, Target::File(path) if is_there(path)));
-        planned - self.jobs.len()
+        self.tasks.retain(|task| !matches!(&task.output, Output::File(path) if is_there(path)));
+        planned - self.tasks.len()
     }
 
     /// Refuses a plan that would replace an input, or write one file twice.
-    fn check_targets(&self) -> Result<()> {
-        let sources: BTreeSet<_> = self.jobs.iter().filter_map(|job| job.source.file()).filter_map(canonical).collect();
+    fn check_outputs(&self) -> Result<()> {
+        let inputs: BTreeSet<_> =
+            self.tasks.iter().filter_map(|task| task.input.file()).filter_map(canonical).collect();
         let mut taken = BTreeMap::new();
-        for job in &self.jobs {
-            let (Some(source), Target::File(target)) = (job.source.file(), &job.target) else { continue };
-            if canonical(target).is_some_and(|target| sources.contains(&target)) {
-                return Err(Error::usage(format!("`{}` is an input and would be replaced", target.display()))
+        for task in &self.tasks {
+            let (Some(input), Output::File(output)) = (task.input.file(), &task.output) else { continue };
+            if canonical(output).is_some_and(|output| inputs.contains(&output)) {
+                return Err(Error::usage(format!("`{}` is an input and would be replaced", output.display()))
                     .with_hint("name another `--output`"));
             }
-            if let Some(other) = taken.insert(target, source) {
-                let (other, source, target) = (other.display(), source.display(), target.display());
-                return Err(Error::usage(format!("`{other}` and `{source}` would both be painted into `{target}`"))
+            if let Some(other) = taken.insert(output, input) {
+                let (other, input, output) = (other.display(), input.display(), output.display());
+                return Err(Error::usage(format!("`{other}` and `{input}` would both be painted into `{output}`"))
                     .with_hint("paint them in two runs with different `--output`"));
             }
         }
@@ -121,7 +122,15 @@ impl Plan {
     }
 }
 
-impl Source {
+impl Input {
+    /// The name in messages.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".into(),
+            Self::File(path) => format!("`{}`", path.display()),
+        }
+    }
+
     fn file(&self) -> Option<&Path> {
         match self {
             Self::Stdin => None,
@@ -134,16 +143,16 @@ fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn stream_job(inputs: &[PathBuf], output: &Path, format: Option<Format>) -> Result<Job> {
+fn stream_task(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>) -> Result<PaintingTask> {
     let [input] = inputs else {
         return Err(Error::usage("`-` stands for one picture, and there are several inputs"));
     };
     if input.is_dir() {
         return Err(Error::usage(format!("folder `{}` cannot be painted to standard output", input.display())));
     }
-    let source = if is_dash(input) { Source::Stdin } else { Source::File(input.clone()) };
+    let input = if is_dash(input) { Input::Stdin } else { Input::File(input.clone()) };
     if is_dash(output) {
-        return Ok(Job { source, target: Target::Stdout, format });
+        return Ok(PaintingTask { input, output: Output::Stdout, format });
     }
     if output.is_dir() {
         return Err(Error::usage(format!(
@@ -153,60 +162,63 @@ fn stream_job(inputs: &[PathBuf], output: &Path, format: Option<Format>) -> Resu
         .with_hint("name a file as `--output`"));
     }
     let format = Some(format_for(output, format)?);
-    Ok(Job { source, target: Target::File(output.into()), format })
+    Ok(PaintingTask { input, output: Output::File(output.into()), format })
 }
 
 /// Whether `output` is meant as a folder.
 fn into_folder(inputs: &[PathBuf], output: &Path) -> bool {
     let ends_with_separator = output.as_os_str().as_encoded_bytes().last().is_some_and(|&byte| {
-        // Both are separators on Windows, and nobody ends a picture's name with either elsewhere.
+        // Both are separators on Windows, and elsewhere no picture's name ends with a backslash.
         byte == b'/' || byte == b'\\'
     });
     inputs.len() > 1 || inputs.iter().any(|input| input.is_dir()) || output.is_dir() || ends_with_separator
 }
 
 /// The format of a painting whose file is named: `--format` if given, else the ending of the name.
-fn format_for(output: &Path, format: Option<Format>) -> Result<Format> {
-    format.or_else(|| Format::of_path(output)).ok_or_else(|| {
-        Error::usage(format!("the name of `{}` says no picture format", output.display()))
-            .with_hint("end it with .jpg, .png, .webp, .tiff, .bmp, .gif, .mp4, .mov, .mkv, .webm or .y4m, give `--format`, or make the folder first")
+fn format_for(output: &Path, format: Option<PaintingFormat>) -> Result<PaintingFormat> {
+    format.or_else(|| PaintingFormat::of_path(output)).ok_or_else(|| {
+        Error::usage(format!("the name of `{}` does not end like that of a picture or clip", output.display()))
+            .with_hint("end it with .jpg, .png, .webp, .tiff, .bmp, .gif, .mp4, .mov, .mkv, .webm or .y4m, give `--format`, or create the folder first")
     })
 }
 
-/// A job whose target keeps the source's name, but for the ending if another format is asked for.
-fn folder_job(source: &Path, target: &Path, format: Option<Format>) -> Job {
-    if is_video_name(source) {
-        return clip_job(source, target, format);
+/// A task whose output keeps the name of the input, except for the extension if another format is asked for.
+fn folder_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> PaintingTask {
+    if is_video_name(input) {
+        return clip_task(input, output, format);
     }
-    let own = PictureFormat::of_path(target).map(Format::Picture);
-    // A format of clips leaves pictures alone.
-    let format = format.filter(|format| matches!(format, Format::Picture(_)));
-    let target = match format {
-        Some(format) if own.is_some() && own != Some(format) => target.with_extension(format.extension()),
+    let own = PictureFormat::of_path(output).map(PaintingFormat::Picture);
+    // A clip format does not apply to pictures.
+    let format = format.filter(|format| matches!(format, PaintingFormat::Picture(_)));
+    let output = match format {
+        Some(format) if own.is_some() && own != Some(format) => output.with_extension(format.extension()),
         // An unknown ending may be part of the name: `Mr. Smith`.
         Some(format) if own.is_none() => {
-            let mut name = target.as_os_str().to_owned();
+            let mut name = output.as_os_str().to_owned();
             name.push(".");
             name.push(format.extension());
             name.into()
         }
-        _ => target.to_owned(),
+        _ => output.to_owned(),
     };
-    Job { source: Source::File(source.into()), target: Target::File(target), format: format.or(own) }
+    PaintingTask { input: Input::File(input.into()), output: Output::File(output), format: format.or(own) }
 }
 
-/// A job for what is named like a clip: it stays in its container, if it is one that we write, or goes into Matroska, which holds
-/// any sound.
-fn clip_job(source: &Path, target: &Path, format: Option<Format>) -> Job {
-    let own = Container::of_path(target).map(Format::Clip);
-    let format = format.filter(|format| !matches!(format, Format::Picture(picture) if !picture.is_animated()));
-    let format = format.or(own).unwrap_or(Format::Clip(Container::Mkv));
-    let target =
-        if Format::of_path(target) == Some(format) { target.into() } else { target.with_extension(format.extension()) };
-    Job { source: Source::File(source.into()), target: Target::File(target), format: Some(format) }
+/// A task for a file named like a clip. Its container stays if we can write it; otherwise it becomes Matroska, which holds any
+/// sound.
+fn clip_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> PaintingTask {
+    let own = Container::of_path(output).map(PaintingFormat::Clip);
+    let format = format.filter(|format| !matches!(format, PaintingFormat::Picture(picture) if !picture.is_animated()));
+    let format = format.or(own).unwrap_or(PaintingFormat::Clip(Container::Mkv));
+    let output = if PaintingFormat::of_path(output) == Some(format) {
+        output.into()
+    } else {
+        output.with_extension(format.extension())
+    };
+    PaintingTask { input: Input::File(input.into()), output: Output::File(output), format: Some(format) }
 }
 
-/// The pictures and clips in a folder, without the paintings of an earlier run if they lie below it.
+/// The pictures and clips in a folder, without the paintings of an earlier run if they are below it.
 fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
     let mut pictures = find(input, is_picture_or_clip)?;
     let canonical_input = canonical(input);
@@ -220,8 +232,9 @@ fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
 fn canonical(path: impl AsRef<Path>) -> Option<PathBuf> {
     fs::canonicalize(path).ok()
 }
-/// Whether a file's name ends like a picture's or a clip's, and it is not a part of a clip whose painting was interrupted.
+
+/// Whether a file is named like a picture or a clip, and is not a segment of a clip whose painting was interrupted.
 fn is_picture_or_clip(path: &Path) -> bool {
-    let is_part = path.parent().is_some_and(|parent| has_extension(parent, &["parts"]));
-    (has_extension(path, &IMAGE_EXTENSIONS) || is_video_name(path)) && !is_part
+    let is_segment = path.parent().is_some_and(|parent| has_extension(parent, &["parts"]));
+    (has_extension(path, &IMAGE_EXTENSIONS) || is_video_name(path)) && !is_segment
 }

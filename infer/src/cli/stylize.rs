@@ -14,9 +14,9 @@ use impasto_picture::DEFAULT_QUALITY;
 
 use super::batch::{self, BatchOptions};
 use super::clip::ClipOptions;
-use super::format::Format;
+use super::format::PaintingFormat;
 use super::interrupt;
-use super::plan::{Plan, Source, Target};
+use super::plan::{Input, Output, PaintingPlan};
 use super::talk::{Talk, note};
 use super::video::{VideoArgs, fingerprint};
 use crate::stylizer::unknown_style;
@@ -66,10 +66,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Painting")]
     max_size: Option<u32>,
 
-    /// Format of the paintings: jpg, png, webp, tiff, bmp or gif; of clips mp4, mov, mkv, webm, gif, webp or y4m; default:
+    /// PaintingFormat of the paintings: jpg, png, webp, tiff, bmp or gif; of clips mp4, mov, mkv, webm, gif, webp or y4m; default:
     /// as --output ends, else the picture's own
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
-    format: Option<Format>,
+    format: Option<PaintingFormat>,
 
     /// JPEG quality; the other formats are written without loss
     #[arg(long, value_name = "1..100", default_value_t = DEFAULT_QUALITY, help_heading = "Output")]
@@ -140,7 +140,7 @@ pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
 ///
 /// If nothing can be painted at all. A picture that cannot is reported, and makes the exit code 1.
 pub(super) fn run(args: Args) -> Result<ExitCode> {
-    let mut plan = Plan::new(&args.inputs, &args.output, args.format)?;
+    let mut plan = PaintingPlan::new(&args.inputs, &args.output, args.format)?;
     refuse_terminal(&plan)?;
     let skipped = if args.skip_existing { plan.skip_existing() } else { 0 };
     if args.threads > 0 {
@@ -168,9 +168,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     Ok(paint_all(&stylizer, &plan, skipped, &args, &clips))
 }
 
-fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args, clips: &ClipOptions) -> ExitCode {
+fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Args, clips: &ClipOptions) -> ExitCode {
     let started = Instant::now();
-    let talk = Talk::new(plan.jobs.len(), args.quiet);
+    let talk = Talk::new(plan.tasks.len(), args.quiet);
     for failure in &plan.failures {
         talk.error(failure);
     }
@@ -181,9 +181,9 @@ fn paint_all(stylizer: &Stylizer, plan: &Plan, skipped: usize, args: &Args, clip
         overlap: args.threads != 1,
         clips,
     };
-    let failures = batch::paint_all(stylizer, &plan.jobs, options, &talk);
+    let failures = batch::paint_all(stylizer, &plan.tasks, options, &talk);
     let failed = plan.failures.len() + failures.count();
-    let total = plan.jobs.len() + plan.failures.len();
+    let total = plan.tasks.len() + plan.failures.len();
     if interrupt::is_stopped() {
         talk.finish("stopped");
         return ExitCode::from(interrupt::INTERRUPTED);
@@ -223,13 +223,13 @@ pub(super) fn find_model(style: &Path) -> Result<StyleModel> {
     }
 }
 
-fn refuse_terminal(plan: &Plan) -> Result<()> {
-    let to_terminal = plan.jobs.iter().any(|job| job.target == Target::Stdout) && io::stdout().is_terminal();
+fn refuse_terminal(plan: &PaintingPlan) -> Result<()> {
+    let to_terminal = plan.tasks.iter().any(|task| task.output == Output::Stdout) && io::stdout().is_terminal();
     if to_terminal {
         return Err(Error::usage("a picture would be written to the terminal")
             .with_hint("redirect standard output, or name a file as `--output`"));
     }
-    let from_terminal = plan.jobs.iter().any(|job| job.source == Source::Stdin) && io::stdin().is_terminal();
+    let from_terminal = plan.tasks.iter().any(|task| task.input == Input::Stdin) && io::stdin().is_terminal();
     if from_terminal {
         return Err(Error::usage("`-` reads a picture from standard input, which is the terminal"));
     }

@@ -1,15 +1,15 @@
 //! Encoders and their options.
 //!
-//! The encoder shares the processor with the painting. How much it may take follows from what painting a pixel costs, not
-//! from a stopwatch: a resumed run must encode as the interrupted one did.
+//! The encoder shares the processor with the painting. Its share follows from the operations that painting a pixel takes,
+//! not from measured time: a resumed run must encode like the interrupted one.
 
-/// The quality of H.264 if nothing else is asked for: brush strokes are fine detail, and the encoder's own 23 smears them.
+/// The default quality of H.264. Brush strokes are fine detail, and the encoder's own default, 23, smears them.
 const H264_CRF: &str = "20";
 
-/// How hard an encoder tries: the slower, the smaller the file.
+/// The effort of an encoder: the slower, the smaller the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {
-    /// As fast as it can.
+    /// As fast as possible.
     Least,
     /// Fast.
     Little,
@@ -20,10 +20,10 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// What is right beside a painting that takes so many operations a pixel (see [`crate::bench::paint_operations`]).
+    /// The effort that suits a painting of this many operations per pixel (see [`crate::bench::paint_operations`]).
     ///
-    /// The bounds lie between the presets of networks, whose costs are some 7, 25, 85 and 310 thousand. They keep the encoder
-    /// at about a tenth of the processor.
+    /// The bounds lie between the presets of networks, which cost about 7, 25, 85 and 310 thousand operations. The encoder
+    /// then takes about a tenth of the processor.
     #[must_use]
     pub fn beside(operations_per_pixel: f64) -> Self {
         match operations_per_pixel {
@@ -51,7 +51,7 @@ pub(super) fn encoder_named(codec: &str) -> &str {
     }
 }
 
-/// The options of an encoder: quality and effort, then the user's, which come last and win.
+/// The options of an encoder: quality and effort, then the user's own, which take precedence.
 pub(super) fn options(
     encoder: &str,
     effort: Effort,
@@ -66,7 +66,7 @@ pub(super) fn options(
         "libx265" => vec![
             ("preset", effort.of(["ultrafast", "superfast", "veryfast", "medium"]).into()),
             ("crf", "24".into()),
-            // What Apple's players want to see in an MP4 file.
+            // Apple's players require this tag in MP4 files.
             ("tag:v", "hvc1".into()),
             ("x265-params", "log-level=error".into()),
         ],
@@ -75,7 +75,7 @@ pub(super) fn options(
             ("cpu-used", effort.of(["8", "6", "4", "2"]).into()),
             ("row-mt", "1".into()),
             ("crf", "28".into()),
-            // Without it, the quality would be a mere bound.
+            // Without this option, the quality would only be an upper bound.
             ("b:v", "0".into()),
         ],
         "libsvtav1" => vec![("preset", effort.of(["12", "10", "8", "6"]).into()), ("crf", "32".into())],
@@ -87,13 +87,13 @@ pub(super) fn options(
     options.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(own.iter().cloned()).collect()
 }
 
-/// Whether frames go to this encoder as RGB: one that loses nothing should not lose half of the chroma before.
+/// Whether frames go to this encoder as RGB: a lossless encoder should not lose half of the chroma first.
 pub(super) fn wants_rgb(encoder: &str) -> bool {
     ["ffv1", "libx264rgb", "png", "qtrle", "prores_ks", "prores", "huffyuv", "utvideo"].contains(&encoder)
 }
 
-/// The file format of the parts: MP4 keeps any time base to the tick, and NUT holds what MP4 does not.
-pub(super) fn part_format(encoder: &str) -> &'static str {
+/// The file format of segments: MP4 keeps every time base exactly, and NUT holds the codecs that MP4 does not.
+pub(super) fn segment_format(encoder: &str) -> &'static str {
     let in_mp4 = ["264", "265", "hevc", "vp9", "av1"].iter().any(|name| encoder.contains(name));
     if in_mp4 { "mp4" } else { "nut" }
 }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_user_says_of_an_encoder_wins() {
+    fn options_of_the_user_take_precedence() {
         let own = [("preset".to_owned(), "slow".to_owned())];
         let options = options("libx264", Effort::Least, Some(30), &own);
         let text: Vec<_> = options.iter().map(|(name, value)| format!("{name} {value}")).collect();

@@ -1,4 +1,4 @@
-//! The files that clips are painted into, and what fits into which.
+//! The file formats of painted clips, and the streams that each can hold.
 
 use std::fmt;
 use std::path::Path;
@@ -54,7 +54,7 @@ impl Container {
         if self == Self::WebM { "libvpx-vp9" } else { "libx264" }
     }
 
-    /// What is done with a stream beside the video: ffmpeg's codec, `copy` mostly; `None` if there is no place for it.
+    /// ffmpeg's codec for a stream beside the video, mostly `copy`; `None` if the format cannot hold the stream.
     pub(super) fn codec_for(self, stream: &OtherStream) -> Option<&'static str> {
         let is_mov = matches!(self, Self::Mp4 | Self::Mov);
         match stream.kind {

@@ -1,6 +1,6 @@
 //! ffmpeg as an encoder: raw frames in through a pipe, a file out.
 
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -8,16 +8,17 @@ use std::thread::{self, JoinHandle};
 use impasto_common::{Error, Result, ResultExt};
 use impasto_video::{Color, Ffmpeg, Ratio};
 
-use super::matroska::{MatroskaWriter, RawFormat, Track};
+use super::ffmpeg_log::FfmpegLog;
+use super::matroska::{MatroskaWriter, RawFormat, RawTrack};
 
 /// How frames become a stream.
 #[derive(Debug, Clone)]
-pub(super) struct Encoding {
+pub(super) struct EncoderSettings {
     pub(super) ffmpeg: Ffmpeg,
     pub(super) codec: String,
     /// Options of the codec, with their values.
     pub(super) options: Vec<(String, String)>,
-    pub(super) track: Track,
+    pub(super) track: RawTrack,
     pub(super) color: Color,
     pub(super) sample_aspect: Option<Ratio>,
     /// ffmpeg's name of the file format.
@@ -29,44 +30,42 @@ pub(super) struct Encoder {
     path: PathBuf,
     child: Child,
     writer: MatroskaWriter<BufWriter<ChildStdin>>,
-    problems: JoinHandle<Vec<String>>,
+    log: JoinHandle<FfmpegLog>,
 }
 
 impl Encoder {
     /// Starts an encoder into the file `path`.
-    pub(super) fn start(encoding: &Encoding, path: &Path) -> Result<Self> {
-        let mut command = encoding.command(path);
+    pub(super) fn start(settings: &EncoderSettings, path: &Path) -> Result<Self> {
+        let mut command = settings.command(path);
         let mut child = command.spawn().context(|| "cannot run `ffmpeg`")?;
         let streams = child.stdin.take().zip(child.stderr.take());
         let (stdin, stderr) = streams.ok_or_else(|| Error::new("ffmpeg has no streams"))?;
-        let problems = thread::spawn(move || problems(BufReader::new(stderr)));
-        let writer = MatroskaWriter::new(BufWriter::new(stdin), &encoding.track);
-        let writer = match writer {
-            Ok(writer) => writer,
-            Err(error) => return Err(cause(problems).unwrap_or_else(|| error.into())).context(|| CANNOT),
-        };
-        Ok(Self { path: path.to_owned(), child, writer, problems })
+        let log = thread::spawn(move || FfmpegLog::read(BufReader::new(stderr)));
+        let writer = MatroskaWriter::new(BufWriter::new(stdin), &settings.track);
+        match writer {
+            Ok(writer) => Ok(Self { path: path.to_owned(), child, writer, log }),
+            Err(error) => Err(cannot_encode(log.join().unwrap_or_default(), || error.into())),
+        }
     }
 
     /// Encodes a frame.
     pub(super) fn push(&mut self, pixels: &[u8], pts: i64, duration: i64) -> Result<()> {
-        // Why the pipe broke is known once the encoder is asked.
+        // [`Self::failure`] finds out why the pipe broke.
         self.writer.write(pixels, pts, duration).context(|| CANNOT)
     }
 
     /// Waits until the file is complete and on disk.
     pub(super) fn finish(self) -> Result<()> {
-        let Self { path, mut child, writer, problems } = self;
+        let Self { path, mut child, writer, log } = self;
         let flushed = writer.into_inner().flush();
         let status = child.wait().context(|| "cannot wait for `ffmpeg`")?;
         if status.success() && flushed.is_ok() {
             return std::fs::File::open(&path).and_then(|file| file.sync_all()).context(|| CANNOT);
         }
-        let cause = cause(problems).unwrap_or_else(|| format!("ffmpeg ended with {status}").into());
-        Err(Error::new(CANNOT).with_source(cause))
+        Err(cannot_encode(log.join().unwrap_or_default(), || format!("ffmpeg ended with {status}").into()))
     }
 
-    /// Why it takes no more frames.
+    /// Why the encoder takes no more frames.
     pub(super) fn failure(self) -> Error {
         self.finish().err().unwrap_or_else(|| Error::new(CANNOT))
     }
@@ -76,25 +75,12 @@ const CANNOT: &str = "cannot encode the clip";
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-fn cause(problems: JoinHandle<Vec<String>>) -> Option<BoxError> {
-    let problems = problems.join().unwrap_or_default();
-    (!problems.is_empty()).then(|| problems.join("; ").into())
+/// An error with the log as its cause, or with `otherwise` if the log is empty.
+fn cannot_encode(log: FfmpegLog, otherwise: impl FnOnce() -> BoxError) -> Error {
+    Error::new(CANNOT).with_source(if log.is_empty() { otherwise() } else { log.into() })
 }
 
-/// The first lines of an error log, without the addresses of the parts that speak.
-pub(super) fn problems(log: impl BufRead) -> Vec<String> {
-    let mut problems = Vec::new();
-    // Whoever stops reading a pipe stops its writer.
-    for line in log.lines().map_while(Result::ok) {
-        let text = line.rsplit_once("] ").map_or(line.as_str(), |(_, text)| text).trim().to_owned();
-        if problems.len() < 3 && !text.is_empty() && !problems.contains(&text) {
-            problems.push(text);
-        }
-    }
-    problems
-}
-
-impl Encoding {
+impl EncoderSettings {
     fn command(&self, path: &Path) -> Command {
         let mut command = impasto_video::quiet_child("ffmpeg");
         command.args(["-hide_banner", "-nostats", "-loglevel", "error", "-f", "matroska", "-i", "pipe:0"]);

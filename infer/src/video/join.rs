@@ -1,4 +1,4 @@
-//! Parts to a clip: the video of the parts, and everything else of the clip that was painted, without encoding again.
+//! Joins the segments to a clip, together with the sound, subtitles and metadata of the original. Nothing is encoded again.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,15 +8,15 @@ use std::process::{Command, Stdio};
 use impasto_common::{Error, Result, ResultExt};
 use impasto_video::{Ratio, StreamKind, VideoInfo, quiet_child};
 
-use super::encoder::problems;
-use super::parts::Part;
-use super::{Container, is_disk_full};
+use super::container::Container;
+use super::ffmpeg_log::{FfmpegLog, is_disk_full};
+use super::segments::Segment;
 
 /// The unit in which ffmpeg's lists count.
 const MICROSECOND: Ratio = Ratio { numerator: 1, denominator: 1_000_000 };
 
-/// The clip that was painted, and the file to be made.
-pub(super) struct Join<'a> {
+/// The clip that was painted, and the file to write.
+pub(super) struct ClipJoin<'a> {
     pub(super) source: &'a Path,
     pub(super) info: &'a VideoInfo,
     pub(super) start: Option<f64>,
@@ -27,13 +27,14 @@ pub(super) struct Join<'a> {
     pub(super) folder: &'a Path,
 }
 
-impl Join<'_> {
-    /// Joins the parts into a file in the folder, and returns its path. `until` cuts everything else, in the time base.
-    pub(super) fn join(&self, parts: &[Part], until: Option<i64>) -> Result<PathBuf> {
+impl ClipJoin<'_> {
+    /// Joins the segments into a file in the folder, and returns its path. Everything beside the video is cut at `until`,
+    /// in the time base.
+    pub(super) fn join(&self, segments: &[Segment], until: Option<i64>) -> Result<PathBuf> {
         let origin = self.origin();
-        let first = parts.first().ok_or_else(|| Error::new("no frame is painted"))?;
+        let first = segments.first().ok_or_else(|| Error::new("no frame is painted"))?;
         let list = self.folder.join("parts.ffconcat");
-        fs::write(&list, self.list(parts)?).context(|| format!("cannot write `{}`", list.display()))?;
+        fs::write(&list, self.list(segments)?).context(|| format!("cannot write `{}`", list.display()))?;
         let path = self.folder.join(format!("joined.{}", self.container.extension()));
         let offset = self.microseconds(first.pts) - origin;
         let mut command = ffmpeg();
@@ -58,7 +59,7 @@ impl Join<'_> {
             let ticks = self.time_base.denominator.to_string();
             command.args(["-video_track_timescale", &ticks, "-movflags", "+faststart+use_metadata_tags"]);
             if offset != 0 {
-                // What the video starts late is counted in this unit, milliseconds if nothing is said.
+                // The late start of the video is counted in this unit, which is milliseconds by default.
                 command.args(["-movie_timescale", &ticks]);
             }
         }
@@ -69,18 +70,18 @@ impl Join<'_> {
         Ok(path)
     }
 
-    /// Whether moments are copied as they are: Matroska to Matroska. Else ffmpeg makes the file start at 0, which in Matroska
-    /// would move a video that starts behind the sound's padding.
+    /// Whether timestamps are copied unchanged: from Matroska to Matroska. Otherwise ffmpeg makes the file start at 0, which in
+    /// Matroska would move a video that starts after the padding of the sound.
     fn keeps_clock(&self) -> bool {
         let to = matches!(self.container, Container::Mkv | Container::WebM);
         to && self.start.is_none() && self.info.container.contains("matroska")
     }
 
-    /// Tries whether the container takes the streams beside the video.
+    /// Checks that the container holds the streams beside the video, before anything is painted.
     ///
     /// # Errors
     ///
-    /// If not: before anything is painted, and with a way out.
+    /// If it does not, with a hint at a container that does.
     pub(super) fn check_others(&self) -> Result<()> {
         if self.others().next().is_none() {
             return Ok(());
@@ -93,17 +94,17 @@ impl Join<'_> {
         command.args(["-t", "0.5"]);
         let path = self.folder.join(format!("trial.{}", self.container.extension()));
         self.write(command, &path).map_err(|error| {
-            if is_disk_full(&error.to_string()) {
+            if is_disk_full(&error) {
                 return error;
             }
             Error::usage(format!("{} does not hold the sound or the subtitles of the clip", self.container))
                 .with_source(error)
-                .with_hint("name the `--output` .mkv, which holds any")
+                .with_hint("use an `--output` that ends with .mkv, which holds any stream")
         })?;
         fs::remove_file(&path).context(|| format!("cannot remove `{}`", path.display()))
     }
 
-    /// What of the clip has no place in the file.
+    /// The streams that the file cannot hold, in words.
     pub(super) fn notes(&self) -> Vec<String> {
         let lost = self.info.others.iter().filter(|stream| self.container.codec_for(stream).is_none());
         let notes = lost.map(|stream| {
@@ -149,12 +150,12 @@ impl Join<'_> {
         }
         command.arg("-i").arg(file(self.source));
         if self.start.is_some() {
-            // Else sound from the key frame before the start on would be copied.
+            // Otherwise sound from the key frame before the start would be copied too.
             command.args(["-copypriorss", "0"]);
         }
     }
 
-    /// The moment of the clip that is 0 in the file, in microseconds: ffmpeg moves what it copies so.
+    /// The time in the clip that becomes 0 in the file, in microseconds: ffmpeg shifts what it copies by it.
     fn origin(&self) -> i64 {
         if self.keeps_clock() {
             return 0;
@@ -166,15 +167,15 @@ impl Join<'_> {
         self.time_base.rescale(pts, MICROSECOND)
     }
 
-    /// ffmpeg's list of the parts, each with the moment at which the next begins: rounding does not add up.
-    fn list(&self, parts: &[Part]) -> Result<String> {
+    /// ffmpeg's list of the segments, each with its duration up to the start of the next, so that rounding does not add up.
+    fn list(&self, segments: &[Segment]) -> Result<String> {
         let mut list = "ffconcat version 1.0\n".to_owned();
-        for (i, part) in parts.iter().enumerate() {
-            let name = part.path.file_name().unwrap_or_default().to_string_lossy();
-            writeln!(list, "file '{name}'").context(|| "cannot list the parts")?;
-            if let Some(next) = parts.get(i + 1) {
-                let duration = self.microseconds(next.pts) - self.microseconds(part.pts);
-                writeln!(list, "duration {}", seconds(duration)).context(|| "cannot list the parts")?;
+        for (i, segment) in segments.iter().enumerate() {
+            let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+            writeln!(list, "file '{name}'").context(|| "cannot list the segments")?;
+            if let Some(next) = segments.get(i + 1) {
+                let duration = self.microseconds(next.pts) - self.microseconds(segment.pts);
+                writeln!(list, "duration {}", seconds(duration)).context(|| "cannot list the segments")?;
             }
         }
         Ok(list)
@@ -186,8 +187,7 @@ impl Join<'_> {
         if output.status.success() {
             return fs::File::open(path).and_then(|file| file.sync_all()).context(|| "cannot finish the file");
         }
-        let causes = problems(&output.stderr[..]).join("; ");
-        Err(Error::new(format!("cannot write {}", self.container)).with_source(causes))
+        Err(Error::new(format!("cannot write {}", self.container)).with_source(FfmpegLog::read(&output.stderr[..])))
     }
 }
 
@@ -207,8 +207,8 @@ fn file(path: &Path) -> std::ffi::OsString {
 /// Microseconds as seconds.
 fn seconds(microseconds: i64) -> String {
     let sign = if microseconds < 0 { "-" } else { "" };
-    let (whole, part) = (microseconds.unsigned_abs() / 1_000_000, microseconds.unsigned_abs() % 1_000_000);
-    format!("{sign}{whole}.{part:06}")
+    let (whole, fraction) = (microseconds.unsigned_abs() / 1_000_000, microseconds.unsigned_abs() % 1_000_000);
+    format!("{sign}{whole}.{fraction:06}")
 }
 
 #[cfg(test)]

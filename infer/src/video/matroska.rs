@@ -1,8 +1,8 @@
-//! Raw frames with exact timestamps for an encoder's standard input.
+//! Raw frames with exact timestamps, for the standard input of an encoder.
 //!
-//! A pipe of raw pixels has a constant rate, and `yuv4mpegpipe` too. The smallest Matroska stream (RFC 9559) has not: one
-//! cluster for each frame, timestamps in nanoseconds, uncompressed pixels. Nanoseconds are fine enough to be rounded back to
-//! the very ticks of any time base that clips have.
+//! A pipe of raw pixels has a constant frame rate, and so has `yuv4mpegpipe`. A minimal Matroska stream (RFC 9559) does not:
+//! it has a cluster for each frame, timestamps in nanoseconds and uncompressed pixels. Nanoseconds are fine enough to be
+//! rounded back to the exact ticks of any time base that clips use.
 
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ pub(super) enum RawFormat {
 }
 
 impl RawFormat {
-    /// The four bytes by which ffmpeg's list of raw formats knows it.
+    /// Its four-byte name in ffmpeg's list of raw formats.
     fn code(self) -> [u8; 4] {
         match self {
             Self::Yuv420 => *b"I420",
@@ -30,13 +30,13 @@ impl RawFormat {
     }
 }
 
-/// What stays the same from frame to frame.
+/// What all frames of a stream have in common.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Track {
+pub(super) struct RawTrack {
     pub(super) size: (u32, u32),
     pub(super) format: RawFormat,
     pub(super) time_base: Ratio,
-    /// Told to the encoder, which plans its bits by it; timestamps do not depend on it.
+    /// For the encoder's rate control; timestamps do not depend on it.
     pub(super) frame_rate: Option<Ratio>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct MatroskaWriter<W> {
 
 impl<W: Write> MatroskaWriter<W> {
     /// Writes the header.
-    pub(super) fn new(mut writer: W, track: &Track) -> io::Result<Self> {
+    pub(super) fn new(mut writer: W, track: &RawTrack) -> io::Result<Self> {
         let (width, height) = track.size;
         let head = [
             number(&[0x42, 0x86], 1),
@@ -77,7 +77,7 @@ impl<W: Write> MatroskaWriter<W> {
             entry.push(number(&[0x23, 0xE3, 0x83], rate.inverse().rescale(1, TICK).max(1) as u64));
         }
         writer.write_all(&element(&[0x1A, 0x45, 0xDF, 0xA3], &head.concat()))?;
-        // A segment of unknown length: it ends where the stream does.
+        // A Matroska segment of unknown length: it ends where the stream does.
         writer.write_all(&[0x18, 0x53, 0x80, 0x67, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF])?;
         writer.write_all(&element(&[0x15, 0x49, 0xA9, 0x66], &info.concat()))?;
         writer.write_all(&element(&[0x16, 0x54, 0xAE, 0x6B], &element(&[0xAE], &entry.concat())))?;
@@ -89,7 +89,7 @@ impl<W: Write> MatroskaWriter<W> {
         let nanoseconds = |ticks: i64| self.time_base.rescale(ticks, TICK).max(0) as u64;
         let timestamp = number(&[0xE7], nanoseconds(pts));
         let duration = number(&[0x9B], nanoseconds(pts + duration).saturating_sub(nanoseconds(pts)));
-        // Track 1, no offset to the cluster's timestamp, no flags.
+        // RawTrack 1, no offset to the cluster's timestamp, no flags.
         let block_head = [0x81, 0, 0, 0];
         let mut block = vec![0xA1];
         block.extend(length(block_head.len() + pixels.len()));
@@ -103,7 +103,7 @@ impl<W: Write> MatroskaWriter<W> {
         self.writer.write_all(&duration)
     }
 
-    /// The writer, for what ends the stream.
+    /// The writer, to flush and close it.
     pub(super) fn into_inner(self) -> W {
         self.writer
     }
@@ -117,7 +117,7 @@ fn number(id: &[u8], value: u64) -> Vec<u8> {
     element(id, &value.to_be_bytes())
 }
 
-/// A length in eight bytes, which any fits into.
+/// A length in eight bytes, enough for any.
 fn length(bytes: usize) -> [u8; 8] {
     (bytes as u64 | 1 << 56).to_be_bytes()
 }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_frame_is_a_cluster_with_its_moment_and_its_pixels() {
         let time_base = Ratio { numerator: 1, denominator: 30000 };
-        let track = Track { size: (2, 2), format: RawFormat::Yuv420, time_base, frame_rate: None };
+        let track = RawTrack { size: (2, 2), format: RawFormat::Yuv420, time_base, frame_rate: None };
         let mut writer = MatroskaWriter::new(Vec::new(), &track).unwrap();
         let head = writer.writer.len();
         writer.write(b"pixels", 1001, 1001).unwrap();

@@ -7,7 +7,7 @@ use crate::Stabilizer;
 
 /// Paints the frames of a clip one after another, and may remember the ones before.
 ///
-/// Any closure from picture to painting is one that remembers nothing.
+/// Any closure from picture to painting is a painter that remembers nothing.
 pub trait FramePainter: Send {
     /// Paints a frame. The painting's size is that of the first one.
     ///
@@ -16,8 +16,8 @@ pub trait FramePainter: Send {
     /// If the frame cannot be painted; the clip ends there.
     fn paint(&mut self, frame: Picture) -> Result<Picture>;
 
-    /// Takes the next frame, none after the last one, and gives the next painting, if it is there: the first paintings may
-    /// wait until some more frames are under way. Without another frame every call gives one, until there is none left.
+    /// Takes the next frame, or `None` after the last one, and returns the next painting if it is ready: the first paintings
+    /// may be delayed by some frames. After the last frame every call returns a painting, until none is left.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ pub trait FramePainter: Send {
         frame.map(|frame| self.paint(frame)).transpose()
     }
 
-    /// The next frame does not follow the last one: a new clip, or an interrupted one that goes on.
+    /// The next frame does not follow the last one: a new clip begins, or an interrupted one continues.
     fn reset(&mut self) {}
 }
 

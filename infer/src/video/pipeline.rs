@@ -11,23 +11,23 @@ use std::thread;
 use impasto_common::{Error, Result};
 use impasto_video::VideoFrame;
 
-use super::FramePainter;
+use super::painter::FramePainter;
 
-/// Frames that wait between two steps: one to hide that steps take turns at being slow, another for good measure.
+/// Frames that wait between two steps: one because steps take turns at being slow, and one in reserve.
 const QUEUE: usize = 2;
 
-/// Where paintings go.
-pub(super) trait Sink: Send {
+/// Where painted frames go.
+pub(super) trait FrameSink: Send {
     /// Takes a painting.
     fn push(&mut self, frame: VideoFrame) -> Result<()>;
 }
 
-/// Whoever watches a clip being painted.
+/// Is told how the painting of a clip goes, and may stop it.
 pub trait Observer {
     /// The frames of the clip, if known, and how many of them an earlier run painted.
     fn begin(&mut self, frames: Option<u64>, painted: u64);
 
-    /// So many frames of the clip are painted.
+    /// This many frames of the clip are painted.
     fn painted(&mut self, frames: u64);
 
     /// Something that the user should know.
@@ -41,21 +41,21 @@ pub trait Observer {
 
 /// How the painting of frames ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Painted {
+pub(super) struct PaintedFrames {
     pub(super) frames: u64,
     pub(super) stopped: bool,
 }
 
 /// Paints all frames of `source` into `sink`.
 ///
-/// The first error of any of the three ends it.
+/// The first error of any of the three threads ends it.
 pub(super) fn paint_frames(
     source: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
     painter: &mut dyn FramePainter,
-    sink: &mut impl Sink,
+    sink: &mut impl FrameSink,
     observer: &mut dyn Observer,
     first: u64,
-) -> Result<Painted> {
+) -> Result<PaintedFrames> {
     painter.reset();
     thread::scope(|scope| {
         let (sender, frames) = sync_channel(QUEUE);
@@ -68,10 +68,10 @@ pub(super) fn paint_frames(
             }
         });
         let sinking = scope.spawn(|| receiver.into_iter().try_for_each(|frame| sink.push(frame)));
-        // Both queues close when this returns; the threads see it and end.
+        // Both queues close when this returns, and the threads end.
         let painted = paint_each(frames, paintings, painter, observer, first);
         let sunk = sinking.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-        // Where both failed, what the sink failed at is the cause.
+        // If both failed, the failure of the sink is the cause.
         sunk.and(painted)
     })
 }
@@ -82,8 +82,8 @@ fn paint_each(
     painter: &mut dyn FramePainter,
     observer: &mut dyn Observer,
     first: u64,
-) -> Result<Painted> {
-    let mut painted = Painted { frames: 0, stopped: false };
+) -> Result<PaintedFrames> {
+    let mut painted = PaintedFrames { frames: 0, stopped: false };
     // The times of the frames that are under way.
     let mut times = VecDeque::new();
     let mut frames = frames.into_iter();
@@ -108,14 +108,14 @@ fn paint_each(
         };
         let pts = times.pop_front().ok_or_else(|| Error::new("there are more paintings than frames"))?;
         if paintings.send(VideoFrame { picture, pts }).is_err() {
-            // The sink failed, and says why.
+            // The sink has failed; its own error gives the cause.
             break;
         }
         painted.frames += 1;
         observer.painted(first + painted.frames);
         painted.stopped = observer.is_stopped();
         if painted.stopped {
-            // What is under way counts as not read.
+            // Frames that are not painted yet count as not read.
             break;
         }
     }
@@ -150,7 +150,7 @@ mod tests {
 
     struct Shelf(Vec<i64>, usize);
 
-    impl Sink for Shelf {
+    impl FrameSink for Shelf {
         fn push(&mut self, frame: VideoFrame) -> Result<()> {
             if self.0.len() == self.1 {
                 return Err(Error::new("the disk is full"));
@@ -168,7 +168,7 @@ mod tests {
         source: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
         room: usize,
         watch: &mut Watch,
-    ) -> (Result<Painted>, Vec<i64>) {
+    ) -> (Result<PaintedFrames>, Vec<i64>) {
         let mut shelf = Shelf(Vec::new(), room);
         let mut painter = |picture: Picture| Ok(picture);
         (paint_frames(source, &mut painter, &mut shelf, watch, 10), shelf.0)
@@ -178,11 +178,11 @@ mod tests {
     fn frames_arrive_in_order_until_they_end_or_someone_stops() {
         let mut watch = Watch::default();
         let (painted, shelf) = paint(&mut frames(20), 99, &mut watch);
-        assert_eq!(painted.unwrap(), Painted { frames: 20, stopped: false });
+        assert_eq!(painted.unwrap(), PaintedFrames { frames: 20, stopped: false });
         assert_eq!((shelf, watch.painted), ((0..20).collect(), 30));
         let mut watch = Watch { stop_after: Some(13), ..Watch::default() };
         let (painted, shelf) = paint(&mut frames(20), 99, &mut watch);
-        assert_eq!((painted.unwrap(), shelf), (Painted { frames: 3, stopped: true }, vec![0, 1, 2]));
+        assert_eq!((painted.unwrap(), shelf), (PaintedFrames { frames: 3, stopped: true }, vec![0, 1, 2]));
     }
 
     /// Gives each painting when two more frames are there.
@@ -215,7 +215,7 @@ mod tests {
         let mut watch = Watch { stop_after: Some(5), ..Watch::default() };
         let (mut shelf, mut late) = (Shelf(Vec::new(), 99), Late(VecDeque::new()));
         let painted = paint_frames(&mut frames(20), &mut late, &mut shelf, &mut watch, 0).unwrap();
-        assert_eq!((painted, shelf.0), (Painted { frames: 5, stopped: true }, (0..5).collect()));
+        assert_eq!((painted, shelf.0), (PaintedFrames { frames: 5, stopped: true }, (0..5).collect()));
     }
 
     #[test]

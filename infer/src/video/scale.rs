@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use impasto_common::{Error, Result};
 
-/// Beyond, no encoder goes, and a frame would take gigabytes.
+/// No encoder takes longer sides, and a frame would need gigabytes.
 const LONGEST_SIDE: u32 = 16_384;
 
-/// Another size of frames; a style knows its strokes in pixels, and smaller frames get broader ones.
+/// A new size of frames. Strokes have a fixed size in pixels, so smaller frames get relatively broader ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scale {
     /// The width in pixels; in proportion to the height if only that is given.
@@ -19,7 +19,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The width and height of frames that have `size`. A side that is found by proportion is even.
+    /// The new width and height of frames that have `size`. A side computed by proportion is even.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Paintings into parts: an encoder for each, the next one started while the last one finishes.
+//! Encodes paintings into segments. Each segment has its own encoder; the next one starts while the last one finishes.
 
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
@@ -6,30 +6,30 @@ use std::thread::{self, JoinHandle};
 use impasto_common::{Error, Result};
 use impasto_video::{VideoFrame, rgb_to_planar};
 
-use super::encoder::{Encoder, Encoding};
+use super::encoder::{Encoder, EncoderSettings};
 use super::matroska::RawFormat;
-use super::parts::{Part, PartsFolder, unfinished};
-use super::pipeline::Sink;
+use super::pipeline::FrameSink;
+use super::segments::{Segment, SegmentFolder, next_frame, unfinished};
 
-/// Frames of a part. x264 sets a key frame after 250 at the latest; half of that costs little, and a run that is
-/// interrupted paints no more than these again.
-pub(super) const PART_FRAMES: u64 = 125;
+/// Frames in a segment. x264 sets a key frame at least every 250 frames; twice as many cost little, and an interrupted run
+/// paints at most this many frames again.
+pub(super) const SEGMENT_FRAMES: u64 = 125;
 
-/// Encodes paintings into the parts of a folder.
-pub(super) struct PartsSink {
-    encoding: Encoding,
-    folder: PartsFolder,
-    parts: Vec<Part>,
+/// Encodes paintings into the segments of a folder.
+pub(super) struct SegmentSink {
+    settings: EncoderSettings,
+    folder: SegmentFolder,
+    segments: Vec<Segment>,
     next: u64,
-    open: Option<Open>,
-    finishing: Option<JoinHandle<Result<Part>>>,
-    /// The frame before: how long it shows is known when the next one comes.
+    open: Option<OpenSegment>,
+    finishing: Option<JoinHandle<Result<Segment>>>,
+    /// The previous frame: its duration is known when the next one comes.
     held: Option<(Vec<u8>, i64)>,
     step: i64,
 }
 
-/// A part that takes frames.
-struct Open {
+/// A segment that takes frames.
+struct OpenSegment {
     encoder: Encoder,
     path: PathBuf,
     first: u64,
@@ -37,15 +37,15 @@ struct Open {
     pts: i64,
 }
 
-impl PartsSink {
+impl SegmentSink {
     /// Goes on behind `parts`; a frame shows for `step` where nothing tells its end.
-    pub(super) fn new(encoding: Encoding, folder: PartsFolder, parts: Vec<Part>, step: i64) -> Self {
-        let next = next_frame(&parts);
-        Self { encoding, folder, parts, next, open: None, finishing: None, held: None, step }
+    pub(super) fn new(settings: EncoderSettings, folder: SegmentFolder, segments: Vec<Segment>, step: i64) -> Self {
+        let next = next_frame(&segments);
+        Self { settings, folder, segments, next, open: None, finishing: None, held: None, step }
     }
 
-    /// Ends the last part and returns all of them; `end` is when the last frame's time is over.
-    pub(super) fn finish(mut self, end: Option<i64>) -> Result<Parts> {
+    /// Ends the last segment and returns all of them; `end` is when the last frame's time is over.
+    pub(super) fn finish(mut self, end: Option<i64>) -> Result<FinishedSegments> {
         let mut over = None;
         if let Some((pixels, pts)) = self.held.take() {
             let duration = end.map_or(self.step, |end| end - pts);
@@ -55,11 +55,11 @@ impl PartsSink {
         }
         self.close()?;
         self.settle()?;
-        Ok(Parts { parts: self.parts, end: over })
+        Ok(FinishedSegments { segments: self.segments, end: over })
     }
 
     fn encode(&mut self, pixels: &[u8], pts: i64, duration: i64) -> Result<()> {
-        if self.open.as_ref().is_some_and(|open| open.count == PART_FRAMES) {
+        if self.open.as_ref().is_some_and(|open| open.count == SEGMENT_FRAMES) {
             self.close()?;
         }
         let mut open = match self.open.take() {
@@ -67,7 +67,7 @@ impl PartsSink {
             None => self.start(pts)?,
         };
         if let Err(error) = open.encoder.push(pixels, pts - open.pts, duration) {
-            // The pipe's own error says only that it is broken.
+            // The error of the pipe only says that it is broken.
             drop(error);
             return Err(open.encoder.failure());
         }
@@ -77,16 +77,16 @@ impl PartsSink {
         Ok(())
     }
 
-    fn start(&self, pts: i64) -> Result<Open> {
-        let path = self.folder.path().join(unfinished(self.next, self.encoding.format));
-        let encoder = Encoder::start(&self.encoding, &path)?;
-        Ok(Open { encoder, path, first: self.next, count: 0, pts })
+    fn start(&self, pts: i64) -> Result<OpenSegment> {
+        let path = self.folder.path().join(unfinished(self.next, self.settings.format));
+        let encoder = Encoder::start(&self.settings, &path)?;
+        Ok(OpenSegment { encoder, path, first: self.next, count: 0, pts })
     }
 
-    /// Lets the open part finish beside what comes next.
+    /// Lets the open segment finish in the background.
     fn close(&mut self) -> Result<()> {
         self.settle()?;
-        if let Some(Open { encoder, path, first, count, pts }) = self.open.take() {
+        if let Some(OpenSegment { encoder, path, first, count, pts }) = self.open.take() {
             let folder = self.folder.clone();
             self.finishing = Some(thread::spawn(move || {
                 encoder.finish()?;
@@ -96,17 +96,17 @@ impl PartsSink {
         Ok(())
     }
 
-    /// Waits for the part that finishes.
+    /// Waits for the segment that is finishing.
     fn settle(&mut self) -> Result<()> {
         if let Some(finishing) = self.finishing.take() {
-            let part = finishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            self.parts.push(part);
+            let segment = finishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            self.segments.push(segment);
         }
         Ok(())
     }
 
     fn pixels(&self, frame: VideoFrame) -> Result<Vec<u8>> {
-        let (width, height) = self.encoding.track.size;
+        let (width, height) = self.settings.track.size;
         let mut image = frame.picture.into_rgb8();
         if image.width() < width || image.height() < height {
             return Err(Error::new(format!("a painting of {}x{} pixels is too small", image.width(), image.height())));
@@ -114,14 +114,14 @@ impl PartsSink {
         if image.dimensions() != (width, height) {
             image = image::imageops::crop_imm(&image, 0, 0, width, height).to_image();
         }
-        Ok(match self.encoding.track.format {
+        Ok(match self.settings.track.format {
             RawFormat::Rgb => image.into_raw(),
-            RawFormat::Yuv420 => rgb_to_planar(&image, &self.encoding.color),
+            RawFormat::Yuv420 => rgb_to_planar(&image, &self.settings.color),
         })
     }
 }
 
-impl Sink for PartsSink {
+impl FrameSink for SegmentSink {
     fn push(&mut self, frame: VideoFrame) -> Result<()> {
         let pts = frame.pts;
         let pixels = self.pixels(frame)?;
@@ -132,14 +132,9 @@ impl Sink for PartsSink {
     }
 }
 
-/// All parts of a run that ended.
-pub(super) struct Parts {
-    pub(super) parts: Vec<Part>,
+/// All segments of a run that ended.
+pub(super) struct FinishedSegments {
+    pub(super) segments: Vec<Segment>,
     /// When the last frame's time is over; `None` if none came.
     pub(super) end: Option<i64>,
-}
-
-/// The number of the first frame that is in none of the parts.
-pub(super) fn next_frame(parts: &[Part]) -> u64 {
-    parts.last().map_or(0, |part| part.first + part.count)
 }

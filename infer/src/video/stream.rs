@@ -1,4 +1,4 @@
-//! Frames from one pipe to another, or into an animation: no ffmpeg, no sound, no parts.
+//! Frames from one pipe to another, or into an animation: without ffmpeg, sound or segments.
 
 use std::io::Write;
 
@@ -6,8 +6,8 @@ use impasto_common::{Error, Result, ResultExt};
 use impasto_picture::{AnimationFrame, AnimationWriter};
 use impasto_video::{Ratio, VideoFrame, Y4mWriter};
 
-use super::FramePainter;
-use super::pipeline::{Observer, Sink, paint_frames};
+use super::painter::FramePainter;
+use super::pipeline::{FrameSink, Observer, paint_frames};
 
 /// The unit in which animations count, a thousandth of a second.
 const MILLISECOND: Ratio = Ratio { numerator: 1, denominator: 1000 };
@@ -42,7 +42,7 @@ impl<W: Write> AnimationStream<W> {
     fn push(&mut self, frame: VideoFrame) -> Result<()> {
         let pts = frame.pts;
         if let Some(before) = self.held.replace(frame) {
-            // Moments are rounded, not delays: their errors would add up.
+            // Timestamps are rounded, not delays: the errors of delays would add up.
             let moment = |pts| self.time_base.rescale(pts, Ratio { numerator: self.unit as u32, ..MILLISECOND });
             self.delay = (moment(pts) - moment(before.pts)).max(1) * self.unit;
             self.writer.push(AnimationFrame { picture: before.picture, delay: self.delay as u32 })?;
@@ -58,7 +58,7 @@ impl<W: Write> AnimationStream<W> {
     }
 }
 
-impl<W: Write + Send> Sink for StreamWriter<W> {
+impl<W: Write + Send> FrameSink for StreamWriter<W> {
     fn push(&mut self, frame: VideoFrame) -> Result<()> {
         match self {
             Self::Y4m(writer) => writer.push(frame.picture),
@@ -75,7 +75,7 @@ impl<W: Write + Send> Sink for StreamWriter<W> {
 ///
 /// # Errors
 ///
-/// If a frame cannot be read, painted or written; what came before it is written. An interruption if the observer stops it.
+/// If a frame cannot be read, painted or written; the frames before it are written. An interruption if the observer stops it.
 pub fn paint_stream<W: Write + Send>(
     frames: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
     mut writer: StreamWriter<W>,
@@ -84,7 +84,7 @@ pub fn paint_stream<W: Write + Send>(
 ) -> Result<u64> {
     let painted = paint_frames(frames, painter, &mut writer, observer, 0);
     if let StreamWriter::Animation(stream) = writer {
-        // An error on the way says more than one about the end.
+        // An earlier error says more than one at the end.
         let finished = stream.finish();
         painted.as_ref().map_or(Ok(()), |_| finished)?;
     }

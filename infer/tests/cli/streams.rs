@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 use impasto_picture::{Animation, Picture};
-use impasto_video::{Color, Ratio, StreamInfo, Y4mReader, Y4mWriter};
+use impasto_video::{Color, Ratio, RawStreamInfo, Y4mReader, Y4mWriter};
 
 use crate::studio::{STYLE, Studio, photo};
 
@@ -10,7 +10,7 @@ const FRAMES: usize = 4;
 
 fn stream(image: &RgbImage) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let info = StreamInfo {
+    let info = RawStreamInfo {
         width: image.width(),
         height: image.height(),
         frame_rate: Ratio { numerator: 24000, denominator: 1001 },

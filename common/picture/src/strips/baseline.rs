@@ -1,15 +1,16 @@
 //! Baseline JPEG read in strips.
 //!
-//! Every decoder of JPEG in Rust decodes a whole picture. So a strip is made a whole picture: the entropy-coded data is
-//! walked through block by block, and the blocks of some rows are put behind the file's tables with a header of their own
-//! (see [`scan`]). The usual decoder decodes that, together with a row of blocks more on either side, for chroma that is
-//! interpolated between rows: the pixels are those of the file decoded as a whole, and memory holds a strip.
+//! The JPEG decoders in Rust decode whole pictures only. So each strip is turned into a picture of its own: the
+//! entropy-coded data is read block by block, and the blocks of some rows are put behind the file's tables with a new
+//! header (see [`scan`]). The usual decoder decodes the result. One more row of blocks on either side is included, because
+//! chroma is interpolated between rows; so the pixels equal those of the file decoded as a whole, and memory holds a strip.
 //!
-//! Only one scan that holds all components can be cut so. Progressive files (ITU-T T.81, annex G) spread every block over
-//! the file: their coefficients are in memory together or nowhere.
+//! Only a single scan that holds all components can be cut like this. Progressive files (ITU-T T.81, annex G) spread every
+//! block over the file, so all their coefficients must be in memory at once.
 
-mod head;
+mod header;
 mod huffman;
+pub(crate) mod present;
 mod scan;
 
 use std::collections::VecDeque;
@@ -20,13 +21,13 @@ use image::codecs::jpeg::JpegDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder};
 
-use super::read::{Header, Rows};
+use super::decoder::{DecoderHeader, RowDecoder};
 use super::samples::Samples;
 use crate::decode::prose;
-use crate::jpeg::NO_END_MARKER;
-use impasto_error::{Error, Result, ResultExt};
+use crate::jpeg::{NO_END_MARKER, damaged};
+use impasto_error::{Result, ResultExt};
 
-use head::Head;
+use header::JpegHeader;
 use scan::Scan;
 
 /// Bytes of pixels that a strip should stay below. The two rows of blocks around it are decoded for nothing.
@@ -35,7 +36,7 @@ const STRIP: usize = 8 << 20;
 /// The rows of a baseline JPEG file.
 pub(super) struct JpegRows {
     file: File,
-    head: Head,
+    header: JpegHeader,
     channels: usize,
     orientation: Orientation,
     icc: Option<Vec<u8>>,
@@ -53,20 +54,20 @@ pub(super) struct JpegRows {
 impl JpegRows {
     /// `None` if the file is progressive, or of another kind that is in no one order from the top down.
     pub(super) fn open(mut file: File) -> Result<Option<Self>> {
-        let Some(head) = Head::read(&mut file)? else { return Ok(None) };
-        let scan = open_scan(&file, &head)?;
-        let mut decoder = JpegDecoder::new(Cursor::new(&head.bytes)).map_err(prose)?;
+        let Some(header) = JpegHeader::read(&mut file)? else { return Ok(None) };
+        let scan = open_scan(&file, &header)?;
+        let mut decoder = JpegDecoder::new(Cursor::new(&header.bytes)).map_err(prose)?;
         // As for a whole picture: a damaged profile or EXIF block is no reason to refuse the pixels.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let icc = decoder.icc_profile().unwrap_or_default();
         let channels = usize::from(decoder.color_type().channel_count());
         let (coded, strip) = (VecDeque::new(), Vec::new());
-        Ok(Some(Self { file, head, channels, orientation, icc, scan, coded, first: 0, next: 0, strip, given: 0 }))
+        Ok(Some(Self { file, header, channels, orientation, icc, scan, coded, first: 0, next: 0, strip, given: 0 }))
     }
 
     /// Decodes the next strip.
     fn advance(&mut self) -> Result<()> {
-        let Head { frame, .. } = &self.head;
+        let JpegHeader { frame, .. } = &self.header;
         let (row_bytes, row_height) = (usize::from(frame.width) * self.channels, frame.mcu_height());
         let rows = (STRIP / (row_bytes * row_height)).max(1);
         let (begin, end) = (self.next, (self.next + rows).min(frame.mcu_rows()));
@@ -76,10 +77,10 @@ impl JpegRows {
             self.first += 1;
         }
         while self.first + self.coded.len() < below {
-            self.coded.push_back(self.scan.next_row(&self.head.frame)?);
+            self.coded.push_back(self.scan.next_row(&self.header.frame)?);
         }
         let row = |mcu_row: usize| (mcu_row * row_height).min(usize::from(frame.height));
-        let picture = self.head.strip(row(below) - row(above), self.coded.make_contiguous());
+        let picture = self.header.strip(row(below) - row(above), self.coded.make_contiguous());
         let decoder = JpegDecoder::new(Cursor::new(picture)).map_err(prose)?;
         let samples = match DynamicImage::from_decoder(decoder).map_err(prose)? {
             DynamicImage::ImageLuma8(image) if self.channels == 1 => image.into_raw(),
@@ -95,11 +96,11 @@ impl JpegRows {
     }
 }
 
-impl Rows for JpegRows {
-    fn header(&self) -> Header {
-        Header {
-            width: self.head.frame.width.into(),
-            height: self.head.frame.height.into(),
+impl RowDecoder for JpegRows {
+    fn header(&self) -> DecoderHeader {
+        DecoderHeader {
+            width: self.header.frame.width.into(),
+            height: self.header.frame.height.into(),
             bits: 8,
             channels: self.channels,
             orientation: self.orientation,
@@ -108,7 +109,7 @@ impl Rows for JpegRows {
     }
 
     fn read(&mut self, rows: usize) -> Result<Samples> {
-        let wanted = rows * usize::from(self.head.frame.width) * self.channels;
+        let wanted = rows * usize::from(self.header.frame.width) * self.channels;
         let mut samples = Vec::with_capacity(wanted);
         while samples.len() < wanted {
             if self.given == self.strip.len() {
@@ -128,7 +129,7 @@ impl Rows for JpegRows {
     }
 
     fn rewind(&mut self) -> Result<()> {
-        self.scan = open_scan(&self.file, &self.head)?;
+        self.scan = open_scan(&self.file, &self.header)?;
         self.coded.clear();
         self.strip.clear();
         (self.first, self.next, self.given) = (0, 0, 0);
@@ -136,36 +137,10 @@ impl Rows for JpegRows {
     }
 }
 
-fn open_scan(file: &File, head: &Head) -> Result<Scan> {
+fn open_scan(file: &File, header: &JpegHeader) -> Result<Scan> {
     let mut file = file.try_clone().context(|| "cannot open it again")?;
-    file.seek(SeekFrom::Start(head.scan_at)).context(|| "cannot read it again")?;
-    Ok(Scan::new(Box::new(file), &head.frame))
-}
-
-/// What of a file's pixels is there.
-pub(crate) struct PresentRows {
-    /// Rows of pixels that are whole.
-    pub(crate) present: usize,
-    /// Rows of the picture.
-    pub(crate) height: usize,
-    /// If all rows are whole: a file of these pixels, without a profile and an EXIF block.
-    pub(crate) whole: Option<Vec<u8>>,
-}
-
-/// The rows of a file that may lack its end; `None` if it is not one that can be cut into strips.
-pub(crate) fn rows_of(bytes: &[u8]) -> Option<PresentRows> {
-    let head = Head::read(bytes).ok()??;
-    let data = bytes.get(usize::try_from(head.scan_at).ok()?..)?.to_vec();
-    let mut scan = Scan::new(Box::new(Cursor::new(data)), &head.frame);
-    let rows: Vec<_> = (0..head.frame.mcu_rows()).map_while(|_| scan.next_row(&head.frame).ok()).collect();
-    let height = usize::from(head.frame.height);
-    let present = (rows.len() * head.frame.mcu_height()).min(height);
-    Some(PresentRows { present, height, whole: (present == height).then(|| head.strip(height, &rows)) })
-}
-
-/// The words that [`prose`] has.
-fn damaged() -> Error {
-    Error::new("the file is damaged")
+    file.seek(SeekFrom::Start(header.scan_at)).context(|| "cannot read it again")?;
+    Ok(Scan::new(Box::new(file), &header.frame))
 }
 
 #[cfg(test)]

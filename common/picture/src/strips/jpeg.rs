@@ -6,16 +6,16 @@ use std::io::{self, Write};
 use image::codecs::jpeg::JpegEncoder;
 use image::{GenericImageView, ImageEncoder, Rgb};
 
-use super::PictureInfo;
+use super::info::PictureInfo;
+use super::queue::StripQueue;
 use super::samples::Samples;
-use super::write::Strips;
 use impasto_error::{Error, Result, ResultExt};
 
 /// Rows that the encoder reads over and over before it goes on (ITU-T T.81, A.1.1).
 const BAND: u32 = 8;
 
 /// Writes a JPEG with the encoder of [`crate::Picture::encode`]: the same bytes.
-pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, quality: u8, strips: &mut Strips) -> Result<()> {
+pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, quality: u8, strips: &mut StripQueue) -> Result<()> {
     let failure = Cell::new(None);
     let writer = StoppingWriter { writer, failure: &failure };
     let mut encoder = JpegEncoder::new_with_quality(writer, quality);
@@ -38,7 +38,7 @@ pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, quality: u8, st
 struct View<'a> {
     size: (u32, u32),
     band: RefCell<Band>,
-    strips: RefCell<&'a mut Strips>,
+    strips: RefCell<&'a mut StripQueue>,
     /// Why there are no more rows: an image cannot say so itself.
     failure: &'a Cell<Option<Error>>,
 }

@@ -9,10 +9,10 @@ use image::error::{DecodingError, LimitError, LimitErrorKind, ParameterError, Pa
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Compression, Decoder, Encoder, Filter, Info, Limits, Reader, Transformations};
 
-use super::PictureInfo;
-use super::read::{Header, MAX_BYTES, Rows};
+use super::decoder::{DecoderHeader, MAX_BYTES, RowDecoder};
+use super::info::PictureInfo;
+use super::queue::StripQueue;
 use super::samples::Samples;
-use super::write::Strips;
 use crate::{PictureFormat, decode};
 use impasto_error::{Error, Result, ResultExt};
 
@@ -46,12 +46,12 @@ fn open_reader(file: &File) -> Result<Reader<BufReader<File>>> {
     decoder.read_info().map_err(prose)
 }
 
-impl Rows for PngRows {
-    fn header(&self) -> Header {
+impl RowDecoder for PngRows {
+    fn header(&self) -> DecoderHeader {
         let info = self.reader.info();
         let (color, depth) = self.reader.output_color_type();
         let exif = info.exif_metadata.as_deref().and_then(Orientation::from_exif_chunk);
-        Header {
+        DecoderHeader {
             width: info.width,
             height: info.height,
             bits: bits_of(depth),
@@ -91,7 +91,7 @@ fn too_much_memory() -> Error {
     prose(png::DecodingError::LimitsExceeded)
 }
 
-/// The words that [`crate::Picture::decode`] has for the same trouble.
+/// The same words as [`crate::Picture::decode`] has for the same error.
 fn prose(error: png::DecodingError) -> Error {
     decode::prose(match error {
         png::DecodingError::IoError(error) => ImageError::IoError(error),
@@ -108,7 +108,7 @@ fn prose(error: png::DecodingError) -> Error {
 }
 
 /// Writes a PNG with the settings of [`crate::Picture::encode`].
-pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, strips: &mut Strips) -> Result<()> {
+pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, strips: &mut StripQueue) -> Result<()> {
     let action = || "cannot encode as PNG";
     let mut header = Info::with_size(info.width, info.height);
     header.icc_profile = info.icc.as_deref().map(Cow::Borrowed);

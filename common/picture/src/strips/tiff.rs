@@ -12,10 +12,10 @@ use tiff::encoder::colortype::{RGB8, RGB16, RGBA8, RGBA16};
 use tiff::encoder::{TiffEncoder, TiffKind, TiffKindBig, TiffKindStandard, TiffValue};
 use tiff::tags::{PlanarConfiguration, SampleFormat, Tag};
 
-use super::PictureInfo;
-use super::read::{Header, MAX_BYTES, Rows};
+use super::decoder::{DecoderHeader, MAX_BYTES, RowDecoder};
+use super::info::PictureInfo;
+use super::queue::StripQueue;
 use super::samples::Samples;
-use super::write::Strips;
 use crate::{PictureFormat, decode};
 use impasto_error::{Error, Result, ResultExt};
 
@@ -128,9 +128,9 @@ fn spread(bytes: &[u8], width: usize) -> Vec<u8> {
     bytes.chunks_exact(width.div_ceil(8)).flat_map(|row| (0..width).map(move |x| bit(row, x))).collect()
 }
 
-impl Rows for TiffRows {
-    fn header(&self) -> Header {
-        Header {
+impl RowDecoder for TiffRows {
+    fn header(&self) -> DecoderHeader {
+        DecoderHeader {
             width: self.width as u32,
             height: self.height as u32,
             bits: self.bits.max(8),
@@ -170,7 +170,7 @@ impl Rows for TiffRows {
     }
 }
 
-/// The words that [`crate::Picture::decode`] has for the same trouble.
+/// The same words as [`crate::Picture::decode`] has for the same error.
 fn prose(error: tiff::TiffError) -> Error {
     let hint = || image::ImageFormat::from(PictureFormat::Tiff).into();
     decode::prose(match error {
@@ -188,7 +188,7 @@ fn prose(error: tiff::TiffError) -> Error {
 
 /// Writes a TIFF without compression, as [`crate::Picture::encode`] does; one that outgrows the format's
 /// 32-bit offsets becomes a `BigTIFF`.
-pub(super) fn write<W: Write + Seek>(writer: &mut W, info: &PictureInfo, strips: &mut Strips) -> Result<()> {
+pub(super) fn write<W: Write + Seek>(writer: &mut W, info: &PictureInfo, strips: &mut StripQueue) -> Result<()> {
     let row_bytes = info.row_samples() as u64 * u64::from(info.bits / 8);
     if row_bytes * u64::from(info.height) < u64::from(u32::MAX) - REST_BYTES {
         write_kind::<W, TiffKindStandard>(writer, info, strips)
@@ -197,7 +197,7 @@ pub(super) fn write<W: Write + Seek>(writer: &mut W, info: &PictureInfo, strips:
     }
 }
 
-fn write_kind<W: Write + Seek, K: TiffKind>(writer: &mut W, info: &PictureInfo, strips: &mut Strips) -> Result<()> {
+fn write_kind<W: Write + Seek, K: TiffKind>(writer: &mut W, info: &PictureInfo, strips: &mut StripQueue) -> Result<()> {
     match (info.bits, info.has_alpha) {
         (8, false) => write_colors::<W, K, RGB8>(writer, info, strips, eight),
         (8, true) => write_colors::<W, K, RGBA8>(writer, info, strips, eight),
@@ -209,7 +209,7 @@ fn write_kind<W: Write + Seek, K: TiffKind>(writer: &mut W, info: &PictureInfo, 
 fn write_colors<W: Write + Seek, K: TiffKind, C: tiff::encoder::colortype::ColorType>(
     writer: &mut W,
     info: &PictureInfo,
-    strips: &mut Strips,
+    strips: &mut StripQueue,
     samples: fn(Samples) -> Result<Vec<C::Inner>>,
 ) -> Result<()>
 where

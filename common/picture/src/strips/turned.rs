@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 
 use image::metadata::Orientation;
 
-use super::read::{Header, Rows};
+use super::decoder::{DecoderHeader, RowDecoder};
 use super::samples::Samples;
 use impasto_error::{Error, Result, ResultExt};
 
@@ -17,8 +17,8 @@ const BAND: usize = 64;
 
 /// Rows in the order of the turned picture.
 pub(super) struct Turned {
-    rows: Box<dyn Rows>,
-    header: Header,
+    rows: Box<dyn RowDecoder>,
+    header: DecoderHeader,
     turn: Turn,
     /// Width and height before the turn, and the bytes of a pixel.
     width: usize,
@@ -59,7 +59,7 @@ impl Turn {
 }
 
 impl Turned {
-    pub(super) fn new(rows: Box<dyn Rows>) -> Self {
+    pub(super) fn new(rows: Box<dyn RowDecoder>) -> Self {
         let mut header = rows.header();
         let turn = Turn::of(header.orientation);
         let (width, height) = (header.width as usize, header.height as usize);
@@ -115,8 +115,8 @@ impl Turned {
     }
 }
 
-impl Rows for Turned {
-    fn header(&self) -> Header {
+impl RowDecoder for Turned {
+    fn header(&self) -> DecoderHeader {
         self.header.clone()
     }
 

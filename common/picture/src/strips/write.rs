@@ -3,11 +3,12 @@
 use std::io::{BufWriter, Seek, Write};
 use std::panic;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::samples::Samples;
-use super::{PictureInfo, jpeg, png, tiff};
+use super::info::PictureInfo;
+use super::queue::StripQueue;
+use super::{jpeg, png, tiff};
 use crate::encode::check_side;
 use crate::{EncodeOptions, Picture, PictureFormat};
 use impasto_error::{Error, Result, ResultExt};
@@ -23,7 +24,7 @@ pub struct StripWriter {
     info: PictureInfo,
     /// Rows still to come.
     missing: u32,
-    /// `None` once the encoder has ended. `None` through it: the picture is complete.
+    /// `None` once the encoder has ended. `None` sent through it means that the picture is complete.
     strips: Option<SyncSender<Option<Picture>>>,
     encoder: Option<JoinHandle<Result<()>>>,
 }
@@ -62,7 +63,7 @@ impl StripWriter {
             has_alpha: info.has_alpha && format.has_alpha(),
             ..info.clone()
         };
-        let mut rows = Strips::new(receiver, format, &stored);
+        let mut rows = StripQueue::new(receiver, format, &stored);
         let encode = move || {
             write_atomic(&path, |writer| {
                 write_format(writer, &stored, options, &mut rows)?;
@@ -153,77 +154,13 @@ fn write_format<W: Write + Seek>(
     writer: &mut BufWriter<W>,
     info: &PictureInfo,
     options: EncodeOptions,
-    strips: &mut Strips,
+    strips: &mut StripQueue,
 ) -> Result<()> {
     match options.format {
         PictureFormat::Jpeg => jpeg::write(writer, info, options.quality.clamp(1, 100), strips),
         PictureFormat::Tiff => tiff::write(writer, info, strips),
         _ => png::write(writer, info, strips),
     }
-}
-
-/// The encoder's end of the channel: rows as it wants them.
-pub(super) struct Strips {
-    receiver: Receiver<Option<Picture>>,
-    format: PictureFormat,
-    bits: u8,
-    row_samples: usize,
-    missing: u32,
-    /// What has come and was not taken, from the second on.
-    rest: Samples,
-    taken: usize,
-}
-
-impl Strips {
-    fn new(receiver: Receiver<Option<Picture>>, format: PictureFormat, stored: &PictureInfo) -> Self {
-        Self {
-            receiver,
-            format,
-            bits: stored.bits,
-            row_samples: stored.row_samples(),
-            missing: stored.height,
-            rest: Samples::with_capacity(stored.bits, 0),
-            taken: 0,
-        }
-    }
-
-    /// The next strip as it came, in the format's depth and channels; `None` after the last row.
-    pub(super) fn next(&mut self) -> Result<Option<Samples>> {
-        if self.missing == 0 {
-            return Ok(None);
-        }
-        let strip = self.receiver.recv().ok().flatten().ok_or_else(abandoned)?;
-        self.missing -= strip.height();
-        Ok(Some(Samples::of(strip.into_compatible(self.format))))
-    }
-
-    /// Exactly the next `rows` rows, which the caller knows to belong to the picture.
-    pub(super) fn take(&mut self, rows: u32) -> Result<Samples> {
-        let wanted = rows as usize * self.row_samples;
-        let mut samples = Samples::with_capacity(self.bits, wanted);
-        while samples.len() < wanted {
-            if self.taken == self.rest.len() {
-                self.rest = self.next()?.ok_or_else(abandoned)?;
-                self.taken = 0;
-            }
-            let count = (wanted - samples.len()).min(self.rest.len() - self.taken);
-            samples.extend_from(&self.rest, self.taken..self.taken + count)?;
-            self.taken += count;
-        }
-        Ok(samples)
-    }
-
-    /// Waits for the word that the picture is complete and wanted.
-    fn confirm(&self) -> Result<()> {
-        match self.receiver.recv() {
-            Ok(None) => Ok(()),
-            _ => Err(abandoned()),
-        }
-    }
-}
-
-fn abandoned() -> Error {
-    Error::new("the picture was given up before its last row")
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use std::io::Read;
 
-use super::damaged;
-use crate::jpeg::cut_short;
+use crate::jpeg::{cut_short, damaged};
 use impasto_error::{Result, ResultExt};
 
 /// The lengths and symbols of a code for every category of DC differences: files have codes only for those that occur

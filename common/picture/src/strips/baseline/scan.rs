@@ -6,9 +6,9 @@
 
 use std::io::Read;
 
-use super::damaged;
-use super::head::{Component, Frame};
+use super::header::{Component, FrameHeader};
 use super::huffman::{BitReader, BitWriter, Table};
+use crate::jpeg::damaged;
 use impasto_error::Result;
 
 /// Coefficients of a block.
@@ -27,7 +27,7 @@ pub(super) struct Scan {
 
 impl Scan {
     /// Of a file at the first byte of the data.
-    pub(super) fn new(file: Box<dyn Read + Send>, frame: &Frame) -> Self {
+    pub(super) fn new(file: Box<dyn Read + Send>, frame: &FrameHeader) -> Self {
         Self { bits: BitReader::new(file), last: Last::default(), before_restart: frame.restart }
     }
 
@@ -36,7 +36,7 @@ impl Scan {
     /// # Errors
     ///
     /// If the file is cut short or damaged, or has no more of them.
-    pub(super) fn next_row(&mut self, frame: &Frame) -> Result<Vec<u8>> {
+    pub(super) fn next_row(&mut self, frame: &FrameHeader) -> Result<Vec<u8>> {
         let mut row = BitWriter::default();
         let mut written = Last::default();
         for _ in 0..frame.mcus() {
@@ -65,7 +65,7 @@ impl Scan {
     #[inline]
     fn dc(
         &mut self,
-        frame: &Frame,
+        frame: &FrameHeader,
         component: &Component,
         i: usize,
         row: &mut BitWriter,

@@ -1,9 +1,9 @@
-//! What a JPEG file says before its scan (ITU-T T.81, annex B), and the same for a strip.
+//! The headers of a JPEG file, up to its scan (ITU-T T.81, annex B), and those of a strip.
 
 use std::io::{BufReader, ErrorKind, Read};
 
 use super::huffman::{DC_COUNTS, DC_SYMBOLS, Table};
-use crate::jpeg::cut_short;
+use crate::jpeg::{cut_short, damaged};
 use impasto_error::{Error, Result};
 
 /// Bytes of segments that are kept for their profile and EXIF block. No camera writes a tenth of that.
@@ -18,23 +18,23 @@ const RESTART_INTERVAL: u8 = 0xDD;
 /// Baseline, and the same with more tables.
 const SEQUENTIAL: [u8; 2] = [0xC0, 0xC1];
 
-/// A file's head.
+/// The headers of a file.
 #[derive(Debug)]
-pub(super) struct Head {
-    /// All of it, a picture of no data.
+pub(super) struct JpegHeader {
+    /// All of them: a picture without data.
     pub(super) bytes: Vec<u8>,
     /// Where in the file the entropy-coded data begins.
     pub(super) scan_at: u64,
-    pub(super) frame: Frame,
+    pub(super) frame: FrameHeader,
     /// The segments that matter to the pixels and are the same for every strip.
     kept: Vec<u8>,
     /// The frame's segment, with its marker.
     start_of_frame: Vec<u8>,
 }
 
-/// How a picture is made of blocks.
+/// The frame header and what belongs to it: how a picture is made of blocks.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct FrameHeader {
     pub(super) width: u16,
     pub(super) height: u16,
     /// In the order of the scan.
@@ -62,7 +62,7 @@ impl Component {
     }
 }
 
-impl Frame {
+impl FrameHeader {
     /// Rows of pixels in a unit.
     pub(super) fn mcu_height(&self) -> usize {
         8 * self.components.iter().map(|component| component.down).max().unwrap_or(1)
@@ -80,7 +80,7 @@ impl Frame {
     }
 }
 
-impl Head {
+impl JpegHeader {
     /// Reads up to the first scan; `None` if the file is not one that can be cut into strips.
     pub(super) fn read(file: impl Read) -> Result<Option<Self>> {
         let mut file = BufReader::new(file);
@@ -152,7 +152,7 @@ fn frame(
     start_of_scan: &[u8],
     restart: usize,
     (dc, ac): ([Option<Table>; 4], [Option<Table>; 4]),
-) -> Option<Frame> {
+) -> Option<FrameHeader> {
     let &[bits, h0, h1, w0, w1, count, ref components @ ..] = start_of_frame.get(4..)? else { return None };
     let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
     let (&scanned, scan) = start_of_scan.split_first()?;
@@ -178,17 +178,17 @@ fn frame(
     if components.first()?.across != widest || components.iter().any(|component| component.across == 3) {
         return None;
     }
-    Some(Frame { width, height, components, restart, dc, ac })
+    Some(FrameHeader { width, height, components, restart, dc, ac })
 }
 
 /// Reads the tables of a segment: a byte for kind and number, how many codes there are of each length, their symbols.
 fn read_tables(mut body: &[u8], dc: &mut [Option<Table>; 4], ac: &mut [Option<Table>; 4]) -> Result<()> {
     while let Some((&id, rest)) = body.split_first() {
-        let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(super::damaged)?;
+        let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
         let count = counts.iter().map(|&count| usize::from(count)).sum();
-        let (symbols, rest) = rest.split_at_checked(count).ok_or_else(super::damaged)?;
+        let (symbols, rest) = rest.split_at_checked(count).ok_or_else(damaged)?;
         let tables = if id >> 4 == 0 { &mut *dc } else { &mut *ac };
-        *tables.get_mut(usize::from(id & 15)).ok_or_else(super::damaged)? = Some(Table::new(*counts, symbols)?);
+        *tables.get_mut(usize::from(id & 15)).ok_or_else(damaged)? = Some(Table::new(*counts, symbols)?);
         body = rest;
     }
     Ok(())
@@ -221,7 +221,7 @@ fn read(file: &mut impl Read, count: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; count];
     file.read_exact(&mut bytes).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => cut_short(),
-        _ => Error::new("cannot read its head").with_source(error),
+        _ => Error::new("cannot read its header").with_source(error),
     })?;
     Ok(bytes)
 }

@@ -1,7 +1,7 @@
-//! The parts of a clip that is being painted: closed pieces of video in a folder beside the output.
+//! The segments of a clip that is being painted: complete pieces of video in a folder beside the output.
 //!
-//! A part has its name once it is complete, so whatever ends a run, the next one can go on behind the last. Its name says
-//! which frames are in it: `FIRST_COUNT_PTS`, the first timestamp in the clip's time base.
+//! A segment gets its name once it is complete, so the next run can continue behind the last one, however this run ends.
+//! The name gives the frames in it: `FIRST_COUNT_PTS`, with the first timestamp in the time base of the clip.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,29 +10,29 @@ use std::path::{Path, PathBuf};
 use impasto_common::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
 
-/// The file in the folder that says of which run the parts are.
+/// The file in the folder that identifies the run.
 const IDENTITY: &str = "render.json";
 
-/// What a run must share with an interrupted one to go on with it.
-pub(super) type Identity = BTreeMap<String, String>;
+/// What two runs must have in common so that one continues the other.
+pub(super) type RunIdentity = BTreeMap<String, String>;
 
-/// A complete part.
+/// A complete segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct Segment {
     pub(super) first: u64,
     pub(super) count: u64,
     pub(super) pts: i64,
     pub(super) path: PathBuf,
 }
 
-/// The folder of parts.
+/// The folder of segments.
 #[derive(Debug, Clone)]
-pub(super) struct PartsFolder {
+pub(super) struct SegmentFolder {
     path: PathBuf,
 }
 
-impl PartsFolder {
-    /// The folder of the parts of `output`.
+impl SegmentFolder {
+    /// The folder of the segments of `output`.
     pub(super) fn beside(output: &Path) -> Self {
         let mut name = output.as_os_str().to_owned();
         name.push(".parts");
@@ -47,19 +47,19 @@ impl PartsFolder {
     ///
     /// # Errors
     ///
-    /// If there are parts of a run that is not to be resumed, or that was another one.
-    pub(super) fn open(&self, identity: &Identity, resume: bool) -> Result<Vec<Part>> {
+    /// If there are segments and the run is not to be resumed, or they belong to another run.
+    pub(super) fn open(&self, identity: &RunIdentity, resume: bool) -> Result<Vec<Segment>> {
         let action = || format!("cannot use folder `{}`", self.path.display());
         let before = fs::read(self.path.join(IDENTITY)).ok();
         if let Some(before) = before.filter(|_| resume) {
-            let before: Identity = serde_json::from_slice(&before).context(action)?;
+            let before: RunIdentity = serde_json::from_slice(&before).context(action)?;
             self.check(&before, identity)?;
             return self.list();
         }
         if !self.list()?.is_empty() {
             let path = self.path.display();
-            return Err(Error::usage(format!("an interrupted run left its parts in `{path}`"))
-                .with_hint("go on with `--resume`, or remove the folder"));
+            return Err(Error::usage(format!("an interrupted run left its segments in `{path}`"))
+                .with_hint("continue with `--resume`, or remove the folder"));
         }
         fs::create_dir_all(&self.path).context(action)?;
         let text = serde_json::to_string_pretty(identity).context(action)?;
@@ -69,22 +69,22 @@ impl PartsFolder {
         Ok(Vec::new())
     }
 
-    fn check(&self, before: &Identity, now: &Identity) -> Result<()> {
+    fn check(&self, before: &RunIdentity, now: &RunIdentity) -> Result<()> {
         let keys = before.keys().chain(now.keys());
         let Some(key) = keys.into_iter().find(|key| before.get(*key) != now.get(*key)) else { return Ok(()) };
-        let value = |identity: &Identity| identity.get(key).map_or_else(|| "none".to_owned(), String::clone);
+        let value = |identity: &RunIdentity| identity.get(key).map_or_else(|| "none".to_owned(), String::clone);
         let (path, was, is) = (self.path.display(), value(before), value(now));
         Err(Error::usage(format!("the run that left `{path}` had another {key}: {was}, not {is}"))
             .with_hint("resume with the options of that run, or remove the folder"))
     }
 
-    /// Whether there is a run to go on with.
+    /// Whether there is a run to continue.
     pub(super) fn exists(&self) -> bool {
         self.path.join(IDENTITY).exists()
     }
 
-    /// The complete parts without a gap from the first frame on; what lies behind a gap is removed.
-    fn list(&self) -> Result<Vec<Part>> {
+    /// The complete segments from the first frame to the first gap; those behind a gap are removed.
+    fn list(&self) -> Result<Vec<Segment>> {
         let action = || format!("cannot read folder `{}`", self.path.display());
         if !self.path.exists() {
             return Ok(Vec::new());
@@ -96,26 +96,26 @@ impl PartsFolder {
             fs::remove_file(path).context(action)?;
         }
         let mut found: Vec<_> = paths.iter().filter_map(|path| parse(path)).collect();
-        found.sort_by_key(|part| part.first);
+        found.sort_by_key(|segment| segment.first);
         let mut next = 0;
-        let mut parts = Vec::new();
-        for part in found {
-            if part.first == next {
-                next += part.count;
-                parts.push(part);
+        let mut segments = Vec::new();
+        for segment in found {
+            if segment.first == next {
+                next += segment.count;
+                segments.push(segment);
             } else {
-                fs::remove_file(&part.path).context(action)?;
+                fs::remove_file(&segment.path).context(action)?;
             }
         }
-        Ok(parts)
+        Ok(segments)
     }
 
-    /// Gives a part that is complete its name.
-    pub(super) fn complete(&self, unfinished: &Path, first: u64, count: u64, pts: i64) -> Result<Part> {
+    /// Gives a complete segment its name.
+    pub(super) fn complete(&self, unfinished: &Path, first: u64, count: u64, pts: i64) -> Result<Segment> {
         let extension = unfinished.extension().unwrap_or_default().to_string_lossy();
         let path = self.path.join(format!("{first:08}_{count}_{pts}.{extension}"));
         fs::rename(unfinished, &path).context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(Part { first, count, pts, path })
+        Ok(Segment { first, count, pts, path })
     }
 
     /// Removes the folder and all in it.
@@ -124,24 +124,30 @@ impl PartsFolder {
     }
 }
 
+/// The number of the first frame that is in none of the segments.
+pub(super) fn next_frame(segments: &[Segment]) -> u64 {
+    segments.last().map_or(0, |segment| segment.first + segment.count)
+}
+
 fn is_unfinished(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("unfinished"))
 }
 
-/// The name of a part that is not complete. The encoder of a run that was killed may still write to its own.
+/// The name of a segment that is not complete. It has the process in it, because the encoder of a killed run may still be
+/// writing.
 pub(super) fn unfinished(first: u64, extension: &str) -> String {
     format!("unfinished_{}_{first}.{extension}", std::process::id())
 }
 
-fn parse(path: &Path) -> Option<Part> {
+fn parse(path: &Path) -> Option<Segment> {
     let mut words = path.file_stem()?.to_str()?.split('_');
-    let part = Part {
+    let segment = Segment {
         first: words.next()?.parse().ok()?,
         count: words.next()?.parse().ok()?,
         pts: words.next()?.parse().ok()?,
         path: path.to_owned(),
     };
-    (words.next().is_none() && part.count > 0).then_some(part)
+    (words.next().is_none() && segment.count > 0).then_some(segment)
 }
 
 #[cfg(test)]
@@ -149,10 +155,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_found_up_to_the_first_gap() {
+    fn segments_are_found_up_to_the_first_gap() {
         let home = tempfile::tempdir().unwrap();
-        let folder = PartsFolder::beside(&home.path().join("out.mp4"));
-        let identity = Identity::from([("style".to_owned(), "a".to_owned())]);
+        let folder = SegmentFolder::beside(&home.path().join("out.mp4"));
+        let identity = RunIdentity::from([("style".to_owned(), "a".to_owned())]);
         assert_eq!(folder.open(&identity, true).unwrap(), []);
         for (first, count, pts) in [(0, 10, -2), (10, 10, 1001), (30, 10, 9)] {
             let unfinished = folder.path().join("unfinished.mp4");
@@ -160,12 +166,15 @@ mod tests {
             folder.complete(&unfinished, first, count, pts).unwrap();
         }
         fs::write(folder.path().join("unfinished.mp4"), b"").unwrap();
-        let parts = folder.open(&identity, true).unwrap();
+        let segments = folder.open(&identity, true).unwrap();
         assert!(!folder.path().join("unfinished.mp4").exists());
-        assert_eq!(parts.iter().map(|part| (part.first, part.pts)).collect::<Vec<_>>(), [(0, -2), (10, 1001)]);
+        assert_eq!(
+            segments.iter().map(|segment| (segment.first, segment.pts)).collect::<Vec<_>>(),
+            [(0, -2), (10, 1001)]
+        );
         let error = folder.open(&identity, false).unwrap_err();
         assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--resume"));
-        let other = Identity::from([("style".to_owned(), "b".to_owned())]);
+        let other = RunIdentity::from([("style".to_owned(), "b".to_owned())]);
         let error = folder.open(&other, true).unwrap_err().to_string();
         assert!(error.ends_with("had another style: a, not b"), "{error}");
         folder.remove().unwrap();
