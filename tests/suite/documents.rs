@@ -1,21 +1,37 @@
-//! The documents against the program: their commands parse, their flags, links and files exist, the map is whole.
+//! The documents against the program: their commands parse, their flags, links and files exist, the map is complete.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use clap::Command;
 
 use crate::workspace;
 
-const DOCUMENTS: [&str; 7] = [
+/// The documents outside the folder `docs`.
+const DOCUMENTS: [&str; 8] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "assets/README.md",
+    "common/styles/README.md",
     "datasets.md",
     "infer/API.md",
 ];
+
+/// What the README shows first: it paints the bundled photo, then runs the tests.
+const FIRST_COMMANDS: [&str; 2] = [
+    "cargo run --release -p impasto-infer -- stylize assets/photo.jpg --output painted.png",
+    "cargo test --release --workspace",
+];
+
+/// Words of a README that is read to the end.
+const MOST_WORDS: usize = 900;
+
+/// Documents that have nothing to say of a style model's card: there a card would be a GPU.
+const NO_CARDS: [&str; 5] =
+    ["docs/benchmarks.md", "docs/gpu-status.md", "docs/gpu.md", "docs/painting.md", "docs/video.md"];
 
 /// Flags of other programs that the documents mention.
 const FOREIGN_FLAGS: [&str; 24] = [
@@ -27,7 +43,6 @@ const FOREIGN_FLAGS: [&str; 24] = [
     "--ntasks",
     "--gpus-per-task",
     "--bench",
-    "--bin",
     // Of curl.
     "--data-binary",
     // Of OBS, for the browser in it.
@@ -40,6 +55,7 @@ const FOREIGN_FLAGS: [&str; 24] = [
     "--no-sign-request",
     // Of `infer/benches/peers.py`.
     "--peers",
+    "--venv",
     "--rounds",
     "--nocapture",
     "--package",
@@ -52,8 +68,8 @@ const FOREIGN_FLAGS: [&str; 24] = [
 #[test]
 fn every_command_in_a_document_parses() {
     let mut parsed = 0;
-    for document in DOCUMENTS {
-        for line in shell_lines(&workspace::read(document)) {
+    for document in documents() {
+        for line in shell_lines(&workspace::read(&document)) {
             let Some(words) = our_words(&line) else { continue };
             let command = programs().into_iter().find(|command| command.get_name() == words[0]).unwrap();
             if let Err(error) = command.try_get_matches_from(&words) {
@@ -68,8 +84,8 @@ fn every_command_in_a_document_parses() {
 #[test]
 fn every_flag_in_a_document_exists() {
     let flags: BTreeSet<String> = programs().iter().flat_map(flags_of).collect();
-    for document in DOCUMENTS {
-        for flag in flags_in(&workspace::read(document)) {
+    for document in documents() {
+        for flag in flags_in(&workspace::read(&document)) {
             let known = flags.contains(&flag) || FOREIGN_FLAGS.contains(&flag.as_str());
             assert!(known, "{document} names `{flag}`, which no program takes");
         }
@@ -78,9 +94,9 @@ fn every_flag_in_a_document_exists() {
 
 #[test]
 fn every_link_in_a_document_leads_somewhere() {
-    for document in DOCUMENTS {
-        let folder = workspace::root().join(document).parent().unwrap().to_path_buf();
-        for link in links_in(&workspace::read(document)) {
+    for document in documents() {
+        let folder = workspace::root().join(&document).parent().unwrap().to_path_buf();
+        for link in links_in(&workspace::read(&document)) {
             assert!(folder.join(&link).exists(), "{document} links to `{link}`, which is not there");
         }
     }
@@ -88,26 +104,84 @@ fn every_link_in_a_document_leads_somewhere() {
 
 #[test]
 fn every_path_in_a_document_exists() {
-    for document in DOCUMENTS {
-        for path in code_spans(&workspace::read(document)).filter(|span| is_own_path(span)) {
+    for document in documents() {
+        for path in code_spans(&workspace::read(&document)).filter(|span| is_own_path(span)) {
             assert!(workspace::root().join(&path).exists(), "{document} names `{path}`, which is not there");
         }
     }
 }
 
 #[test]
-fn the_map_names_every_module() {
-    let map = workspace::read("ARCHITECTURE.md");
-    let rows: BTreeSet<_> = map.lines().filter(|line| line.starts_with("| `")).collect();
-    for name in ["common", "trainer", "infer"] {
-        for module in modules_of(&workspace::read(&format!("{name}/src/lib.rs"))) {
-            let named = rows.iter().any(|row| {
-                let names = row.split('|').nth(1).unwrap_or_default();
-                names.split(',').any(|name| name.trim().trim_matches('`') == module)
-            });
-            assert!(named, "ARCHITECTURE.md says nothing of `{name}::{module}`");
+fn every_document_is_reached_from_the_readme() {
+    let root = workspace::root().canonicalize().unwrap();
+    let mut reached = BTreeSet::from([root.join("README.md")]);
+    let mut waiting = vec![root.join("README.md")];
+    while let Some(path) = waiting.pop() {
+        for link in links_in(&fs::read_to_string(&path).unwrap()).filter(|link| is_document(link)) {
+            let Ok(target) = path.parent().unwrap().join(link).canonicalize() else { continue };
+            if reached.insert(target.clone()) {
+                waiting.push(target);
+            }
         }
     }
+    for document in documents() {
+        assert!(reached.contains(&root.join(&document)), "no link leads from README.md to {document}");
+    }
+}
+
+#[test]
+fn every_link_to_a_heading_finds_it() {
+    for document in documents() {
+        let path = workspace::root().join(&document);
+        for (file, heading) in headings_linked_in(&workspace::read(&document)) {
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(&file) };
+            let text = fs::read_to_string(&target).unwrap();
+            assert!(
+                anchors_of(&text).contains(&heading),
+                "{document} links to `{file}#{heading}`, which is no heading"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_gpu_is_no_card_in_the_documents() {
+    for document in NO_CARDS {
+        let text = workspace::read(document).to_lowercase();
+        let mut words = text.split(|c: char| !c.is_alphanumeric());
+        assert!(!words.any(|word| ["card", "cards"].contains(&word)), "{document} calls a GPU a card");
+    }
+}
+
+#[test]
+fn the_map_names_every_crate_and_no_other() {
+    let map = workspace::read("ARCHITECTURE.md");
+    let rows = map.lines().filter_map(|line| line.strip_prefix("| `"));
+    let named: BTreeSet<_> = rows.filter_map(|row| row.split('`').next()).map(str::to_owned).collect();
+    let members: BTreeSet<_> = workspace::members().into_iter().collect();
+    let missing: Vec<_> = members.difference(&named).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md says nothing of {missing:?}");
+    let folders = workspace::FOLDERS.map(|folder| format!("{folder}/"));
+    let like_crates = named.iter().filter(|name| folders.iter().any(|folder| name.starts_with(folder.as_str())));
+    let stale: Vec<_> = like_crates.filter(|name| !members.contains(*name)).collect();
+    assert!(stale.is_empty(), "ARCHITECTURE.md has rows for {stale:?}, which are no crates");
+}
+
+/// The map names crates; what a module is for is said where it is, on its first line, and `cargo doc` lists it.
+#[test]
+fn every_module_says_on_its_first_line_what_it_is_for() {
+    let mut seen = 0;
+    for member in workspace::members() {
+        let source = workspace::root().join(&member).join("src");
+        let Ok(root) = fs::read_to_string(source.join("lib.rs")) else { continue };
+        assert!(root.starts_with("//! "), "`{member}/src/lib.rs` does not say what the crate is for");
+        for module in modules_of(&root).into_iter().filter(|module| module != "tests") {
+            let text = fs::read_to_string(source.join(format!("{module}.rs"))).unwrap();
+            assert!(text.starts_with("//! "), "`{member}/src/{module}.rs` does not say what it is for");
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "only {seen} modules were found: the reader is broken");
 }
 
 #[test]
@@ -125,28 +199,48 @@ fn every_ignored_test_is_listed() {
 }
 
 #[test]
-fn the_check_runs_the_tests_as_the_readme_does() {
+fn the_readme_begins_with_two_commands_that_work_in_a_fresh_checkout() {
     let readme = workspace::read("README.md");
-    let test = "cargo test --release --workspace";
-    assert!(shell_lines(&readme).any(|line| line == test));
-    assert!(workspace::read(".ci/run").contains(test));
+    let block = readme.split("```").nth(1).and_then(|block| block.strip_prefix("sh\n")).unwrap();
+    assert_eq!(block.lines().collect::<Vec<_>>(), FIRST_COMMANDS);
+    let [paint, test] = FIRST_COMMANDS;
+    for word in paint.split_whitespace().filter(|word| word.starts_with("assets/")) {
+        assert!(workspace::root().join(word).exists(), "`{word}` is not there to be painted");
+    }
+    assert!(workspace::read(".ci/run").contains(test), "the check runs other tests than the README");
 }
 
 #[test]
-fn the_readme_shows_the_example_that_is_compiled() {
-    let readme = workspace::read("README.md");
-    let example = readme.split("```rust").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+fn the_readme_is_short() {
+    let words = workspace::read("README.md").split_whitespace().count();
+    assert!(words <= MOST_WORDS, "README.md has {words} words; move some to `docs`");
+}
+
+#[test]
+fn the_documents_show_the_example_that_is_compiled() {
     let compiled = workspace::read("infer/src/lib.rs");
-    for line in example.lines().skip(1).filter(|line| !line.is_empty()) {
-        assert!(compiled.contains(&format!("//! {line}\n")), "`infer`'s documentation does not compile `{line}`");
+    for document in ["README.md", "docs/painting.md"] {
+        let text = workspace::read(document);
+        let example = text.split("```rust").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        for line in example.lines().skip(1).filter(|line| !line.is_empty()) {
+            let is_compiled = compiled.contains(&format!("//! {line}\n"));
+            assert!(is_compiled, "{document}: `infer`'s documentation does not compile `{line}`");
+        }
     }
 }
 
 #[test]
 fn the_readers_see_what_they_must() {
-    let text = "a `--one` b\n```sh\ncargo run --release --bin infer -- styles --json  # --no\n$ x\n```\n[t](a.md) ![p](b/c.jpg) [w](https://x) [h](#h)\n";
-    assert_eq!(shell_lines(text).collect::<Vec<_>>(), ["cargo run --release --bin infer -- styles --json", "$ x"]);
-    assert_eq!(our_words("cargo run --release --bin infer -- styles --json").unwrap(), ["infer", "styles", "--json"]);
+    let command = "cargo run --release -p impasto-infer -- styles --json";
+    let text = format!(
+        "a `--one` b\n```sh\n{command}  # --no\ninfer \\\n  styles\n```\n[t](a.md#b) ![p](b/c.jpg) [w](https://x#y) [h](#h)\n# The `x`, y\n"
+    );
+    let text = text.as_str();
+    assert_eq!(shell_lines(text).collect::<Vec<_>>(), [command, "infer   styles"]);
+    assert_eq!(our_words(command).unwrap(), ["infer", "styles", "--json"]);
+    let pairs = [("a.md", "b"), ("", "h")].map(|(file, heading)| (file.to_owned(), heading.to_owned()));
+    assert_eq!(headings_linked_in(text).collect::<Vec<_>>(), pairs);
+    assert_eq!(anchors_of(text), ["the-x-y"]);
     assert_eq!(our_words("cargo test"), None);
     assert_eq!(links_in(text).collect::<Vec<_>>(), ["a.md", "b/c.jpg"]);
     assert_eq!(flags_in("`--a-b 3`, --c=1 and x--y").collect::<Vec<_>>(), ["--a-b", "--c"]);
@@ -158,6 +252,21 @@ fn programs() -> [Command; 2] {
     [impasto_infer::cli::command(), impasto_trainer::cli::command()]
 }
 
+/// Every document, from the top of the checkout with `/`.
+fn documents() -> Vec<String> {
+    let names = fs::read_dir(workspace::root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| format!("docs/{}", name.to_string_lossy()));
+    let mut documents: Vec<_> = DOCUMENTS.into_iter().map(str::to_owned).chain(names).collect();
+    documents.retain(|name| is_document(name));
+    documents.sort();
+    assert!(documents.len() > DOCUMENTS.len(), "the folder `docs` is empty");
+    documents
+}
+
+fn is_document(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "md")
+}
+
 fn flags_of(command: &Command) -> Vec<String> {
     let own = command.get_arguments().filter_map(|argument| argument.get_long());
     let own = own.chain(["help", "version"]).map(|name| format!("--{name}"));
@@ -167,8 +276,9 @@ fn flags_of(command: &Command) -> Vec<String> {
 /// The lines of a document's shell blocks, without comments.
 fn shell_lines(text: &str) -> impl Iterator<Item = String> {
     let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let lines = blocks.flat_map(str::lines).map(|line| line.split(" #").next().unwrap_or_default().trim());
-    lines.filter(|line| !line.is_empty()).map(str::to_owned)
+    let lines = blocks.flat_map(|block| block.replace("\\\n", "").lines().map(str::to_owned).collect::<Vec<_>>());
+    let lines = lines.map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned());
+    lines.filter(|line| !line.is_empty())
 }
 
 /// The words of a command that runs one of our programs, its name first.
@@ -177,7 +287,8 @@ fn our_words(line: &str) -> Option<Vec<String>> {
     let names = ["infer", "trainer"];
     if let Some(after) = line.strip_prefix("cargo run ") {
         let (cargo, ours) = after.split_once(" -- ")?;
-        let name = names.into_iter().find(|name| cargo.split_whitespace().any(|word| word == *name))?;
+        let package = |name: &str| format!("impasto-{name}");
+        let name = names.into_iter().find(|name| cargo.split_whitespace().any(|word| word == package(name)))?;
         return Some(std::iter::once(name).chain(ours.split_whitespace()).map(str::to_owned).collect());
     }
     names.contains(&words.first()?.as_str()).then_some(words)
@@ -197,6 +308,21 @@ fn links_in(text: &str) -> impl Iterator<Item = String> {
     targets.filter(|target| !target.is_empty() && !target.contains("://")).map(str::to_owned)
 }
 
+/// The links of a text to headings of our documents: the file, empty for the text itself, and the heading's anchor.
+fn headings_linked_in(text: &str) -> impl Iterator<Item = (String, String)> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let targets = targets.filter(|target| !target.contains("://")).filter_map(|target| target.split_once('#'));
+    targets.map(|(file, heading)| (file.to_owned(), heading.to_owned()))
+}
+
+/// The anchors that GitHub makes of a text's headings.
+fn anchors_of(text: &str) -> Vec<String> {
+    let prose = text.split("```").step_by(2).collect::<String>();
+    let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_matches('#').trim());
+    let kept = headings.map(|heading| heading.to_lowercase().replace(' ', "-"));
+    kept.map(|heading| heading.replace(|c: char| !c.is_alphanumeric() && c != '-' && c != '_', "")).collect()
+}
+
 /// The text between single backticks, outside blocks.
 fn code_spans(text: &str) -> impl Iterator<Item = String> {
     let prose = text.split("```").step_by(2).collect::<Vec<_>>().join(" ");
@@ -207,7 +333,8 @@ fn code_spans(text: &str) -> impl Iterator<Item = String> {
 fn is_own_path(span: &str) -> bool {
     let first = Path::new(span).components().next();
     let first = first.map(|part| part.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
-    let own = workspace::FOLDERS.contains(&first.as_str()) || [".ci", "assets"].contains(&first.as_str());
+    let own =
+        workspace::FOLDERS.contains(&first.as_str()) || [".ci", "assets", "docs", "tools"].contains(&first.as_str());
     own && span.contains('/') && !span.contains(char::is_whitespace)
 }
 
