@@ -25,11 +25,6 @@ pub(super) fn line(text: &str) {
     eprintln!("{}", escaped(text));
 }
 
-/// Prints lines that are escaped already.
-pub(super) fn lines(text: &str) {
-    eprint!("{text}");
-}
-
 /// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
 pub(super) struct Talk {
     bars: MultiProgress,
