@@ -15,13 +15,12 @@ mod stylize;
 mod talk;
 mod video;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use impasto_common::Result;
-use impasto_error::escaped_lines;
+use impasto_error::escaped;
 
 pub use interrupt::exit_on_interrupt;
 
@@ -50,11 +49,13 @@ pub fn command() -> clap::Command {
 
 /// Runs the command line `args`, the program's name first, and says how the process should end.
 pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            refuse(&error);
-            return ExitCode::from(error.exit_code() as u8);
+            let code = error.exit_code() as u8;
+            refuse(error, &args);
+            return ExitCode::from(code);
         }
     };
     match dispatch(cli.command) {
@@ -67,14 +68,14 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
 }
 
 /// Prints what is wrong with the words of a command line, or the help or version that they ask for.
-fn refuse(error: &clap::Error) {
-    let text = error.to_string();
-    match escaped_lines(&text) {
-        // There is nobody left to tell if the stream is closed.
-        Cow::Borrowed(_) => drop(error.print()),
-        // A file's name among the words may hold control characters. The colours go with them.
-        Cow::Owned(text) => talk::lines(&text),
-    }
+///
+/// A file's name among the words may hold control characters: what is printed is the error of the same words with these
+/// escaped.
+fn refuse(error: clap::Error, args: &[OsString]) {
+    let shown = args.iter().map(|word| escaped(&word.to_string_lossy()).into_owned());
+    let error = Cli::try_parse_from(shown).err().unwrap_or(error);
+    // There is nobody left to tell if the stream is closed.
+    let _ = error.print();
 }
 
 fn dispatch(command: Command) -> Result<ExitCode> {

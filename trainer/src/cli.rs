@@ -10,7 +10,6 @@ mod optimize;
 mod progress;
 mod train;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -20,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{CommandFactory, Parser, Subcommand};
 use impasto_common::device::{self, DeviceChoice};
 use impasto_common::{Error, Result, ResultExt};
-use impasto_error::{escaped, escaped_lines};
+use impasto_error::escaped;
 
 use crate::peers::Seat;
 
@@ -95,8 +94,9 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            refuse(&error);
-            return ExitCode::from(error.exit_code() as u8);
+            let code = error.exit_code() as u8;
+            refuse(error, &args);
+            return ExitCode::from(code);
         }
     };
     let result = match cli.command {
@@ -116,14 +116,14 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
 }
 
 /// Prints what is wrong with the words of a command line, or the help or version that they ask for.
-fn refuse(error: &clap::Error) {
-    let text = error.to_string();
-    match escaped_lines(&text) {
-        // Where even the standard streams are closed, nobody is left to tell.
-        Cow::Borrowed(_) => drop(error.print()),
-        // A file's name among the words may hold control characters. The colours go with them.
-        Cow::Owned(text) => drop(write!(std::io::stderr(), "{text}")),
-    }
+///
+/// A file's name among the words may hold control characters: what is printed is the error of the same words with these
+/// escaped.
+fn refuse(error: clap::Error, args: &[OsString]) {
+    let shown = args.iter().map(|word| escaped(&word.to_string_lossy()).into_owned());
+    let error = Cli::try_parse_from(shown).err().unwrap_or(error);
+    // There is nobody left to tell if the stream is closed.
+    let _ = error.print();
 }
 
 /// Says `line` on standard error, with control characters escaped: names and messages come from outside. A closed standard

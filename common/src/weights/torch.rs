@@ -171,13 +171,25 @@ fn entry<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, most: u64) -> 
     Ok(bytes)
 }
 
+/// Reads the first pickle of the old format, which holds the magic number, written in any protocol from 2 on.
 fn check_magic(reader: &mut impl BufRead) -> Result<()> {
-    let mut start = [0; 15];
-    let expected: Vec<u8> = [&[0x80, 2, 0x8A, 10], &LEGACY_MAGIC[..], b"."].concat();
-    reader.read_exact(&mut start).ok().filter(|()| start[..] == expected[..]).ok_or_else(|| {
-        Error::new("it is a pickle, but not one that PyTorch wrote")
-            .with_hint("save the state dict with `torch.save(model.state_dict(), FILE)`")
-    })
+    let mut next = |count: u64| {
+        let mut bytes = Vec::new();
+        reader.take(count).read_to_end(&mut bytes).context(|| "cannot read it")?;
+        Ok(bytes)
+    };
+    // PROTO; since protocol 4 FRAME with a length follows; then LONG1 with the number and STOP.
+    let is_protocol = matches!(next(2)?[..], [0x80, 2..=5]);
+    let mut number = next(2)?;
+    if number.first() == Some(&0x95) {
+        next(7)?;
+        number = next(2)?;
+    }
+    if is_protocol && number == [0x8A, LEGACY_MAGIC.len() as u8] && next(10)? == LEGACY_MAGIC && next(1)? == b"." {
+        return Ok(());
+    }
+    Err(Error::new("it is a pickle, but not one that PyTorch wrote")
+        .with_hint("save the state dict with `torch.save(model.state_dict(), FILE)`"))
 }
 
 /// Goes through all storages in file order; those that are not wanted are passed over.
@@ -271,6 +283,15 @@ mod tests {
                 damaged[at] ^= 0xFF;
                 drop(read(&damaged));
             }
+        }
+    }
+
+    #[test]
+    fn the_old_format_is_known_in_every_protocol() {
+        let magic = &LEGACY_START[2..];
+        let rest = &LEGACY[LEGACY_START.len()..];
+        for start in [&b"\x80\x03"[..], b"\x80\x04\x95\x0d\0\0\0\0\0\0\0"] {
+            assert_eq!(read(&[start, magic, rest].concat()).unwrap().len(), 6);
         }
     }
 

@@ -27,11 +27,6 @@ pub(super) fn line(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escaped(text));
 }
 
-/// Prints lines that are escaped already.
-pub(super) fn lines(text: &str) {
-    let _ = write!(io::stderr(), "{text}");
-}
-
 /// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
 pub(super) struct Talk {
     bars: MultiProgress,
