@@ -236,13 +236,14 @@ fn paint(
     notes: &mut Vec<String>,
 ) -> Result<Painted> {
     let painted = match loaded {
-        Loaded::Still(picture, format) => {
-            stylizer.stylize_owned(picture).map(|painting| Painted::Still(painting, format))
-        }
+        Loaded::Still(picture, format) => stylizer.stylize_owned(picture).map(|painted| {
+            notes.extend(painted.notes);
+            Painted::Still(painted.picture, format)
+        }),
         Loaded::Animation(bytes, format) => options
             .clips
             .painter(stylizer)
-            .and_then(|mut painter| paint_animation(&mut *painter, &bytes, format))
+            .and_then(|mut painter| paint_animation(&mut *painter, &bytes, format, notes))
             .map(Painted::Animation),
         Loaded::Clip => clip::paint_file(stylizer, job, options.clips, talk).map(|()| Painted::Stored),
         Loaded::Stream(stream) => {
@@ -250,23 +251,30 @@ fn paint(
         }
         Loaded::Strips(photo, painting, format) => {
             let options = EncodeOptions { format, quality: options.quality };
-            stylizer.stylize_file(&photo, &painting, options).map(|losses| {
-                notes.extend(losses.into_iter().map(|loss| describe(loss, format)));
+            stylizer.stylize_file(&photo, &painting, options).map(|painted| {
+                notes.extend(painted.notes);
+                notes.extend(painted.losses.into_iter().map(|loss| describe(loss, format)));
                 Painted::Stored
             })
         }
     };
-    notes.extend(stylizer.take_notes());
     painted.context(|| cannot_paint(job))
 }
 
-fn paint_animation(painter: &mut dyn FramePainter, bytes: &[u8], format: PictureFormat) -> Result<Vec<u8>> {
+fn paint_animation(
+    painter: &mut dyn FramePainter,
+    bytes: &[u8],
+    format: PictureFormat,
+    notes: &mut Vec<String>,
+) -> Result<Vec<u8>> {
     let mut painted = Vec::new();
     if let Some(animation) = Animation::decode(bytes)? {
         let mut writer = AnimationWriter::new(format, &mut painted, animation.repeat())?;
         for frame in animation {
             let AnimationFrame { picture, delay } = frame?;
-            writer.push(AnimationFrame { picture: painter.paint(picture)?, delay })?;
+            let painted = painter.paint(picture)?;
+            notes.extend(painted.notes);
+            writer.push(AnimationFrame { picture: painted.picture, delay })?;
         }
         writer.finish()?;
     }

@@ -63,15 +63,19 @@ impl Style {
         let paint = || async {
             let stylizer = self.stylizer.clone();
             let painted = studio.painters.run(Lane::Picture, move |_| paint_sample(&stylizer)).await?;
-            painted.map(Bytes::from).map_err(|_| Refused::Panicked)
+            let (jpeg, notes) = painted.map_err(|_| Refused::Panicked)?;
+            studio.tell_notes(notes);
+            Ok(Bytes::from(jpeg))
         };
         self.thumbnail.get_or_try_init(paint).await.cloned()
     }
 }
 
-fn paint_sample(stylizer: &Stylizer) -> Result<Vec<u8>> {
-    let painting = stylizer.stylize_owned(Picture::decode(SAMPLE)?.fit_within(THUMBNAIL_SIDE))?;
-    painting.encode(EncodeOptions { format: PictureFormat::Jpeg, quality: THUMBNAIL_QUALITY })
+/// A JPEG file, and the notes of the painting.
+fn paint_sample(stylizer: &Stylizer) -> Result<(Vec<u8>, Vec<String>)> {
+    let painted = stylizer.stylize_owned(Picture::decode(SAMPLE)?.fit_within(THUMBNAIL_SIDE))?;
+    let options = EncodeOptions { format: PictureFormat::Jpeg, quality: THUMBNAIL_QUALITY };
+    Ok((painted.picture.encode(options)?, painted.notes))
 }
 
 /// All styles; there is at least one.

@@ -12,7 +12,6 @@ use super::fence::Hosts;
 use super::gallery::Gallery;
 use super::metrics::Metrics;
 use super::painters::Painters;
-use crate::Stylizer;
 
 /// Bodies that may be in memory at once, in bodies of the largest size.
 const BODIES: usize = 4;
@@ -70,9 +69,11 @@ impl Studio {
         (self.observer)(event);
     }
 
-    /// Tells what a painter had to do otherwise than asked.
-    pub(super) fn tell_notes(&self, stylizer: &Stylizer) {
-        stylizer.take_notes().into_iter().for_each(|note| self.tell(&ServeEvent::Failed(note)));
+    /// Tells the notes of a painting.
+    pub(super) fn tell_notes(&self, notes: Vec<String>) {
+        for note in notes {
+            self.tell(&ServeEvent::Failed(note));
+        }
     }
 
     /// Tells everybody that no new work is begun.

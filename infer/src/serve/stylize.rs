@@ -37,6 +37,7 @@ struct Painted {
     bytes: Vec<u8>,
     format: PictureFormat,
     losses: Vec<Loss>,
+    notes: Vec<String>,
     times: Times,
 }
 
@@ -95,7 +96,7 @@ pub(super) fn damaged(error: &Error) -> Problem {
 async fn paint(studio: &Studio, held: Held, options: &Options) -> Result<Painted, Problem> {
     let stylizer = options.stylizer()?;
     let (format, quality, pixels) = (options.format, options.quality, studio.limits.pixels);
-    let (asked, painter) = (Instant::now(), stylizer.clone());
+    let asked = Instant::now();
     let work = move |interest: &Interest| {
         let mut times = Times { wait: asked.elapsed(), ..Times::default() };
         let mut lap = Lap(Instant::now());
@@ -109,17 +110,18 @@ async fn paint(studio: &Studio, held: Held, options: &Options) -> Result<Painted
         if large {
             stylizer.release();
         }
-        let painting = painting.map_err(|error| failed(&error))?;
+        let crate::Painted { picture: painting, notes } = painting.map_err(|error| failed(&error))?;
         times.paint = lap.lap();
         still_wanted(interest)?;
         let losses = painting.losses(format);
         let bytes = painting.encode(EncodeOptions { format, quality }).map_err(|error| unfit(&error))?;
         times.encode = lap.lap();
-        Ok(Painted { bytes, format, losses, times })
+        Ok(Painted { bytes, format, losses, notes, times })
     };
     let result = studio.painters.run(Lane::Picture, work).await;
-    studio.tell_notes(&painter);
-    result.unwrap_or_else(|refused| Err(Problem::refused(refused, studio.retry_after())))
+    let mut painted = result.unwrap_or_else(|refused| Err(Problem::refused(refused, studio.retry_after())))?;
+    studio.tell_notes(std::mem::take(&mut painted.notes));
+    Ok(painted)
 }
 
 /// Ends the work for a client that has gone. Nobody reads the problem.
@@ -160,7 +162,7 @@ impl Lap {
 }
 
 fn respond(painted: Painted, place: OwnedSemaphorePermit) -> Response {
-    let Painted { bytes, format, losses, times } = painted;
+    let Painted { bytes, format, losses, times, .. } = painted;
     let length = bytes.len();
     let chunks = stream::unfold((Bytes::from(bytes), place), |(mut rest, place)| async move {
         let chunk = rest.split_to(CHUNK.min(rest.len()));
