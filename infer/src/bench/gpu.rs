@@ -1,55 +1,48 @@
-//! How fast a card paints: alone, one frame after another, and with several under way.
+//! How fast a GPU paints: alone, one frame after another, and with several frames under way.
 
 use std::time::{Duration, Instant};
 
 use impasto_common::{Error, Result};
-use impasto_kernels::machine;
+use impasto_engine::GpuPainter;
 use impasto_picture::Picture;
 
-use super::{Card, CardRates, Length, median, repeat};
+use super::measurement::GpuRates;
+use super::{Length, median, repeat};
 use crate::video::FramePainter;
 use crate::{Flight, Stylizer};
 
-/// Runs on the card alone, and frames of a clip, for each run that is timed one by one.
+/// Runs on the GPU alone, and frames of a clip, for each run that is timed by itself.
 const MORE: usize = 10;
 
-/// The name and the peak of the card that `stylizer` paints on, if it does.
-pub(super) fn peak(stylizer: &Stylizer) -> Result<Option<Card>> {
-    let Some(card) = stylizer.engine().gpu() else { return Ok(None) };
-    let peak_gflops = machine::gpu_peak_flops(card.ordinal(), card.precision())? / 1e9;
-    Ok(Some(Card { name: card.name().to_owned(), peak_gflops }))
-}
-
-/// The time of the first frame, those of the others, the fastest first, and the card's rates.
+/// The time of the first frame, the times of the others, the fastest first, and the rates of `gpu`, which `stylizer` paints on.
 pub(super) fn measure(
     stylizer: &Stylizer,
+    gpu: &dyn GpuPainter,
     size: (usize, usize),
     length: Length,
-) -> Result<(Duration, Vec<Duration>, CardRates)> {
-    let card = stylizer.engine().gpu().ok_or_else(|| Error::new("no card paints"))?;
+) -> Result<(Duration, Vec<Duration>, GpuRates)> {
     let frame = frame(size);
     let one = || {
         let frame = frame.clone();
         let start = Instant::now();
-        let painting = stylizer.stylize_owned(frame)?;
+        let painted = stylizer.stylize_owned(frame)?;
         let spent = start.elapsed();
-        drop(painting);
-        Ok(spent)
+        match painted.notes.into_iter().next() {
+            Some(note) => Err(Error::new(note).with_hint("measure smaller pictures, or with `--device cpu`")),
+            None => Ok(spent),
+        }
     };
     let cold = one()?;
     let runs = repeat(length, one)?;
-    if let Some(note) = stylizer.take_notes().into_iter().next() {
-        return Err(Error::new(note).with_hint("measure smaller pictures, or with `--device cpu`"));
-    }
     let count = MORE * runs.len();
-    let times = card.times(size, count)?;
+    let times = gpu.times(size, count)?;
     let mut alone: Vec<_> = times.milliseconds.iter().map(|&ms| Duration::from_secs_f64(f64::from(ms) / 1e3)).collect();
     alone.sort_unstable();
     let under_way = clip(stylizer, &frame, count)?.as_secs_f64() / count as f64;
-    Ok((cold, runs, CardRates { alone: median(&alone), under_way, memory: times.memory }))
+    Ok((cold, runs, GpuRates { alone: median(&alone), under_way, memory: times.memory }))
 }
 
-/// The time that `count` frames of a clip take, after some that do not count.
+/// The time that `count` frames of a clip take, after some frames that do not count.
 fn clip(stylizer: &Stylizer, frame: &Picture, count: usize) -> Result<Duration> {
     let mut flight = Flight::new(stylizer);
     for _ in 0..MORE {
@@ -64,7 +57,7 @@ fn clip(stylizer: &Stylizer, frame: &Picture, count: usize) -> Result<Duration> 
     Ok(spent)
 }
 
-/// A picture without any likeness.
+/// A picture of noise.
 fn frame((height, width): (usize, usize)) -> Picture {
     let level = |x: u32, y: u32, colour: u32| {
         ((y * width as u32 + x).wrapping_mul(3).wrapping_add(colour).wrapping_mul(7919)) as u8
