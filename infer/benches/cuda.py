@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Compares painting of ours with PyTorch's on an NVIDIA card, in half precision.
+"""Compares painting of ours with PyTorch's on an NVIDIA GPU, in half precision.
 
     python infer/benches/cuda.py --sizes 1920x1080 --presets l [--quick]
 
 All run the same network, with the same weights, on the same frame. Two times are taken: `alone`, from a frame of bytes in the
-card's memory to a painting of bytes there, and `frame`, the same from and to the host's memory, one frame at a time, copies and
+GPU's memory to a painting of bytes there, and `frame`, the same from and to the host's memory, one frame at a time, copies and
 all. PyTorch is tried in all its ways, and the best of them counts: eager, channels last, captured as a CUDA graph, and
 torch.compile (`max-autotune`, which captures graphs too), each in f16 and bf16. Every engine has a process of its own, which stays
 alive; they take turns. The first paintings are not counted, ratios are medians over the rounds of ours by theirs: below 1, ours is
 faster. Before that the tests run that need a GPU, and after it `infer bench` says the rate of a clip, which copies, and the share of
-the card's measured peak; `--peers-only` leaves both out.
+the GPU's measured peak; `--peers-only` leaves both out.
 
 Ours is built with the feature `cuda`: the toolkit's environment must be set (README.md says how). This Python needs torch with CUDA,
 numpy and safetensors. Lines with tabs are for `trainer/benches/cuda.py`.
@@ -29,14 +29,14 @@ import peers  # noqa: E402
 
 WORKSPACE = ["--workspace", "--locked", "--features", "cuda"]
 WARM_UP = 2
-# Paintings whose mean is one figure: a card's clock is coarse, and its first painting after a pause is slow.
+# Paintings whose mean is one figure: a GPU's clock is coarse, and its first painting after a pause is slow.
 BURST = 20
 # How far the mean level of a painting may be from ours, relatively.
 TOLERANCE = 0.05
 
 
 class Card:
-    """PyTorch on the card: `run` paints the frame in `self.frame` and returns bytes, (height, width, 3)."""
+    """PyTorch on the GPU: `run` paints the frame in `self.frame` and returns bytes, (height, width, 3)."""
 
     dtype, channels_last, graph, compiled = "float16", False, False, False
 
@@ -79,7 +79,7 @@ class Card:
             self.captured.replay()
 
     def alone(self):
-        """Seconds of a painting on the card alone."""
+        """Seconds of a painting on the GPU alone."""
         torch = self.torch
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         with torch.no_grad():
@@ -122,7 +122,7 @@ def frame(size):
 
 
 def serve(options):
-    """Speaks the protocol of painting.rs: seconds, processor seconds, kB, mean level, seconds on the card alone."""
+    """Speaks the protocol of painting.rs: seconds, processor seconds, kB, mean level, seconds on the GPU alone."""
     print("ready", 0, flush=True)
     engine = ENGINES[options.serve](options)
     for _ in sys.stdin:
@@ -287,7 +287,7 @@ def main():
         options.json.write_text(json.dumps(results, indent=2) + "\n")
     for result in results:
         theirs = [row for row in result["engines"][1:] if row["engine"].endswith("-f16")]
-        for kind, words in [("alone_ms", "on the card"), ("frame_ms", "with copies")]:
+        for kind, words in [("alone_ms", "on the GPU"), ("frame_ms", "with copies")]:
             best = min((row[kind] for row in theirs), default="")
             name = f"painting {result['network']} at {result['width']}x{result['height']}, {result['precision']}, {words}"
             print(f"{name}\t{result['engines'][0][kind]}\t{best}\tms\tless")

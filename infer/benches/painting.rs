@@ -1,11 +1,9 @@
-//! One painting, timed: `painting -- --serve [NETWORK [WIDTH HEIGHT [THREADS [PRECISION [DEVICE]]]]]`,
-//! where NETWORK is a preset or a
-//! style-model file. Defaults: preset `l`, 512x512, 2 threads, the device's precision, the processor.
+//! One painting, timed: `painting -- --serve [NETWORK [WIDTH HEIGHT [THREADS [PRECISION [DEVICE]]]]]`, where NETWORK is a
+//! preset or a style-model file. Defaults: preset `l`, 512x512, 2 threads, the device's precision, the CPU.
 //!
-//! On a card a painting is that of a frame of bytes, and beside it stands the time of the card alone.
-//!
-//! Alone, it paints a few times and prints the seconds. With `--serve` it paints once for each line of standard input, so
-//! that `peers.py` can alternate it with other engines. `infer bench` is what users measure with.
+//! Without `--serve` it paints a few times and prints the seconds. With `--serve` it paints once for each line of standard
+//! input, so that `peers.py` can alternate it with other engines. On a GPU it paints a frame of bytes, and reports the time of
+//! the GPU alone too. Users measure with `infer bench`.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -23,7 +21,7 @@ use impasto_infer::Stylizer;
 use impasto_infer::bench::{Subject, peak_memory, photo, reset_peak_memory};
 use impasto_picture::{Picture, level_of_8_bits};
 
-/// The levels of which the mean is taken: few enough to cost nothing, and no multiple of a row.
+/// Every so many levels count in the mean: few enough to cost nothing, and no multiple of a row.
 const EVERY: usize = 97;
 
 fn main() -> Result<()> {
@@ -49,7 +47,7 @@ fn number(word: &str) -> Result<usize> {
 fn open(network: &str, device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<Stylizer> {
     match network.parse::<Preset>() {
         Ok(preset) => Subject::preset(preset)?.stylizer(device, precision),
-        Err(_) => Stylizer::on(&StyleModel::open(Path::new(network))?, device, precision),
+        Err(_) => Stylizer::builder().device(device).precision(precision).build(&StyleModel::open(Path::new(network))?),
     }
 }
 
@@ -61,17 +59,17 @@ fn print_paintings(stylizer: &Stylizer, size: (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-/// Answers each line of standard input by the seconds of one painting, wall and processor, the peak memory meanwhile, kB,
-/// the mean of some levels, by which painters can be compared, and on a card the seconds of the card alone.
+/// Answers each line of standard input with the seconds of one painting, wall and processor, the peak memory in kB, the mean
+/// of some levels, by which painters can be compared, and the seconds of the GPU alone, 0 without one.
 fn serve_paintings(open: impl FnOnce() -> Result<Stylizer>, size: (usize, usize)) -> Result<()> {
     say(&format!("ready {}", kilobytes()))?;
     let (stylizer, photo) = (open()?, photo(size)?);
     for line in io::stdin().lock().lines() {
         line.context(|| "cannot read standard input")?;
-        // Where it cannot be reset, the peak so far is as good.
+        // Where it cannot be reset, the peak so far has to do.
         let _ = reset_peak_memory();
         let before = processor_seconds();
-        let (seconds, level) = match stylizer.engine().gpu_name() {
+        let (seconds, level) = match stylizer.engine().gpu() {
             None => {
                 let (seconds, painting) = paint(&stylizer, &photo, size)?;
                 (seconds, mean(&painting))
@@ -94,28 +92,23 @@ fn paint_frame(stylizer: &Stylizer, photo: &[f32], (height, width): (usize, usiz
     });
     let frame = Picture::from(image);
     let start = Instant::now();
-    let painting = stylizer.stylize_owned(frame)?;
+    let painted = stylizer.stylize_owned(frame)?;
     let seconds = start.elapsed().as_secs_f64();
-    if let Some(note) = stylizer.take_notes().into_iter().next() {
+    if let Some(note) = painted.notes.into_iter().next() {
         return Err(Error::new(note));
     }
-    let planes = painting.into_rgb8();
+    let planes = painted.picture.into_rgb8();
     let levels = (0..3).flat_map(|colour| planes.pixels().map(move |pixel| f64::from(pixel.0[colour])));
     let some: Vec<_> = levels.step_by(EVERY).collect();
     Ok((seconds, some.iter().sum::<f64>() / some.len() as f64))
 }
 
-/// The seconds of a painting on the card alone, 0 where there is none.
-#[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "a card can fail"))]
+/// The seconds of a painting on the GPU alone, 0 without one.
 fn alone(stylizer: &Stylizer, size: (usize, usize)) -> Result<f64> {
-    #[cfg(feature = "cuda")]
-    if let Some(card) = stylizer.engine().gpu() {
-        let mut times = card.times(size, 20)?.milliseconds;
-        times.sort_unstable_by(f32::total_cmp);
-        return Ok(f64::from(times[times.len() / 2]) / 1e3);
-    }
-    let _ = (stylizer, size);
-    Ok(0.0)
+    let Some(gpu) = stylizer.engine().gpu() else { return Ok(0.0) };
+    let mut times = gpu.times(size, 20)?.milliseconds;
+    times.sort_unstable_by(f32::total_cmp);
+    Ok(f64::from(times[times.len() / 2]) / 1e3)
 }
 
 fn say(line: &str) -> Result<()> {
@@ -125,8 +118,8 @@ fn say(line: &str) -> Result<()> {
 
 fn paint(stylizer: &Stylizer, photo: &[f32], size: (usize, usize)) -> Result<(f64, Vec<f32>)> {
     let start = Instant::now();
-    let painting = stylizer.stylize_planes(photo, size)?;
-    Ok((start.elapsed().as_secs_f64(), painting))
+    let painted = stylizer.stylize_planes(photo, size)?;
+    Ok((start.elapsed().as_secs_f64(), painted.levels))
 }
 
 fn mean(painting: &[f32]) -> f64 {
@@ -134,15 +127,15 @@ fn mean(painting: &[f32]) -> f64 {
     some.iter().sum::<f64>() / some.len() as f64
 }
 
-/// The largest resident memory, kB; 0 where the system does not tell.
+/// The largest resident memory, kB; 0 where the system does not report it.
 fn kilobytes() -> u64 {
     peak_memory().unwrap_or(0) / 1024
 }
 
-/// Processor time of all threads so far, in steps of 10 ms; 0 where the system does not tell.
+/// Processor time of all threads so far, in steps of 10 ms; 0 where the system does not report it.
 fn processor_seconds() -> f64 {
     let status = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // After the name, which may hold blanks, user and system time are the 12th and 13th field, in ticks of 10 ms.
+    // After the name, which may contain blanks, user and system time are the 12th and 13th field, in ticks of 10 ms.
     let fields = status.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -1,14 +1,14 @@
-//! What happens between the network's painting and the photo: colours kept, strength.
+//! Blending the network's painting with the photo: colours kept, strength.
 //!
-//! Levels are three lines, red, green and blue, one after the other, in `[0, 255]`.
+//! Levels are in `[0, 255]`: a line of red, then one of green, then one of blue.
 
 /// The weights of red, green and blue in luma (ITU-R BT.601), as in YIQ and in JPEG's `YCbCr`.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
-/// Mixes `painting` and `photo` pixel by pixel: `strength` 1 leaves the painting, 0 the photo.
+/// Mixes `photo` into `painting` pixel by pixel. A `strength` of 1 leaves the painting, 0 gives the photo.
 pub(crate) fn mix(painting: &mut [f32], photo: &[f32], strength: f32) {
     for (painted, &original) in painting.iter_mut().zip(photo) {
-        // Clamped first: what the network overshoots is no part of the picture it would have given.
+        // Clamped first, as the painting alone would be.
         *painted = original + strength * (painted.clamp(0.0, 255.0) - original);
     }
 }
@@ -16,8 +16,8 @@ pub(crate) fn mix(painting: &mut [f32], photo: &[f32], strength: f32) {
 /// Gives `painting` the colours of `photo`: the painting's luma, the photo's chroma.
 ///
 /// This is the luminance-only transfer of Gatys et al. (2016), "Preserving Color in Neural Artistic Style Transfer",
-/// section 4, with two differences: the network sees the coloured photo, and a colour that would leave RGB at its new
-/// luma loses saturation (hue and luma stay) where clipping would change all three.
+/// section 4, with two differences. The network sees the coloured photo. And a colour that would leave RGB at its new luma
+/// loses saturation while hue and luma stay; clipping would change all three.
 pub(crate) fn keep_colors(painting: &mut [f32], photo: &[f32]) {
     let pixels = painting.len() / 3;
     let (red, rest) = painting.split_at_mut(pixels);
@@ -34,7 +34,7 @@ fn recolor(painted: [f32; 3], original: [f32; 3]) -> [f32; 3] {
     let chroma = original.map(|level| level - luma(original));
     let saturation = chroma.into_iter().fold(1f32, |saturation, chroma| {
         let room = if chroma > 0.0 { 255.0 - target } else { target };
-        // The room is never negative; where the chroma is tiny the quotient is large or not a number, and `min` drops it.
+        // The room is never negative. Where the chroma is tiny, the quotient is large or not a number, and `min` ignores it.
         saturation.min(room / chroma.abs())
     });
     chroma.map(|chroma| target + saturation * chroma)

@@ -1,4 +1,4 @@
-//! Frames of a clip under way on a card: while one is painted, the next is on its way there, and the last on its way back.
+//! Frames of a clip, several under way at a time: the GPU paints one while the next is copied to it and the last one back.
 
 use std::collections::VecDeque;
 
@@ -6,23 +6,23 @@ use impasto_common::Result;
 use impasto_engine::Statistics;
 use impasto_picture::Picture;
 
-use crate::Stylizer;
-use crate::stylizer::Painting;
+use crate::stylizer::BegunPainting;
 use crate::video::FramePainter;
+use crate::{Painted, Stylizer};
 
-/// Frames that are begun before the first is waited for.
-const AHEAD: usize = 3;
+/// Frames that are begun before the first one is waited for.
+const MAX_AHEAD: usize = 3;
 
-/// Paints frames by themselves, several at a time where a card paints them.
+/// Paints each frame by itself. On a GPU, several frames are under way at a time.
 ///
-/// What the processor paints is painted when its turn comes, so paintings are in the order of their frames.
+/// A frame that the CPU paints is painted when its turn comes, so paintings come in the order of their frames.
 pub struct Flight<'a> {
     stylizer: &'a Stylizer,
-    under_way: VecDeque<Painting>,
+    under_way: VecDeque<BegunPainting>,
 }
 
 impl<'a> Flight<'a> {
-    /// A painter of frames that has none yet.
+    /// A painter without a frame yet.
     #[must_use]
     pub fn new(stylizer: &'a Stylizer) -> Self {
         Self { stylizer, under_way: VecDeque::new() }
@@ -30,21 +30,21 @@ impl<'a> Flight<'a> {
 }
 
 impl FramePainter for Flight<'_> {
-    fn paint(&mut self, frame: Picture) -> Result<Picture> {
+    fn paint(&mut self, frame: Picture) -> Result<Painted> {
         self.stylizer.stylize_owned(frame)
     }
 
-    fn push(&mut self, frame: Option<Picture>) -> Result<Option<Picture>> {
+    fn push(&mut self, frame: Option<Picture>) -> Result<Option<Painted>> {
         let is_over = frame.is_none();
         if let Some(frame) = frame {
             self.under_way.push_back(self.stylizer.begin(frame, &Statistics::own())?);
         }
-        // Only a card paints meanwhile.
-        let waits = self.under_way.iter().all(|painting| matches!(painting, Painting::OnCard(..)));
-        if !is_over && waits && self.under_way.len() < AHEAD {
+        // Only a GPU paints in the meantime.
+        let waits = self.under_way.iter().all(|painting| matches!(painting, BegunPainting::OnGpu(..)));
+        if !is_over && waits && self.under_way.len() < MAX_AHEAD {
             return Ok(None);
         }
-        self.under_way.pop_front().map(|painting| self.stylizer.land(painting, &mut Statistics::own())).transpose()
+        self.under_way.pop_front().map(|painting| self.stylizer.finish(painting, &mut Statistics::own())).transpose()
     }
 
     fn reset(&mut self) {
@@ -62,7 +62,7 @@ mod tests {
     use crate::bench::Subject;
 
     #[test]
-    fn the_processor_paints_each_frame_when_it_comes() {
+    fn the_cpu_paints_each_frame_when_it_comes() {
         let stylizer = Subject::preset(Preset::Xs).unwrap().stylizer(DeviceChoice::Cpu, None).unwrap();
         let mut flight = Flight::new(&stylizer);
         for i in 0..3 {

@@ -5,10 +5,20 @@
 //! use impasto_infer::Stylizer;
 //!
 //! let stylizer = Stylizer::open("mosaic.safetensors")?;
-//! let painting = stylizer.stylize(&Picture::open("photo.jpg")?)?;
-//! painting.save("painting.png")?;
+//! let painted = stylizer.stylize(&Picture::open("photo.jpg")?)?;
+//! painted.picture.save("painting.png")?;
 //! # Ok::<(), impasto_common::Error>(())
 //! ```
+//!
+//! [`Stylizer`] paints pictures, [`Stabilizer`] the frames of a clip so that strokes hold still, [`video::render`] clip files,
+//! and [`serve::Server`] answers HTTP requests. Complete programs:
+//!
+//! - [`stylize_buffer`]: RGB bytes in memory to a painting in memory
+//! - [`stylize_frames`]: frames that arrive one after the other, held still
+//! - [`serve`](https://github.com/impasto/impasto/blob/main/infer/examples/serve.rs): a server of one's own
+//!
+//! [`stylize_buffer`]: https://github.com/impasto/impasto/blob/main/infer/examples/stylize_buffer.rs
+//! [`stylize_frames`]: https://github.com/impasto/impasto/blob/main/infer/examples/stylize_frames.rs
 
 #![forbid(unsafe_code)]
 
@@ -22,5 +32,5 @@ mod stylizer;
 pub mod video;
 
 pub use flight::Flight;
-pub use steady::{Stabilizer, SteadyOptions};
-pub use stylizer::{StylizeOptions, Stylizer};
+pub use steady::{Composed, Patchwork, Stabilizer, SteadyOptions};
+pub use stylizer::{Painted, PaintedFile, PaintedPlanes, StylizeOptions, Stylizer, StylizerBuilder};

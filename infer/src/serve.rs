@@ -112,7 +112,9 @@ async fn answer(
     shutdown: impl Future<Output = ()>,
 ) {
     let early = Arc::clone(studio);
-    let thumbnails = tokio::spawn(async move { early.gallery.paint_thumbnails(&early.painters).await });
+    let thumbnails = tokio::spawn(async move {
+        early.gallery.paint_thumbnails(&early.painters, |notes| early.tell_notes(notes)).await;
+    });
     let failed =
         |error: &std::io::Error| studio.tell(&ServeEvent::Failed(format!("cannot take a connection: {error}")));
     impasto_web::serve(listener, routes::router(studio, hosts), &studio.connections, shutdown, failed).await;

@@ -1,65 +1,34 @@
 //! Painting the frames of a film so that they hold still.
 //!
-//! A network paints each frame by itself, and strokes change where the film does not: with its noise, with where an edge
-//! falls between pixels, with what enters elsewhere in the frame. Here every frame's painting is a patchwork
-//! ([`impasto_flow::Patchwork`]) of it and of those before, carried along the film's optical flow wherever that can be trusted,
-//! and the statistics that the network normalises by follow slowly. Nothing of this looks ahead: a frame is painted when it
-//! arrives.
+//! A network paints each frame by itself, and its strokes change where the film does not: with noise, with where an edge falls
+//! between pixels, with what enters elsewhere in the frame. Here every frame is shown as a patchwork ([`Patchwork`]) of its
+//! painting and earlier ones, carried along the film's optical flow wherever that can be trusted, and the statistics that the
+//! network normalises by change slowly. A frame is painted when it arrives; later frames play no part.
 //!
 //! Others mix a frame with the one before (Ruder et al., 2016, in the optimisation; Lai et al., 2018, by a network). Strokes
-//! that do not match fade into one another then, which is calm as a blur is: at the same warping error, `trainer
-//! evaluate-clip` finds several times the loss of style.
+//! that do not match then fade into one another, which looks as calm as a blur does: at the same warping error, `trainer
+//! evaluate-clip` finds several times the style loss.
 
 mod cut;
 mod detail;
-
-use impasto_common::{Error, Result};
+mod motion;
+mod options;
+mod patchwork;
+#[cfg(test)]
+mod tests;
+use impasto_common::Result;
 use impasto_engine::Statistics;
-use impasto_flow::{FlowFrame, FlowOptions, Patchwork, PatchworkOptions, Pyramid};
+use impasto_flow::{FlowFrame, Pyramid};
 use impasto_picture::Picture;
 
-use crate::Stylizer;
+use crate::{Painted, Stylizer};
 use cut::Histogram;
 
-/// How still the frames of a film are held.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SteadyOptions {
-    /// For how many frames strokes are kept, about, where the film moves, from 1, every frame by itself, to 64. Where it
-    /// stands still they are kept as long as it does.
-    pub hold: usize,
-    /// The weight of the frames before in the statistics that the network normalises by, from 0 to below 1.
-    pub statistics: f32,
-    /// The change of a pixel's luma since it was painted, in levels of 255, by which it counts as another: trust that it is
-    /// the same falls to 1/e.
-    pub tolerance: f32,
-    /// How carefully flow is computed, searched at the frame's size or half of it.
-    pub flow: FlowOptions,
-}
+pub use options::SteadyOptions;
+pub use patchwork::{Composed, Patchwork};
 
-impl Default for SteadyOptions {
-    fn default() -> Self {
-        Self { hold: 3, statistics: 0.5, tolerance: 30.0, flow: FlowOptions::fast() }
-    }
-}
-
-impl SteadyOptions {
-    fn validate(&self) -> Result<()> {
-        if !(1..=64).contains(&self.hold) {
-            return Err(Error::usage(format!("strokes are held for 1 to 64 frames, not {}", self.hold)));
-        }
-        if !(0.0..1.0).contains(&self.statistics) {
-            let weight = self.statistics;
-            return Err(Error::usage(format!("a weight of the statistics of {weight} is not from 0 to below 1")));
-        }
-        if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
-            return Err(Error::usage(format!("a tolerance of {} levels is not above 0", self.tolerance)));
-        }
-        if self.flow.finest > 1 {
-            return Err(Error::usage("the flow of a film is searched at full or half size"));
-        }
-        Ok(())
-    }
-}
+/// Rows that a thread takes at a time.
+const ROWS: usize = 16;
 
 /// Paints frames that arrive one after the other.
 ///
@@ -69,7 +38,8 @@ impl SteadyOptions {
 ///
 /// let mut stabilizer = Stabilizer::new(Stylizer::bundled("starry_night")?, SteadyOptions::default())?;
 /// for i in 0..250 {
-///     stabilizer.paint(Picture::open(format!("frames/{i:04}.png"))?)?.save(format!("painted/{i:04}.png"))?;
+///     let painted = stabilizer.paint(Picture::open(format!("frames/{i:04}.png"))?)?;
+///     painted.picture.save(format!("painted/{i:04}.png"))?;
 /// }
 /// # Ok::<(), impasto_common::Error>(())
 /// ```
@@ -82,24 +52,22 @@ pub struct Stabilizer {
 }
 
 impl Stabilizer {
-    /// Holds still what `stylizer` paints.
+    /// Holds the paintings of `stylizer` still.
     ///
     /// # Errors
     ///
     /// If an option is out of its range.
     pub fn new(stylizer: Stylizer, options: SteadyOptions) -> Result<Self> {
-        options.validate()?;
-        let SteadyOptions { hold, statistics, tolerance, flow } = options;
-        let patchwork = Patchwork::new(PatchworkOptions { hold, tolerance, flow });
-        Ok(Self { stylizer, statistics: Statistics::over_frames(statistics), patchwork, before: None })
+        let patchwork = Patchwork::new(options)?;
+        Ok(Self { stylizer, statistics: Statistics::over_frames(options.statistics), patchwork, before: None })
     }
 
-    /// Paints the next frame. A cut, or a frame of another size, begins anew.
+    /// Paints the next frame. After a cut, or a change of size, nothing is taken from earlier frames.
     ///
     /// # Errors
     ///
     /// As [`Stylizer::stylize`].
-    pub fn paint(&mut self, frame: Picture) -> Result<Picture> {
+    pub fn paint(&mut self, frame: Picture) -> Result<Painted> {
         let picture = self.stylizer.fit(frame);
         let frame = FlowFrame::of(&picture);
         let histogram = Histogram::of(&frame);
@@ -107,33 +75,30 @@ impl Stabilizer {
             self.reset();
             self.before = Some(histogram);
         }
-        let goes_on = self.patchwork.follow(Pyramid::new(&frame));
-        if !goes_on {
+        let continues = self.patchwork.follow(Pyramid::new(&frame));
+        if !continues {
             self.statistics.reset();
         }
-        let mut picture = match self.stylizer.stylize_frame(picture, &mut self.statistics) {
-            Ok(picture) => picture,
+        let mut painted = match self.stylizer.stylize_frame(picture, &mut self.statistics) {
+            Ok(painted) => painted,
             Err(error) => {
                 self.reset();
                 return Err(error);
             }
         };
-        let mut painting = FlowFrame::of(&picture);
-        if goes_on {
+        let mut painting = FlowFrame::of(&painted.picture);
+        if continues {
             painting = detail::restore(&self.patchwork.compose(&painting), &painting);
-            painting.write_to(&mut picture);
+            painting.write_to(&mut painted.picture);
         }
         self.patchwork.keep(painting);
-        Ok(picture)
+        Ok(painted)
     }
 
-    /// Forgets all frames: the next is painted as if it were the first.
+    /// Forgets all frames: the next one is painted as if it were the first.
     pub fn reset(&mut self) {
         self.statistics.reset();
         self.patchwork.reset();
         self.before = None;
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -118,7 +118,7 @@ impl Folder {
             let painting = Picture::open(self.path("painted").join(&name)).unwrap();
             assert_eq!((painting.width(), painting.height()), (photo.width(), photo.height()), "{name}");
             let (photo, painting) = (photo.clone(), painting.into_rgb8());
-            assert_eq!(painting, stylizer.stylize(&photo).unwrap().into_rgb8(), "{name}");
+            assert_eq!(painting, stylizer.stylize(&photo).unwrap().picture.into_rgb8(), "{name}");
             assert_ne!(painting, photo.into_rgb8(), "{name}");
         }
         assert!(self.path("painted/odd/grey.jpg").exists());

@@ -243,7 +243,7 @@ fn trained_networks_paint_within_a_level_of_pytorch() {
             let case = format!("{name}.{height}x{width}");
             let stored = under(&all, &case);
             let photo = synthetic_photo(height, width);
-            let by_engine = stylizer.stylize_planes(&values(&photo), (height, width)).unwrap();
+            let by_engine = stylizer.stylize_planes(&values(&photo), (height, width)).unwrap().levels;
             let by_engine = Tensor::from_vec(by_engine, (1, 3, height, width), &Device::Cpu).unwrap();
             for painted in [network.forward(&photo).unwrap(), by_engine] {
                 let painted = painted.clamp(0f32, 255f32).unwrap().round().unwrap();

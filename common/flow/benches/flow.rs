@@ -1,9 +1,9 @@
-//! Optical flow between two frames, and what a frame costs besides: `cargo bench --workspace --bench flow`.
+//! Optical flow between two frames, and the pyramid of one: `cargo bench --workspace --bench flow`.
 //!
 //! `RAYON_NUM_THREADS` sets the threads.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use impasto_flow::{Flow, FlowFrame, FlowOptions, Patchwork, PatchworkOptions, Pyramid};
+use impasto_flow::{Flow, FlowFrame, FlowOptions, Pyramid};
 
 /// A scene of waves, seen from `(y, x)`.
 fn frame((height, width): (usize, usize), y: f32, x: f32) -> FlowFrame {
@@ -28,20 +28,6 @@ fn bench_all(criterion: &mut Criterion) {
             group.bench_function(format!("flow {name}"), |b| b.iter(|| Flow::between(&first, &second, &options)));
         }
         group.bench_function("pyramid", |b| b.iter(|| Pyramid::new(&frames[0])));
-        let options = PatchworkOptions { hold: 3, tolerance: 30.0, flow: FlowOptions::fast() };
-        let mut patchwork = Patchwork::new(options);
-        let next = |patchwork: &mut Patchwork, i: usize| {
-            patchwork.follow(if i.is_multiple_of(2) { first.clone() } else { second.clone() });
-            patchwork.keep(patchwork.compose(&frames[i % 2]).painting);
-        };
-        (0..6).for_each(|i| next(&mut patchwork, i));
-        let mut i = 6;
-        group.bench_function("patchwork", |b| {
-            b.iter(|| {
-                next(&mut patchwork, i);
-                i += 1;
-            });
-        });
         group.finish();
     }
 }

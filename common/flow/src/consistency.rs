@@ -1,17 +1,17 @@
-//! Where a flow can be trusted: the flow back leads home (Sundaram et al., 2010; Ruder et al., 2016, section 4).
+//! Where a flow can be trusted: where the flow back leads to the start (Sundaram et al., 2010; Ruder et al., 2016, section 4).
 
 use rayon::prelude::*;
 
 use super::Flow;
-use super::plane::ROWS;
+use super::plane::{ROWS, interpolated};
 
-/// What is asked of a pixel.
+/// What makes a pixel trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// That it is in both frames: `|w + w'|^2 <= 0.01 (|w|^2 + |w'|^2) + 0.5` with the flow `w` and the flow back `w'` where
-    /// it leads. What leaves the frame is not.
+    /// It is in both frames: `|w + w'|^2 <= 0.01 (|w|^2 + |w'|^2) + 0.5`, with the flow `w` and the flow back `w'` where `w`
+    /// leads to. A pixel that leaves the frame is not trusted.
     Seen,
-    /// Besides, that it does not lie on a boundary between movements: `|grad u|^2 + |grad v|^2 <= 0.01 |w|^2 + 0.002`.
+    /// Also, it does not lie on a boundary between movements: `|grad u|^2 + |grad v|^2 <= 0.01 |w|^2 + 0.002`.
     SeenInside,
 }
 
@@ -33,8 +33,10 @@ impl Flow {
         mask
     }
 
-    /// How far the flow back misses a pixel, squared, by what is allowed; infinite where the flow leaves the frame.
-    pub(super) fn disagreement(&self, back: &Self, row: usize, column: usize) -> f32 {
+    /// How far the flow back misses a pixel, squared, as a multiple of what [`Trust::Seen`] allows; infinite where the flow
+    /// leaves the frame. `back` is the flow in the other direction.
+    #[must_use]
+    pub fn disagreement(&self, back: &Self, row: usize, column: usize) -> f32 {
         let at = row * self.width + column;
         let (u, v) = (self.x[at], self.y[at]);
         let (x, y) = (column as f32 + u, row as f32 + v);
@@ -53,12 +55,8 @@ impl Flow {
         let (down, right) = (y - top as f32, x - left as f32);
         let (below, behind) = ((top + 1).min(self.height - 1), (left + 1).min(self.width - 1));
         let mix = |plane: &[f32]| {
-            let line = |row: usize| {
-                let (a, b) = (plane[row * self.width + left], plane[row * self.width + behind]);
-                a + right * (b - a)
-            };
-            let (above, below) = (line(top), line(below));
-            above + down * (below - above)
+            let line = |row: usize| [left, behind].map(|column| plane[row * self.width + column]);
+            interpolated([line(top), line(below)], (down, right))
         };
         (mix(&self.x), mix(&self.y))
     }

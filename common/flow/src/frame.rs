@@ -80,14 +80,14 @@ impl FlowFrame {
         &self.pixels
     }
 
-    /// The same, to be changed.
+    /// The pixels, to be changed.
     #[must_use]
     pub fn pixels_mut(&mut self) -> &mut [[f32; 4]] {
         &mut self.pixels
     }
 
-    /// What this frame shows where `flow` points, interpolated linearly: this frame, moved back onto the one that the flow
-    /// starts from. Beyond the border lies the border.
+    /// What this frame shows where `flow` points to, interpolated linearly. That is this frame, moved back onto the frame that
+    /// the flow starts from. Beyond the border, the border pixel is repeated.
     ///
     /// # Panics
     ///
@@ -103,7 +103,7 @@ impl FlowFrame {
         Self { pixels, ..*self }
     }
 
-    pub(super) fn view(&self) -> Pixels<'_> {
+    fn view(&self) -> Pixels<'_> {
         Pixels { data: &self.pixels, height: self.height, width: self.width }
     }
 }

@@ -1,35 +1,34 @@
 //! Dense optical flow between two frames, on the CPU: where every pixel of one lies in the other.
 //!
-//! This is DIS (Kroeger et al., 2016, "Fast Optical Flow using Dense Inverse Search"): from coarse to fine, patches search
-//! for themselves by inverse composition, their displacements are averaged into a field, and a variational step smooths it.
-//! It sees luma alone. Work is cut by rows: the same bytes on any number of threads.
+//! This is DIS (Kroeger et al., 2016, "Fast Optical Flow using Dense Inverse Search"). From coarse to fine, patches search
+//! for their match by inverse composition, their displacements are averaged into a field, and a variational step smooths it.
+//! Only luma is used. Work is split by rows, so any number of threads gives the same bytes.
 //!
-//! Flow and its opposite tell what can be trusted: see [`Flow::agrees`]. What is painted along a film is kept in a
-//! [`Patchwork`].
+//! The flows in both directions together show which pixels can be trusted: see [`Flow::agrees`].
 
 #![forbid(unsafe_code)]
 
 mod consistency;
 mod frame;
-mod motion;
-mod patchwork;
 mod plane;
 mod refine;
 mod search;
 #[cfg(test)]
 mod tests;
 
+use plane::ROWS;
+use rayon::prelude::*;
+
 pub use consistency::Trust;
 pub use frame::FlowFrame;
-pub use patchwork::{Composed, Patchwork, PatchworkOptions};
-pub use plane::Pyramid;
+pub use plane::{LumaPlane, Pyramid};
 
 /// How carefully flow is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowOptions {
     /// The finest level that is searched: 0 is the frame itself, 1 half its size, and so on.
     pub finest: usize,
-    /// Steps that a patch makes at most on each level.
+    /// The most steps that a patch makes on each level.
     pub steps: usize,
     /// How often the variational step sets up its system on each level.
     pub refinements: usize,
@@ -38,16 +37,22 @@ pub struct FlowOptions {
 }
 
 impl FlowOptions {
-    /// For painting while frames arrive: searched at half the size.
+    /// Options for painting while frames arrive: searched at half the size.
     #[must_use]
     pub fn fast() -> Self {
         Self { finest: 1, steps: 8, refinements: 2, relaxations: 6 }
     }
 
-    /// For measuring: searched at full size.
+    /// Options for measuring: searched at full size.
     #[must_use]
     pub fn fine() -> Self {
         Self { finest: 0, steps: 16, refinements: 5, relaxations: 10 }
+    }
+
+    /// The finest level that is searched in a pyramid: [`Self::finest`], or the coarsest level of a smaller one.
+    #[must_use]
+    pub fn finest_level(&self, pyramid: &Pyramid) -> usize {
+        self.finest.min(pyramid.levels().len() - 1)
     }
 }
 
@@ -61,25 +66,29 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The flow between two frames of one size. Where a frame shows nothing to hold on to, it is what is around.
+    /// The flow between two frames of one size. Where a frame shows no texture, the flow is that of the surroundings.
     ///
     /// # Panics
     ///
     /// If the frames differ in size.
     #[must_use]
     pub fn between(from: &Pyramid, to: &Pyramid, options: &FlowOptions) -> Self {
-        let finest = options.finest.min(from.levels().len() - 1);
-        let mut flow = Self::at_finest(from, to, options);
-        for level in (0..finest).rev() {
+        let mut flow = Self::at_finest_level(from, to, options);
+        for level in (0..options.finest_level(from)).rev() {
             flow = flow.doubled(from.levels()[level].size());
         }
         flow
     }
 
-    /// The flow on the finest level that is searched.
-    fn at_finest(from: &Pyramid, to: &Pyramid, options: &FlowOptions) -> Self {
+    /// The flow on the finest level that is searched, in pixels of that level: see [`FlowOptions::finest_level`].
+    ///
+    /// # Panics
+    ///
+    /// If the frames differ in size.
+    #[must_use]
+    pub fn at_finest_level(from: &Pyramid, to: &Pyramid, options: &FlowOptions) -> Self {
         assert_eq!(from.size(), to.size(), "flow is between frames of one size");
-        let finest = options.finest.min(from.levels().len() - 1);
+        let finest = options.finest_level(from);
         let mut flow: Option<Self> = None;
         for level in (finest..from.levels().len()).rev() {
             let (from, to) = (&from.levels()[level], &to.levels()[level]);
@@ -94,6 +103,17 @@ impl Flow {
     #[must_use]
     pub fn still((height, width): (usize, usize)) -> Self {
         Self { height, width, x: vec![0.0; height * width], y: vec![0.0; height * width] }
+    }
+
+    /// The flow of these movements: `x` pixels to the right and `y` pixels down, row by row.
+    ///
+    /// # Panics
+    ///
+    /// If there are not `height * width` of each.
+    #[must_use]
+    pub fn from_planes((height, width): (usize, usize), x: Vec<f32>, y: Vec<f32>) -> Self {
+        assert_eq!((x.len(), y.len()), (height * width, height * width), "a flow has height times width pixels");
+        Self { height, width, x, y }
     }
 
     /// Height and width.
@@ -112,5 +132,40 @@ impl Flow {
     #[must_use]
     pub fn y(&self) -> &[f32] {
         &self.y
+    }
+
+    /// Whether a pixel, counted row by row, does not move at all.
+    #[must_use]
+    pub fn is_still(&self, pixel: usize) -> bool {
+        self.x[pixel] == 0.0 && self.y[pixel] == 0.0
+    }
+
+    /// The position `(y, x)` that the flow leads to from a pixel; the nearest one inside if it leads out of the frame.
+    #[must_use]
+    pub fn target(&self, row: usize, column: usize) -> (f32, f32) {
+        let at = row * self.width + column;
+        let inside = |position: f32, size: usize| position.clamp(0.0, (size - 1) as f32);
+        (inside(row as f32 + self.y[at], self.height), inside(column as f32 + self.x[at], self.width))
+    }
+
+    /// This flow and then another: where `next` leads to from where this one does. Beyond the border lies the border.
+    ///
+    /// # Panics
+    ///
+    /// If the flows differ in size.
+    #[must_use]
+    pub fn then(&self, next: &Self) -> Self {
+        assert_eq!(self.size(), next.size(), "a flow goes on in frames of its size");
+        let mut out = Self::still(self.size());
+        let rows = out.x.par_chunks_exact_mut(self.width).zip(out.y.par_chunks_exact_mut(self.width));
+        rows.with_min_len(ROWS).enumerate().for_each(|(y, (out_x, out_y))| {
+            for (x, (out_x, out_y)) in out_x.iter_mut().zip(out_y).enumerate() {
+                let at = y * self.width + x;
+                let (row, column) = self.target(y, x);
+                let (on_x, on_y) = next.at(row, column);
+                (*out_x, *out_y) = (self.x[at] + on_x, self.y[at] + on_y);
+            }
+        });
+        out
     }
 }

@@ -7,20 +7,23 @@ use impasto_kernels::flow::{PAD, View, double_row, halve_row};
 
 /// Rows that a thread takes at a time.
 pub(super) const ROWS: usize = 16;
-/// The shorter side of the coarsest level has at least so many pixels: three patches.
+/// The shorter side of the coarsest level has at least this many pixels, three patches.
 const COARSEST: usize = 24;
 
-/// Levels with [`PAD`] pixels around them that repeat the border.
+/// The luma of a frame, or of a smaller copy of it.
+///
+/// [`PAD`] pixels around the frame repeat its border.
 #[derive(Debug, Clone)]
-pub(super) struct Plane {
+pub struct LumaPlane {
     height: usize,
     width: usize,
     data: Vec<f32>,
 }
 
-impl Plane {
-    /// `fill` writes each row.
-    pub(super) fn new((height, width): (usize, usize), fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+impl LumaPlane {
+    /// A plane of `(height, width)` pixels. `fill(y, row)` writes row `y`.
+    #[must_use]
+    pub fn new((height, width): (usize, usize), fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let stride = width + 2 * PAD;
         let mut data = vec![0.0; stride * (height + 2 * PAD)];
         data[PAD * stride..][..height * stride].par_chunks_exact_mut(stride).with_min_len(ROWS).enumerate().for_each(
@@ -48,20 +51,28 @@ impl Plane {
         })
     }
 
-    pub(super) fn size(&self) -> (usize, usize) {
+    /// Height and width.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
         (self.height, self.width)
     }
 
-    /// The level at a position inside, interpolated linearly.
-    pub(super) fn at(&self, y: f32, x: f32) -> f32 {
+    /// The pixels of row `y`.
+    #[must_use]
+    pub fn row(&self, y: usize) -> &[f32] {
+        &self.view().row(y as isize, 0)[..self.width]
+    }
+
+    /// The luma at a position inside, interpolated linearly.
+    #[must_use]
+    pub fn at(&self, y: f32, x: f32) -> f32 {
         let (top, left) = (y as usize, x as usize);
         let (down, right) = (y - top as f32, x - left as f32);
         let line = |row: usize| {
             let levels = self.view().row(row as isize, left as isize);
-            levels[0] + right * (levels[1] - levels[0])
+            [levels[0], levels[1]]
         };
-        let (above, below) = (line(top), line(top + 1));
-        above + down * (below - above)
+        interpolated([line(top), line(top + 1)], (down, right))
     }
 
     pub(super) fn view(&self) -> View<'_> {
@@ -69,12 +80,19 @@ impl Plane {
     }
 }
 
-/// A frame as flow sees it. Each is made once and serves for the flow from it and the flow to it.
+/// Linear interpolation between four neighbours, two above and two below. `down` and `right` are the distances from the first
+/// of them, from 0 to 1.
+pub(super) fn interpolated([above, below]: [[f32; 2]; 2], (down, right): (f32, f32)) -> f32 {
+    let [above, below] = [above, below].map(|[left, behind]| left + right * (behind - left));
+    above + down * (below - above)
+}
+
+/// A frame's luma at full size, half of it, a quarter and so on. Flow from the frame and flow to it use the same pyramid.
 #[derive(Debug, Clone)]
-pub struct Pyramid(Vec<Plane>);
+pub struct Pyramid(Vec<LumaPlane>);
 
 impl Pyramid {
-    /// Of a frame.
+    /// The pyramid of a frame.
     ///
     /// # Panics
     ///
@@ -83,7 +101,7 @@ impl Pyramid {
     pub fn new(frame: &FlowFrame) -> Self {
         let (height, width) = frame.size();
         assert!(height * width > 0, "a frame has pixels");
-        let mut levels = vec![Plane::new((height, width), |y, row| {
+        let mut levels = vec![LumaPlane::new((height, width), |y, row| {
             for (out, pixel) in row.iter_mut().zip(&frame.pixels()[y * width..][..width]) {
                 *out = pixel[3];
             }
@@ -102,8 +120,9 @@ impl Pyramid {
         self.0[0].size()
     }
 
-    /// The finest first; there is one at least.
-    pub(super) fn levels(&self) -> &[Plane] {
+    /// The levels, the finest first. There is at least one.
+    #[must_use]
+    pub fn levels(&self) -> &[LumaPlane] {
         &self.0
     }
 }

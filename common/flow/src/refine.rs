@@ -1,8 +1,8 @@
-//! The variational step: see `common/src/kernels/flow/variation.rs` for what it minimises.
+//! The variational step: see `variation.rs` of the kernels for what it minimises.
 
 use rayon::prelude::*;
 
-use super::plane::{Plane, ROWS};
+use super::plane::{LumaPlane, ROWS};
 use super::{Flow, FlowOptions};
 use impasto_kernels::flow::{Band, Relaxation, System, along_row, relax_row, system_row};
 
@@ -86,7 +86,7 @@ impl Systems {
 }
 
 /// Refines a flow between two planes.
-pub(super) fn refine(from: &Plane, to: &Plane, flow: Flow, options: &FlowOptions) -> Flow {
+pub(super) fn refine(from: &LumaPlane, to: &LumaPlane, flow: Flow, options: &FlowOptions) -> Flow {
     if options.refinements * options.relaxations == 0 {
         return flow;
     }

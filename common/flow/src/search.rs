@@ -1,18 +1,18 @@
-//! One level's patches and the field that they give.
+//! The search on one level: patches find their displacements, which give a field.
 
 use rayon::prelude::*;
 
 use super::Flow;
-use super::plane::Plane;
+use super::plane::LumaPlane;
 use impasto_kernels::flow::{PATCH, Patch, STRIDE, origin, patch_cells, propagate_row, search_row};
 
 /// Rows of patches that a thread takes at a time.
 const ROWS: usize = 4;
 
 /// The flow between two planes, from that between planes of half the size.
-pub(super) fn search(from: &Plane, to: &Plane, start: Option<&Flow>, steps: usize) -> Flow {
+pub(super) fn search(from: &LumaPlane, to: &LumaPlane, start: Option<&Flow>, steps: usize) -> Flow {
     let (height, width) = from.size();
-    // Cells of four by four pixels, each with a patch before and a patch behind it.
+    // Cells of four by four pixels, each with a patch before and a patch after it.
     let (cells, columns) = (height.div_ceil(STRIDE), width.div_ceil(STRIDE) + 1);
     let mut patches = vec![Patch::default(); (cells + 1) * columns];
     patches.par_chunks_exact_mut(columns).with_min_len(ROWS).enumerate().for_each(|(row, patches)| {

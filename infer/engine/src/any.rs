@@ -1,110 +1,95 @@
-//! Painting where the user wants it: on a card, or on the processor, which also paints what a card cannot.
+//! The engine that paints on a GPU or on the CPU. Pictures that the GPU cannot paint go to the CPU.
+//!
+//! Everything the user should know comes back with the call that found it out, so that paintings under way at the same time
+//! do not see each other's notes.
 
 use std::sync::{Mutex, OnceLock};
 
 #[cfg(feature = "cuda")]
-use super::cuda::{self, GpuEngine};
+use super::cuda::GpuEngine;
+use super::gpu_painter::{Blend, FrameUnderWay, GpuPainter, PixelFrame};
 use super::{Engine, PaintPrecision, Rows, Sink, Statistics};
 use impasto_common::device::DeviceChoice;
 use impasto_common::network::StyleNetConfig;
 use impasto_common::weights::Tensors;
 use impasto_error::Result;
 
-/// A picture of 8 bits: rows from top to bottom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PixelFrame {
-    /// Red, green, blue, and perhaps alpha, of each pixel.
-    pub bytes: Vec<u8>,
-    /// Bytes of a pixel, 3 or 4.
-    pub channels: usize,
-    /// Height and width in pixels.
-    pub size: (usize, usize),
-}
+/// Sizes that are remembered as too large for the GPU.
+const MAX_REFUSED: usize = 16;
 
-/// What becomes of a painting before it replaces its picture.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Blend {
-    /// From 0, the picture, to 1, the painting.
-    pub strength: f32,
-    /// Whether the painting keeps the picture's colours.
-    pub keep_colors: bool,
-}
-
-/// How the painting of a frame began.
+/// A frame whose painting has begun.
 #[derive(Debug)]
 pub enum Begun {
-    /// It is under way on a card.
+    /// A GPU is painting it: see [`AnyEngine::finish`].
     Ticket(Ticket),
-    /// No card can paint it: it is for [`AnyEngine::paint_steadily`].
-    Refused(PixelFrame),
+    /// No GPU can paint it: use [`AnyEngine::paint_steadily`].
+    Refused(RefusedFrame),
 }
 
-/// How it ended.
+/// How the painting of a frame on a GPU ended.
 #[derive(Debug)]
 pub enum Outcome {
     /// The frame is painted.
     Painted(PixelFrame),
-    /// The card could not paint it after all: it is for [`AnyEngine::paint_steadily`].
-    Refused(PixelFrame),
+    /// The GPU could not paint it after all: use [`AnyEngine::paint_steadily`].
+    Refused(RefusedFrame),
 }
 
-/// A frame that a card paints meanwhile.
+/// A frame that no GPU paints, unchanged.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RefusedFrame {
+    /// The frame.
+    pub frame: PixelFrame,
+    /// What the user should know: why the GPU does not paint it. Only for the first frame of a size.
+    pub note: Option<String>,
+}
+
+/// A frame that a GPU is painting.
 #[derive(Debug)]
-pub struct Ticket {
-    #[cfg(feature = "cuda")]
-    inner: cuda::Ticket,
-    #[cfg(not(feature = "cuda"))]
-    inner: std::convert::Infallible,
-}
+pub struct Ticket(Box<dyn FrameUnderWay>);
 
-/// One style's network, ready to paint on a card or on the processor.
+/// One style's network, ready to paint on a GPU or on the CPU.
 #[derive(Debug)]
 pub struct AnyEngine {
     config: StyleNetConfig,
     precision: PaintPrecision,
-    #[cfg(feature = "cuda")]
-    card: Option<GpuEngine>,
-    /// Made when it is needed first.
+    gpu: Option<Box<dyn GpuPainter>>,
+    /// Why there is no GPU though one could be expected.
+    fallback_reason: Option<String>,
+    /// Made when it is first needed.
     cpu: OnceLock<Engine>,
-    /// What the engine for the processor is made from, if it may be needed later.
+    /// The weights for the CPU's engine, if it may be needed later.
     tensors: Tensors,
-    /// Sizes that the card could not paint.
-    #[cfg(feature = "cuda")]
+    /// Sizes that the GPU could not paint.
     refused: Mutex<Vec<(usize, usize)>>,
-    /// What the user should know.
-    notes: Mutex<Vec<String>>,
 }
 
-/// Sizes that are remembered as too large for a card.
-#[cfg(feature = "cuda")]
-const REFUSED: usize = 16;
-
 impl AnyEngine {
-    /// Checks what can be checked before a style is loaded: whether this build knows the device, the processor the precision.
+    /// Checks what can be checked before a style is loaded: that this build supports the device, and the processor the
+    /// precision.
     ///
     /// # Errors
     ///
-    /// If not.
+    /// If one of them is not supported.
     pub fn check(device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<()> {
-        let has_cards = cfg!(feature = "cuda");
-        if matches!(device, DeviceChoice::Cuda(_)) && !has_cards {
+        let has_gpus = cfg!(feature = "cuda");
+        if matches!(device, DeviceChoice::Cuda(_)) && !has_gpus {
             device.open_with::<()>(None)?;
         }
         match device {
-            DeviceChoice::Auto | DeviceChoice::Cuda(_) if has_cards => Ok(()),
+            DeviceChoice::Auto | DeviceChoice::Cuda(_) if has_gpus => Ok(()),
             _ => precision.unwrap_or_default().check(),
         }
     }
 
-    /// Prepares a network's weights for `device`: see [`Engine::new`]. Without a precision a card paints in f16, the
-    /// processor in f32.
+    /// Prepares a network's weights for `device`: see [`Engine::new`]. The default precision is f16 on a GPU, f32 on the CPU.
     ///
-    /// [`DeviceChoice::Auto`] takes the first card if this build can use cards and there is one. What the user should know of
-    /// the choice is among [`Self::take_notes`].
+    /// [`DeviceChoice::Auto`] is the first GPU if this build supports GPUs and there is one, otherwise the CPU: see
+    /// [`Self::fallback_reason`].
     ///
     /// # Errors
     ///
-    /// If a tensor is missing or of another shape, a card that was asked for by name cannot be had, or the processor lacks the
+    /// If a tensor is missing or of another shape, a GPU that was asked for by name cannot be used, or the processor lacks the
     /// precision.
     pub fn new(
         config: &StyleNetConfig,
@@ -113,35 +98,29 @@ impl AnyEngine {
         precision: Option<PaintPrecision>,
     ) -> Result<Self> {
         Self::check(device, precision)?;
-        #[cfg(feature = "cuda")]
-        let (card, note) = match device {
-            DeviceChoice::Cpu => (None, None),
-            DeviceChoice::Cuda(ordinal) => (Some(GpuEngine::new(config, tensors, ordinal, precision)?), None),
-            DeviceChoice::Auto => match GpuEngine::new(config, tensors, 0, precision) {
-                Ok(card) => (Some(card), None),
-                // Weights that do not fit are no matter of the card: the processor's engine says so again.
-                Err(error) => (None, Some(format!("painting on the CPU: {error}"))),
-            },
-        };
-        #[cfg(feature = "cuda")]
-        let on_card = card.as_ref().map(GpuEngine::precision);
-        #[cfg(not(feature = "cuda"))]
-        let (on_card, note): (Option<PaintPrecision>, Option<String>) = (None, None);
-        let (cpu, kept) = match on_card {
-            None => (OnceLock::from(Engine::new(config, tensors, precision.unwrap_or_default())?), Tensors::new()),
-            Some(_) => (OnceLock::new(), tensors.clone()),
-        };
-        Ok(Self {
+        match open_gpu(config, tensors, device, precision)? {
+            OpenedGpu::Gpu(gpu) => Ok(Self::with_gpu(config, tensors, gpu)),
+            OpenedGpu::None(fallback_reason) => {
+                let precision = precision.unwrap_or_default();
+                let cpu = OnceLock::from(Engine::new(config, tensors, precision)?);
+                let (refused, tensors) = (Mutex::default(), Tensors::new());
+                Ok(Self { config: *config, precision, gpu: None, fallback_reason, cpu, tensors, refused })
+            }
+        }
+    }
+
+    /// An engine that paints with `gpu`, and on the CPU what `gpu` cannot paint. `tensors` are the network's weights.
+    #[must_use]
+    pub fn with_gpu(config: &StyleNetConfig, tensors: &Tensors, gpu: Box<dyn GpuPainter>) -> Self {
+        Self {
             config: *config,
-            precision: on_card.or(precision).unwrap_or_default(),
-            #[cfg(feature = "cuda")]
-            card,
-            cpu,
-            tensors: kept,
-            #[cfg(feature = "cuda")]
+            precision: gpu.precision(),
+            gpu: Some(gpu),
+            fallback_reason: None,
+            cpu: OnceLock::new(),
+            tensors: tensors.clone(),
             refused: Mutex::default(),
-            notes: Mutex::new(note.into_iter().collect()),
-        })
+        }
     }
 
     /// Sizes of the network.
@@ -150,102 +129,88 @@ impl AnyEngine {
         &self.config
     }
 
-    /// The numbers that products are taken of.
+    /// The arithmetic precision.
     #[must_use]
     pub fn precision(&self) -> PaintPrecision {
         self.precision
     }
 
-    /// The card that paints, if one does.
-    #[cfg(feature = "cuda")]
+    /// The GPU that paints, if there is one.
     #[must_use]
-    pub fn card(&self) -> Option<&GpuEngine> {
-        self.card.as_ref()
+    pub fn gpu(&self) -> Option<&dyn GpuPainter> {
+        self.gpu.as_deref()
     }
 
-    /// The name of the card that paints, if one does.
+    /// Why the CPU paints, if [`DeviceChoice::Auto`] could not use the GPU that this build supports: a line for the user.
     #[must_use]
-    pub fn gpu_name(&self) -> Option<&str> {
-        #[cfg(feature = "cuda")]
-        return self.card.as_ref().map(GpuEngine::name);
-        #[cfg(not(feature = "cuda"))]
-        None
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback_reason.as_deref()
     }
 
-    /// What the user should know, and was not told yet: why the processor paints where a card could be expected to.
-    pub fn take_notes(&self) -> Vec<String> {
-        self.notes.lock().map(|mut notes| std::mem::take(&mut *notes)).unwrap_or_default()
-    }
-
-    /// Begins to paint a frame on the card: see [`Self::finish`]. Several may be under way at a time, but for those whose
-    /// `statistics` follow the frames before.
+    /// Begins to paint a frame on the GPU: see [`Self::finish`]. Several frames may be under way at a time, unless
+    /// `statistics` follow earlier frames.
     ///
     /// # Errors
     ///
-    /// If the card fails.
+    /// If the GPU fails.
     pub fn begin(&self, frame: PixelFrame, blend: Blend, statistics: &Statistics) -> Result<Begun> {
-        #[cfg(feature = "cuda")]
-        if let Some(card) = self.card.as_ref().filter(|_| !self.is_refused(frame.size)) {
-            return Ok(match card.begin(frame, blend, statistics) {
-                Ok(inner) => Begun::Ticket(Ticket { inner }),
-                Err(frame) => {
-                    self.refuse(frame.size, "it has too many pixels for a card's kernels");
-                    Begun::Refused(frame)
-                }
-            });
-        }
-        let _ = (blend, statistics);
-        Ok(Begun::Refused(frame))
+        let Some(gpu) = self.gpu_for(frame.size) else {
+            return Ok(Begun::Refused(RefusedFrame { frame, note: None }));
+        };
+        Ok(match gpu.begin(frame, blend, statistics) {
+            Ok(under_way) => Begun::Ticket(Ticket(under_way)),
+            Err(frame) => {
+                let note = Some(self.refuse(frame.size, TOO_LARGE));
+                Begun::Refused(RefusedFrame { frame, note })
+            }
+        })
     }
 
     /// Waits for a frame that is under way.
     ///
     /// # Errors
     ///
-    /// If the card fails otherwise than for want of memory.
+    /// If the GPU fails for another reason than lack of memory.
     pub fn finish(&self, ticket: Ticket, statistics: &mut Statistics) -> Result<Outcome> {
-        #[cfg(feature = "cuda")]
-        return Ok(match ticket.inner.finish(statistics)? {
+        Ok(match ticket.0.finish(statistics)? {
             (frame, None) => Outcome::Painted(frame),
             (frame, Some(reason)) => {
-                self.refuse(frame.size, &reason);
-                Outcome::Refused(frame)
+                let note = Some(self.refuse(frame.size, &reason));
+                Outcome::Refused(RefusedFrame { frame, note })
             }
-        });
-        #[cfg(not(feature = "cuda"))]
-        {
-            let _ = statistics;
-            match ticket.inner {}
-        }
+        })
     }
 
-    /// Paints `picture` into `sink`: see [`Engine::paint_steadily`]. A card takes a picture as a whole, if `memory` allows.
+    /// Paints `picture` into `sink`: see [`Engine::paint_steadily`]. A GPU takes a picture as a whole, if `memory` allows.
+    ///
+    /// Returns what the user should know: why the CPU painted where the GPU was to. Only for the first picture of a size.
     ///
     /// # Errors
     ///
-    /// As there, or if the card fails otherwise than for want of memory.
+    /// As there, or if the GPU fails for another reason than lack of memory.
     pub fn paint_steadily(
         &self,
         picture: &mut dyn Rows,
         memory: u64,
         statistics: &mut Statistics,
         sink: &mut Sink,
-    ) -> Result<()> {
-        #[cfg(feature = "cuda")]
-        if let Some(card) = self.card.as_ref().filter(|_| !self.is_refused(picture.size())) {
-            match card.paint_steadily(picture, memory, statistics, sink)? {
-                None => return Ok(()),
-                Some(reason) => self.refuse(picture.size(), &reason),
+    ) -> Result<Option<String>> {
+        let size = picture.size();
+        let mut note = None;
+        if let Some(gpu) = self.gpu_for(size) {
+            match gpu.paint_steadily(picture, memory, statistics, sink)? {
+                None => return Ok(None),
+                Some(reason) => note = Some(self.refuse(size, &reason)),
             }
         }
-        self.cpu()?.paint_steadily(picture, memory, statistics, sink)
+        self.cpu()?.paint_steadily(picture, memory, statistics, sink)?;
+        Ok(note)
     }
 
-    /// Gives back what is kept for the next picture, which then takes a little longer.
+    /// Frees the memory that is kept for the next picture, which then takes a little longer.
     pub fn release(&self) {
-        #[cfg(feature = "cuda")]
-        if let Some(card) = &self.card {
-            card.release();
+        if let Some(gpu) = &self.gpu {
+            gpu.release();
         }
         if let Some(cpu) = self.cpu.get() {
             cpu.release();
@@ -256,56 +221,65 @@ impl AnyEngine {
         if let Some(engine) = self.cpu.get() {
             return Ok(engine);
         }
-        // Two pictures that need it at once make two, one of which is kept.
+        // Two pictures that need it at once make two engines, one of which is kept.
         let engine = Engine::new(&self.config, &self.tensors, PaintPrecision::F32)?;
         Ok(self.cpu.get_or_init(|| engine))
     }
 
-    #[cfg(feature = "cuda")]
-    fn is_refused(&self, size: (usize, usize)) -> bool {
-        self.refused.lock().is_ok_and(|refused| refused.contains(&size))
+    /// The GPU, unless it has refused a picture of this size before.
+    fn gpu_for(&self, size: (usize, usize)) -> Option<&dyn GpuPainter> {
+        let is_refused = || self.refused.lock().is_ok_and(|refused| refused.contains(&size));
+        self.gpu().filter(|_| !is_refused())
     }
 
-    #[cfg(feature = "cuda")]
-    fn refuse(&self, size: (usize, usize), reason: &str) {
+    /// Remembers a size that the GPU cannot paint, and says so in a line for the user.
+    fn refuse(&self, size: (usize, usize), reason: &str) -> String {
         if let Ok(mut refused) = self.refused.lock() {
-            if refused.len() >= REFUSED {
+            if refused.len() >= MAX_REFUSED {
                 refused.remove(0);
             }
             refused.push(size);
         }
-        if let Ok(mut notes) = self.notes.lock() {
-            let (height, width) = size;
-            notes.push(format!("a picture of {width}x{height} pixels is painted on the CPU: {reason}"));
-        }
+        let (height, width) = size;
+        format!("a picture of {width}x{height} pixels is painted on the CPU: {reason}")
     }
+}
+
+/// Why a GPU refuses a picture whose offsets do not fit into 32 bits.
+pub(super) const TOO_LARGE: &str = "it has too many pixels for the GPU's kernels";
+
+/// The GPU that a device choice asks for.
+enum OpenedGpu {
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "a build without CUDA opens none"))]
+    Gpu(Box<dyn GpuPainter>),
+    /// The CPU paints. With a line for the user if a GPU could be expected to.
+    None(Option<String>),
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(
+    config: &StyleNetConfig,
+    tensors: &Tensors,
+    device: DeviceChoice,
+    precision: Option<PaintPrecision>,
+) -> Result<OpenedGpu> {
+    let open = |ordinal| GpuEngine::new(config, tensors, ordinal, precision);
+    Ok(match device {
+        DeviceChoice::Cpu => OpenedGpu::None(None),
+        DeviceChoice::Cuda(ordinal) => OpenedGpu::Gpu(Box::new(open(ordinal)?)),
+        DeviceChoice::Auto => match open(0) {
+            Ok(gpu) => OpenedGpu::Gpu(Box::new(gpu)),
+            // If the weights are at fault, the CPU's engine reports the same.
+            Err(error) => OpenedGpu::None(Some(format!("painting on the CPU: {error}"))),
+        },
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+#[expect(clippy::unnecessary_wraps, reason = "a build with GPUs can fail")]
+fn open_gpu(_: &StyleNetConfig, _: &Tensors, _: DeviceChoice, _: Option<PaintPrecision>) -> Result<OpenedGpu> {
+    Ok(OpenedGpu::None(None))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::weights;
-    use super::*;
-    use impasto_common::network::Preset;
-
-    #[test]
-    fn the_processor_paints_where_no_card_was_asked_for() {
-        let config = StyleNetConfig { blocks: 0, ..Preset::Xs.into() };
-        let engine = AnyEngine::new(&config, &weights(&config), DeviceChoice::Cpu, None).unwrap();
-        assert_eq!(
-            (engine.precision(), engine.gpu_name(), engine.take_notes()),
-            (PaintPrecision::F32, None, Vec::new())
-        );
-        let frame = PixelFrame { bytes: vec![0; 75], channels: 3, size: (5, 5) };
-        let blend = Blend { strength: 1.0, keep_colors: false };
-        match engine.begin(frame.clone(), blend, &Statistics::own()).unwrap() {
-            Begun::Refused(same) => assert_eq!(same, frame),
-            Begun::Ticket(_) => panic!("there is no card"),
-        }
-    }
-
-    #[test]
-    fn the_processor_does_not_paint_in_f16() {
-        let error = AnyEngine::check(DeviceChoice::Cpu, Some(PaintPrecision::F16)).unwrap_err();
-        assert_eq!((error.exit_code(), error.hint()), (2, Some("use `f32`, or `bf16`")));
-    }
-}
+mod tests;

@@ -11,11 +11,9 @@ mod plan;
 mod worker;
 
 #[cfg(feature = "cuda")]
-pub(super) use card::Ticket;
-#[cfg(feature = "cuda")]
-pub use card::{GpuEngine, GpuTimes};
+pub(super) use engine::GpuEngine;
 
 #[cfg(feature = "cuda")]
-mod card;
+mod engine;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod any;
 mod chain;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod gpu_painter;
 mod memory;
 mod spill;
 mod statistics;
@@ -38,9 +39,8 @@ use impasto_kernels::winograd::{Kind, NINE_BORDER, Prepared};
 use memory::Plan;
 use store::{Pool, Store};
 
-pub use any::{AnyEngine, Begun, Blend, Outcome, PixelFrame, Ticket};
-#[cfg(feature = "cuda")]
-pub use cuda::{GpuEngine, GpuTimes};
+pub use any::{AnyEngine, Begun, Outcome, RefusedFrame, Ticket};
+pub use gpu_painter::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PixelFrame};
 pub use memory::default_memory;
 pub use statistics::Statistics;
 

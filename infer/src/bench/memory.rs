@@ -1,4 +1,4 @@
-//! The largest memory of this process so far, on Linux; elsewhere nothing rather than a wrong number.
+//! The largest memory of this process so far. Known on Linux only.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ pub fn peak_memory() -> Option<u64> {
     parse(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// Forgets all but the present memory; whether that is possible here.
+/// Resets the peak to the present memory. False where that is not possible.
 #[must_use]
 pub fn reset_peak_memory() -> bool {
     // `man 5 proc_pid_clear_refs`: 5, since Linux 4.0, sets the peak to the present resident memory.

@@ -249,13 +249,14 @@ fn paint(
     notes: &mut Vec<String>,
 ) -> Result<FinishedPainting> {
     let painted = match loaded {
-        LoadedInput::Still(picture, format) => {
-            stylizer.stylize_owned(picture).map(|painting| FinishedPainting::Still(painting, format))
-        }
+        LoadedInput::Still(picture, format) => stylizer.stylize_owned(picture).map(|painted| {
+            notes.extend(painted.notes);
+            FinishedPainting::Still(painted.picture, format)
+        }),
         LoadedInput::Animation(bytes, format) => options
             .clips
             .painter(stylizer)
-            .and_then(|mut painter| paint_animation(&mut *painter, &bytes, format))
+            .and_then(|mut painter| paint_animation(&mut *painter, &bytes, format, notes))
             .map(FinishedPainting::Animation),
         LoadedInput::Clip => clip::paint_file(stylizer, task, options.clips, talk).map(|()| FinishedPainting::Stored),
         LoadedInput::Stream(stream) => {
@@ -263,23 +264,30 @@ fn paint(
         }
         LoadedInput::Strips(photo, painting, format) => {
             let options = EncodeOptions { format, quality: options.quality };
-            stylizer.stylize_file(&photo, &painting, options).map(|losses| {
-                notes.extend(losses.into_iter().map(|loss| describe(loss, format)));
+            stylizer.stylize_file(&photo, &painting, options).map(|painted| {
+                notes.extend(painted.notes);
+                notes.extend(painted.losses.into_iter().map(|loss| describe(loss, format)));
                 FinishedPainting::Stored
             })
         }
     };
-    notes.extend(stylizer.take_notes());
     painted.context(|| cannot_paint(task))
 }
 
-fn paint_animation(painter: &mut dyn FramePainter, bytes: &[u8], format: PictureFormat) -> Result<Vec<u8>> {
+fn paint_animation(
+    painter: &mut dyn FramePainter,
+    bytes: &[u8],
+    format: PictureFormat,
+    notes: &mut Vec<String>,
+) -> Result<Vec<u8>> {
     let mut painted = Vec::new();
     if let Some(animation) = Animation::decode(bytes)? {
         let mut writer = AnimationWriter::new(format, &mut painted, animation.repeat())?;
         for frame in animation {
             let AnimationFrame { picture, delay } = frame?;
-            writer.push(AnimationFrame { picture: painter.paint(picture)?, delay })?;
+            let painted = painter.paint(picture)?;
+            notes.extend(painted.notes);
+            writer.push(AnimationFrame { picture: painted.picture, delay })?;
         }
         writer.finish()?;
     }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::output::{print, to_json};
 use super::stylize::{check_computing, find_model};
 use super::talk::Talk;
-use crate::bench::{Length, Machine, Measurement, Subject, measure};
+use crate::bench::{BenchMachine, Length, Measurement, Subject, measure};
 
 /// No picture format that we know has longer sides.
 const MAX_SIDE: usize = 65_535;
@@ -114,7 +114,7 @@ fn parse_runs(text: &str) -> Result<usize, String> {
 #[derive(Debug, Serialize)]
 struct Report {
     version: &'static str,
-    machine: Machine,
+    machine: BenchMachine,
     measurements: Vec<Measurement>,
 }
 
@@ -152,11 +152,11 @@ fn measure_all(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<Report>
 }
 
 /// What paints, which the first network tells.
-fn machine(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<Machine> {
-    let Some(subject) = subjects.first() else { return Ok(Machine::measure()) };
+fn machine(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<BenchMachine> {
+    let Some(subject) = subjects.first() else { return Ok(BenchMachine::measure()) };
     let stylizer = subject.stylizer(args.device, args.precision)?;
-    stylizer.take_notes().iter().for_each(|note| talk.note(note));
-    Machine::of(&stylizer)
+    stylizer.engine().fallback_reason().iter().for_each(|note| talk.note(note));
+    BenchMachine::of(&stylizer)
 }
 
 fn subjects(args: &Args) -> Result<Vec<Subject>> {
@@ -175,13 +175,13 @@ fn subjects(args: &Args) -> Result<Vec<Subject>> {
 fn table(report: &Report) -> String {
     let machine = &report.machine;
     let threads = if machine.threads == 1 { "1 thread".into() } else { format!("{} threads", machine.threads) };
-    let mut text = match &machine.card {
+    let mut text = match &machine.gpu {
         None => format!("{threads}, {}, peak {:.1} GFLOP/s\n\n", machine.instructions, machine.peak_gflops),
-        Some(card) => format!("{}, {threads}, peak {:.1} GFLOP/s\n\n", card.name, card.peak_gflops),
+        Some(gpu) => format!("{}, {threads}, peak {:.1} GFLOP/s\n\n", gpu.name, gpu.peak_gflops),
     };
     let names = report.measurements.iter().map(|measurement| measurement.network.chars().count());
     let width = names.max().unwrap_or(0).max("network".len());
-    let on_card = if machine.card.is_some() { format!(" {:>11}", "on card") } else { String::new() };
+    let on_card = if machine.gpu.is_some() { format!(" {:>11}", "on card") } else { String::new() };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
@@ -189,8 +189,8 @@ fn table(report: &Report) -> String {
         "network", "size", "median", "frames/s", "Mpixel/s", "GFLOP/s", "of peak", "memory", "first run"
     );
     for found in &report.measurements {
-        let bytes = found.card_memory_bytes.or(found.peak_memory_bytes);
-        let on_card = found.on_card_ms.map_or_else(String::new, |time| format!(" {time:>8.2} ms"));
+        let bytes = found.gpu_memory_bytes.or(found.peak_memory_bytes);
+        let on_card = found.on_gpu_ms.map_or_else(String::new, |time| format!(" {time:>8.2} ms"));
         let memory = bytes.map_or_else(|| "-".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
         let _ = writeln!(
             text,
@@ -213,7 +213,7 @@ mod tests {
     use clap::{Args as _, FromArgMatches};
 
     use super::*;
-    use crate::bench::Card;
+    use crate::bench::GpuFigures;
 
     fn parse(line: &str) -> Result<Args, clap::Error> {
         let command = Args::augment_args(clap::Command::new("bench"));
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_table_has_a_row_for_each_measurement_and_a_dash_for_unknown_memory() {
-        let machine = Machine { threads: 1, instructions: "AVX2", peak_gflops: 50.0, card: None };
+        let machine = BenchMachine { threads: 1, instructions: "AVX2", peak_gflops: 50.0, gpu: None };
         let subject = Subject::preset(Preset::Xs).unwrap();
         let mut measurement = measure(&subject, (6, 9), Length::Runs(1), (DeviceChoice::Cpu, None), &machine).unwrap();
         measurement.peak_memory_bytes = None;
@@ -269,9 +269,9 @@ mod tests {
         assert!(lines[3].starts_with("xs ") && lines[3].contains(" 9x6 ") && lines[3].contains("   - "), "{text}");
         assert!(lines[4].contains(" 12 MB "), "{text}");
         assert!(lines[2..].iter().all(|line| line.len() == lines[2].len()), "{text}");
-        let card = Card { name: "a card".into(), peak_gflops: 9e5 };
-        let machine = Machine { card: Some(card), ..report.machine };
-        let measurement = Measurement { on_card_ms: Some(1.25), ..report.measurements[0].clone() };
+        let gpu = GpuFigures { name: "a card".into(), peak_gflops: 9e5 };
+        let machine = BenchMachine { gpu: Some(gpu), ..report.machine };
+        let measurement = Measurement { on_gpu_ms: Some(1.25), ..report.measurements[0].clone() };
         let text = table(&Report { version: "0", machine, measurements: vec![measurement] });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "a card, 1 thread, peak 900000.0 GFLOP/s");

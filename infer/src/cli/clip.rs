@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use impasto_common::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
-use impasto_picture::{AnimationWriter, Picture, PictureFormat, Repeat};
+use impasto_picture::{AnimationWriter, PictureFormat, Repeat};
 use impasto_video::{
     Color, Ratio, RawStreamInfo, ReadOptions, RgbReader, VideoFrame, VideoReader, Y4M_MAGIC, Y4mReader, Y4mWriter,
     is_video_start,
@@ -220,8 +220,7 @@ impl StreamTask<'_, '_> {
         count: Option<u64>,
     ) -> Result<()> {
         self.progress.begin(count, 0);
-        let blank = Picture::from(image::RgbImage::new(info.width, info.height));
-        let (width, height) = self.stylizer.size_of_painting(&blank);
+        let (width, height) = self.stylizer.size_of_painting((info.width, info.height));
         let info = &RawStreamInfo { width, height, bits: 8, ..info.clone() };
         match &self.task.output {
             Output::File(path) => write_atomic(path, |writer| self.write(frames, info, time_base, writer)),

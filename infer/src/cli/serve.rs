@@ -167,9 +167,10 @@ fn config(args: &Args) -> Result<ServeConfig> {
     let named = args.style.iter().map(|style| find_model(style));
     let bundled = BUNDLED.iter().filter(|bundled| !args.style.iter().any(|style| style.as_os_str() == bundled.name));
     let models = named.chain(bundled.map(impasto_common::styles::BundledStyle::model));
-    let styles = models.map(|model| Stylizer::on(&model?, args.device, args.precision)).collect::<Result<Vec<_>>>()?;
-    // All styles have the same note about a GPU that is not there.
-    let mut notes: Vec<_> = styles.iter().flat_map(Stylizer::take_notes).collect();
+    let builder = Stylizer::builder().device(args.device).precision(args.precision);
+    let styles = models.map(|model| builder.build(&model?)).collect::<Result<Vec<_>>>()?;
+    // All give the same reason if the GPU cannot be used.
+    let mut notes: Vec<_> = styles.iter().filter_map(|style| style.engine().fallback_reason()).collect();
     notes.dedup();
     notes.iter().filter(|_| !args.quiet).for_each(|text| talk::note(text));
     let limits = Limits {

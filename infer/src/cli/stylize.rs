@@ -147,12 +147,14 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         set_threads(args.threads)?;
     }
     let model = load(args.style.as_deref(), args.device, args.precision)?;
-    let stylizer = Stylizer::on(&model, args.device, args.precision)?.with_options(StylizeOptions {
+    let options = StylizeOptions {
         strength: args.strength,
         keep_colors: args.keep_colors,
         max_size: args.max_size,
         memory: args.memory,
-    })?;
+    };
+    let builder = Stylizer::builder().device(args.device).precision(args.precision).options(options);
+    let stylizer = builder.build(&model)?;
     // Everything else of a painting follows from the clip and its own options.
     let painter = format!(
         "{}, strength {}, keep colours {}, {}",
@@ -160,9 +162,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         args.strength,
         args.keep_colors,
         stylizer.engine().precision()
-    ) + if stylizer.engine().gpu_name().is_some() { ", cuda" } else { "" };
+    ) + if stylizer.engine().gpu().is_some() { ", cuda" } else { "" };
     if !args.quiet {
-        stylizer.take_notes().iter().for_each(|text| note(text));
+        stylizer.engine().fallback_reason().iter().for_each(|text| note(text));
     }
     let clips = args.video.options(&model.card.network, args.max_size, painter);
     Ok(paint_all(&stylizer, &plan, skipped, &args, &clips))

@@ -59,20 +59,24 @@ impl Style {
         }
     }
 
-    /// The sample photo in this style, as JPEG; painted once.
-    pub(super) async fn thumbnail(&self, painters: &Painters) -> Result<Bytes, Refused> {
+    /// The sample photo in this style, as JPEG. It is painted once; `tell` then takes the notes of the painting.
+    pub(super) async fn thumbnail(&self, painters: &Painters, tell: impl Fn(Vec<String>)) -> Result<Bytes, Refused> {
         let paint = || async {
             let stylizer = self.stylizer.clone();
             let painted = painters.run(Lane::Picture, move |_| paint_sample(&stylizer)).await?;
-            painted.map(Bytes::from).map_err(|_| Refused::Panicked)
+            let (jpeg, notes) = painted.map_err(|_| Refused::Panicked)?;
+            tell(notes);
+            Ok(Bytes::from(jpeg))
         };
         self.thumbnail.get_or_try_init(paint).await.cloned()
     }
 }
 
-fn paint_sample(stylizer: &Stylizer) -> Result<Vec<u8>> {
-    let painting = stylizer.stylize_owned(Picture::decode(SAMPLE)?.fit_within(THUMBNAIL_SIDE))?;
-    painting.encode(EncodeOptions { format: PictureFormat::Jpeg, quality: THUMBNAIL_QUALITY })
+/// A JPEG file, and the notes of the painting.
+fn paint_sample(stylizer: &Stylizer) -> Result<(Vec<u8>, Vec<String>)> {
+    let painted = stylizer.stylize_owned(Picture::decode(SAMPLE)?.fit_within(THUMBNAIL_SIDE))?;
+    let options = EncodeOptions { format: PictureFormat::Jpeg, quality: THUMBNAIL_QUALITY };
+    Ok((painted.picture.encode(options)?, painted.notes))
 }
 
 /// All styles; there is at least one.
@@ -114,10 +118,10 @@ impl Gallery {
     }
 
     /// Paints all thumbnails before anybody asks. A thumbnail that is asked for meanwhile is painted at once.
-    pub(super) async fn paint_thumbnails(&self, painters: &Painters) {
+    pub(super) async fn paint_thumbnails(&self, painters: &Painters, tell: impl Fn(Vec<String>)) {
         for style in self.styles() {
             // A busy queue is no failure: the thumbnail is painted when it is asked for.
-            let _ = style.thumbnail(painters).await;
+            let _ = style.thumbnail(painters, &tell).await;
         }
     }
 }

@@ -183,7 +183,7 @@ fn change(studio: &Studio, options: &mut RequestOptions, slot: &Slot, text: &str
 async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) {
     loop {
         let (waiting, brush, dropped) = slot.take().await;
-        let (id, painter) = (frame::id_of(&waiting.bytes), brush.stylizer.clone());
+        let id = frame::id_of(&waiting.bytes);
         let work = move |_: &_| {
             let begun = Instant::now();
             let picture = decode(&waiting.bytes)?;
@@ -199,10 +199,10 @@ async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) 
             })
         };
         let painted = studio.painters.run(Lane::CameraFrame, work).await;
-        studio.tell_notes(&painter);
         let painted = painted.unwrap_or_else(|refused: Refused| Err(Problem::refused(refused, studio.retry_after())));
         let next = match painted {
-            Ok(painted) => {
+            Ok(mut painted) => {
+                studio.tell_notes(std::mem::take(&mut painted.painting.notes));
                 slot.count_painted();
                 Outgoing::Painting(tokio::task::spawn_blocking(move || encode(painted)), id)
             }

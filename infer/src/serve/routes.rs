@@ -162,7 +162,7 @@ async fn thumbnail(State(studio): State<Arc<Studio>>, Path(name): Path<String>) 
         Ok(style) => style,
         Err(problem) => return problem.into_response(),
     };
-    match style.thumbnail(&studio.painters).await {
+    match style.thumbnail(&studio.painters, |notes| studio.tell_notes(notes)).await {
         // Another server at this address may have another style under this name, so it is not cached for long.
         Ok(bytes) => {
             ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "max-age=60")], bytes).into_response()

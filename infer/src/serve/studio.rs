@@ -12,7 +12,6 @@ use super::config::{Limits, Observer, ServeConfig, ServeEvent};
 use super::gallery::Gallery;
 use super::metrics::{Gauges, Metrics};
 use super::painters::Painters;
-use crate::Stylizer;
 
 /// Bodies of the largest size that fit into the memory for bodies.
 const BODIES: usize = 4;
@@ -75,8 +74,10 @@ impl Studio {
     }
 
     /// Reports what a painter had to do differently from what was asked.
-    pub(super) fn tell_notes(&self, stylizer: &Stylizer) {
-        stylizer.take_notes().into_iter().for_each(|note| self.tell(&ServeEvent::Failed(note)));
+    pub(super) fn tell_notes(&self, notes: Vec<String>) {
+        for note in notes {
+            self.tell(&ServeEvent::Failed(note));
+        }
     }
 
     /// Returns once every connection and camera is closed.

@@ -38,6 +38,7 @@ struct PaintedPicture {
     bytes: Vec<u8>,
     format: PictureFormat,
     losses: Vec<Loss>,
+    notes: Vec<String>,
     times: Times,
 }
 
@@ -77,7 +78,7 @@ async fn inspect_body(studio: &Arc<Studio>, held: HeldBody) -> Result<HeldBody, 
 async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Result<PaintedPicture, Problem> {
     let stylizer = options.stylizer()?;
     let (format, quality, pixels) = (options.format, options.quality, studio.limits.pixels);
-    let (asked, painter) = (Instant::now(), stylizer.clone());
+    let asked = Instant::now();
     let work = move |interest: &Interest| {
         let mut times = Times { wait: asked.elapsed(), ..Times::default() };
         let mut lap = Lap(Instant::now());
@@ -91,17 +92,18 @@ async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Res
         if large {
             stylizer.release();
         }
-        let painting = painting.map_err(|error| Problem::failed(&error))?;
+        let crate::Painted { picture: painting, notes } = painting.map_err(|error| Problem::failed(&error))?;
         times.paint = lap.lap();
         still_wanted(interest)?;
         let losses = painting.losses(format);
         let bytes = painting.encode(EncodeOptions { format, quality }).map_err(|error| unfit(&error))?;
         times.encode = lap.lap();
-        Ok(PaintedPicture { bytes, format, losses, times })
+        Ok(PaintedPicture { bytes, format, losses, notes, times })
     };
     let result = studio.painters.run(Lane::Picture, work).await;
-    studio.tell_notes(&painter);
-    result.unwrap_or_else(|refused| Err(Problem::refused(refused, studio.retry_after())))
+    let mut painted = result.unwrap_or_else(|refused| Err(Problem::refused(refused, studio.retry_after())))?;
+    studio.tell_notes(std::mem::take(&mut painted.notes));
+    Ok(painted)
 }
 
 /// Ends the work for a client that has gone. Nobody reads the problem.
@@ -131,7 +133,7 @@ impl Lap {
 }
 
 fn respond(painted: PaintedPicture, place: OwnedSemaphorePermit) -> Response {
-    let PaintedPicture { bytes, format, losses, times } = painted;
+    let PaintedPicture { bytes, format, losses, times, .. } = painted;
     let length = bytes.len();
     let chunks = stream::unfold((Bytes::from(bytes), place), |(mut rest, place)| async move {
         let chunk = rest.split_to(CHUNK.min(rest.len()));

@@ -2,10 +2,10 @@
 
 use impasto_flow::FlowFrame;
 
-/// Frames whose histograms share less than this belong to different scenes. A flash does too; that is as well.
+/// Frames whose histograms share less than this belong to different scenes. A flash counts as a scene too, which does no harm.
 const LEAST_OVERLAP: f32 = 0.45;
 
-/// Levels of luma that are counted together.
+/// Width of a histogram's bin, levels of luma.
 const BIN: f32 = 8.0;
 
 /// How many pixels there are of each lightness.
@@ -13,7 +13,7 @@ const BIN: f32 = 8.0;
 pub(super) struct Histogram([f32; 32]);
 
 impl Histogram {
-    /// Of every fourth pixel.
+    /// The histogram of every fourth pixel.
     pub(super) fn of(frame: &FlowFrame) -> Self {
         let mut counts = [0.0f32; 32];
         let pixels = frame.pixels().iter().step_by(4);
@@ -24,9 +24,9 @@ impl Histogram {
         Self(counts.map(|count| count * share))
     }
 
-    /// Whether these are histograms of different scenes.
+    /// Whether this frame and the one before belong to different scenes.
     ///
-    /// Bins are smoothed first: a change of light moves all levels by a little, which is no cut.
+    /// Bins are smoothed first, because a change of light, which is no cut, moves all levels a little.
     pub(super) fn is_cut_from(&self, before: &Self) -> bool {
         let smooth = |bins: &[f32; 32]| -> [f32; 32] {
             std::array::from_fn(|i| {

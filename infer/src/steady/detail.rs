@@ -1,23 +1,26 @@
-//! The finest detail of a painting, kept where pieces of earlier paintings have moved.
+//! The finest detail of a painting, restored where pieces of earlier paintings have moved.
 //!
-//! What is sampled between pixels, or made larger, loses some of the detail of one and two pixels, and where pieces overlap it
-//! fades. In squares of a frame, the part of the detail is made as strong as the new painting has it; a style's textures are
-//! known by the strength of what is in them (Gatys et al., 2015).
+//! Pixels that are sampled between others, or enlarged, lose some of the detail of one and two pixels, and where pieces overlap
+//! it fades. In each square of a frame, the detail of moved pieces is made as strong as in the new painting: a style's textures
+//! are characterised by the strength of what is in them (Gatys et al., 2015).
 
-use impasto_flow::{Composed, FlowFrame};
+use impasto_flow::FlowFrame;
 use rayon::prelude::*;
+
+use super::Composed;
 
 /// Side of the squares in which detail is measured, pixels.
 const BLOCK: usize = 32;
-/// What is added to sums of squares, levels: less detail than that is none.
+/// Added to sums of squares, in squared levels for each pixel. Detail below it counts as none.
 const NONE: f32 = 0.5;
-/// How much stronger a painting's detail is, by the share of itself that is added to the painting: that is less, for it has
-/// lower frequencies too, which the second look takes for surroundings. 0.61 in three paintings by `starry_night`.
+/// How much stronger a painting's detail gets, by the share of the detail that is added to the painting. It is below 1 because
+/// the detail has lower frequencies too, which count as surroundings when it is measured again. Measured: 0.61 in three
+/// paintings by `starry_night`.
 const RESPONSE: f32 = 0.62;
-/// The least and the most that detail is changed by: half as strong, and two and a half times.
+/// The range of the change: from half as strong to two and a half times.
 const CHANGE: (f32, f32) = (-0.5, 1.5);
 
-/// Gives the pieces that have moved the detail of the frame's own painting.
+/// Makes the detail of pieces that have moved as strong as in the frame's own painting.
 pub(super) fn restore(composed: &Composed, own: &FlowFrame) -> FlowFrame {
     let (height, width) = own.size();
     let (rows, columns) = (height.div_ceil(BLOCK), width.div_ceil(BLOCK));
@@ -67,16 +70,16 @@ pub(super) fn restore(composed: &Composed, own: &FlowFrame) -> FlowFrame {
     FlowFrame::from_pixels((height, width), pixels)
 }
 
-/// The squares whose centres lie on both sides of a pixel, and how far it lies behind the first.
+/// The two squares whose centres lie on either side of a pixel, and its distance from the first centre, in squares.
 fn between(at: usize, blocks: usize) -> (usize, usize, f32) {
     let position = ((at as f32 + 0.5) / BLOCK as f32 - 0.5).clamp(0.0, (blocks - 1) as f32);
     let first = position as usize;
     (first, (first + 1).min(blocks - 1), position - first as f32)
 }
 
-/// A row less its surroundings, blurred by the binomial of order 2 both ways.
+/// A row minus its surroundings, which are the frame blurred by the binomial filter of order 2 in both directions.
 struct Detail {
-    /// The mean of three rows, with one more pixel at both ends.
+    /// The mean of three rows, with one more pixel at each end.
     blurred: Vec<[f32; 4]>,
     row: Vec<[f32; 4]>,
 }

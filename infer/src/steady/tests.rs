@@ -1,6 +1,9 @@
+pub(super) mod film;
+
 use image::{Rgb, RgbImage};
 use impasto_common::model_file::{ModelCard, StyleModel};
 use impasto_common::network::StyleNetConfig;
+use impasto_flow::FlowOptions;
 
 use super::*;
 
@@ -70,7 +73,7 @@ fn the_first_frame_and_the_one_after_a_cut_are_what_stills_are() {
         Picture::from(image)
     };
     let is_still = |steady: &mut Stabilizer, picture: Picture| {
-        assert!(steady.paint(picture.clone()).unwrap() == stylizer.stylize(&picture).unwrap());
+        assert!(steady.paint(picture.clone()).unwrap().picture == stylizer.stylize(&picture).unwrap().picture);
     };
     is_still(&mut steady, frame(0.0, 1));
     is_still(&mut steady, dark(frame(40.0, 2)));
@@ -80,7 +83,7 @@ fn the_first_frame_and_the_one_after_a_cut_are_what_stills_are() {
     // Neither a cut nor another size: strokes are kept.
     let (first, second) = (frame(0.0, 4), frame(0.0, 5));
     is_still(&mut steady, first);
-    assert!(steady.paint(second.clone()).unwrap() != stylizer.stylize(&second).unwrap());
+    assert!(steady.paint(second.clone()).unwrap().picture != stylizer.stylize(&second).unwrap().picture);
 }
 
 #[test]
@@ -89,8 +92,8 @@ fn a_still_camera_paints_calmly() {
     let mut steady = stabilizer(SteadyOptions::default());
     let (mut plain, mut calm) = (Vec::new(), Vec::new());
     for noise in 0..6 {
-        plain.push(stylizer.stylize(&frame(0.0, noise)).unwrap());
-        calm.push(steady.paint(frame(0.0, noise)).unwrap());
+        plain.push(stylizer.stylize(&frame(0.0, noise)).unwrap().picture);
+        calm.push(steady.paint(frame(0.0, noise)).unwrap().picture);
     }
     let flicker =
         |frames: &[Picture]| frames.windows(2).skip(2).map(|pair| difference(&pair[0], &pair[1])).sum::<f64>();
@@ -105,11 +108,11 @@ fn a_moving_camera_leaves_no_trail() {
     for i in 0..6u8 {
         // By as much as the network subsamples: what is kept should be just what is painted.
         let picture = frame(4.0 * f32::from(i), 0);
-        last = Some((steady.paint(picture.clone()).unwrap(), stylizer.stylize(&picture).unwrap()));
+        last = Some((steady.paint(picture.clone()).unwrap().picture, stylizer.stylize(&picture).unwrap().picture));
     }
     let (calm, plain) = last.unwrap();
     // What a painting that stays behind would come to.
-    let trail = difference(&plain, &stylizer.stylize(&frame(16.0, 0)).unwrap());
+    let trail = difference(&plain, &stylizer.stylize(&frame(16.0, 0)).unwrap().picture);
     assert!(difference(&calm, &plain) < 0.2 * trail, "{} of {trail}", difference(&calm, &plain));
 }
 
@@ -119,7 +122,7 @@ fn a_hold_of_one_frame_changes_nothing() {
     let (stylizer, mut steady) = (stylizer(), stabilizer(options));
     for noise in 0..3 {
         let picture = frame(0.0, noise);
-        assert!(steady.paint(picture.clone()).unwrap() == stylizer.stylize(&picture).unwrap());
+        assert!(steady.paint(picture.clone()).unwrap().picture == stylizer.stylize(&picture).unwrap().picture);
     }
 }
 

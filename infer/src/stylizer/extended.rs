@@ -1,4 +1,4 @@
-//! Photos with more pixels around them than they have: their border's, repeated.
+//! Photos that are extended on all sides by repeating their border pixels.
 
 use impasto_common::Result;
 use impasto_common::network::Network;
@@ -14,8 +14,8 @@ pub(super) struct Extended<F> {
 }
 
 impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Extended<F> {
-    /// `read` reads rows of a photo of `size`, height and width, from one on. Each is asked for once and in order, whenever
-    /// the photo is read from its beginning.
+    /// `read(first, rows)` reads rows of a photo of `size`, `(height, width)`, from row `first` on. Each time the photo is
+    /// read from its beginning, every row is asked for once and in order.
     pub(super) fn new(size: (usize, usize), margin: usize, read: F) -> Self {
         Self { size, margin, read, last: (usize::MAX, vec![0.0; 3 * size.1]) }
     }
@@ -60,7 +60,7 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for Extended<F> {
                 }
                 1
             } else {
-                // What lies above the photo is its first row, again and again.
+                // Above the photo, its first row is repeated.
                 let count = if y < margin { 1 } else { (height - row).min(rows.len() - done) };
                 self.read_photo(row, &mut rows[done..done + count])?;
                 count
@@ -76,7 +76,7 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for Extended<F> {
     }
 }
 
-/// Bytes of a picture of `(height, width)` pixels, extended by `margin` pixels on all sides; a card paints those.
+/// Bytes of a picture of `(height, width)` pixels, extended by `margin` pixels on all sides, as a GPU paints them.
 pub(super) fn extend(bytes: &[u8], size: (usize, usize), channels: usize, margin: usize) -> Vec<u8> {
     let (height, width) = size;
     let mut out = Vec::with_capacity((height + 2 * margin) * (width + 2 * margin) * channels);
@@ -89,7 +89,7 @@ pub(super) fn extend(bytes: &[u8], size: (usize, usize), channels: usize, margin
     out
 }
 
-/// Takes the margin away again; `size` is that without it.
+/// Removes the margin again. `size` is the size without it.
 pub(super) fn crop(bytes: &[u8], size: (usize, usize), channels: usize, margin: usize) -> Vec<u8> {
     let line = (size.1 + 2 * margin) * channels;
     let rows = bytes.chunks_exact(line).skip(margin).take(size.0);
@@ -123,7 +123,7 @@ mod tests {
                 while first < height {
                     let count = step.min(height - first);
                     let mut levels = vec![f32::NAN; 3 * count * width];
-                    photo.read(first, &mut super::super::lines(&mut levels, width)).unwrap();
+                    photo.read(first, &mut super::super::rows::lines(&mut levels, width)).unwrap();
                     for (at, level) in levels.iter().enumerate() {
                         let (y, channel, x) = (first + at / (3 * width), at / width % 3, at % width);
                         let [y, x] =

@@ -1,4 +1,4 @@
-//! Picture files painted in strips: a picture of a thousand million pixels is never in memory as a whole.
+//! Picture files painted in strips, so that a picture of a thousand million pixels is never in memory as a whole.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -6,16 +6,16 @@ use std::path::Path;
 use impasto_common::network::Network;
 use impasto_common::{Error, Result};
 use impasto_engine::Statistics;
-use impasto_picture::{EncodeOptions, Loss, Picture, PictureFormat, StripReader, StripWriter};
+use impasto_picture::{EncodeOptions, Picture, PictureFormat, StripReader, StripWriter};
 
-use super::Stylizer;
+use super::{PaintedFile, Stylizer};
 
 /// A picture that would take more than one part in this many of the memory is painted in strips.
 const WHOLE_SHARE: u64 = 4;
 
 impl Stylizer {
-    /// Whether [`Self::stylize_file`] is the better way to paint a picture: it is read in strips, its format `format`
-    /// can be written so, and as a whole it would take a quarter of the memory that the options allow, or more.
+    /// Whether [`Self::stylize_file`] is the better way to paint a picture: it can be read in strips, `format` can be
+    /// written in strips, and the whole picture would take more than a quarter of the memory that the options allow.
     ///
     /// # Errors
     ///
@@ -32,23 +32,22 @@ impl Stylizer {
 
     /// Paints the picture file `photo` into the file `painting`, strip by strip: neither is ever in memory as a whole.
     ///
-    /// The painting is that of [`Self::stylize`], and appears under its name once it is complete. Returns what its format
-    /// could not hold.
+    /// The painting is the same as that of [`Self::stylize`]. The file appears under its name once it is complete.
     ///
     /// # Errors
     ///
     /// If the photo cannot be read in strips (see [`StripReader::open`]) or has a side below [`Network::MIN_SIZE`], the
     /// options ask for a smaller picture, a file cannot be read or written, or as [`Self::stylize`].
-    pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<Vec<Loss>> {
+    pub fn stylize_file(&self, photo: &Path, painting: &Path, options: EncodeOptions) -> Result<PaintedFile> {
         let open = || {
             let reader = StripReader::open(photo)?;
             reader.ok_or_else(|| Error::new(format!("`{}` cannot be read in strips", photo.display())))
         };
-        // The network reads the photo several times; the strips that the painting is laid over are read beside it.
+        // The network reads the photo several times. A second reader reads the strips that the painting is written over.
         let (network, mut under) = (RefCell::new(open()?), open()?);
         let size = (under.info().height as usize, under.info().width as usize);
         if size.0.min(size.1) < Network::MIN_SIZE || self.options.max_size.is_some() {
-            return Err(Error::usage("only a picture of some size is painted in strips, and in that size"));
+            return Err(Error::usage("a picture is painted in strips only in its own size, and not if it is tiny"));
         }
         let mut writer = StripWriter::create(painting, under.info(), options)?;
         let mut losses = Vec::new();
@@ -60,16 +59,16 @@ impl Stylizer {
             strip(&mut reader, rows.len())?.read_rows(0, rows);
             Ok(())
         };
-        self.run(size, &mut Statistics::own(), read, |_, band| {
+        let note = self.run(size, &mut Statistics::own(), read, |_, band| {
             let mut strip = strip(&mut under, band.len() / 3 / size.1)?;
-            self.paint_over(&mut strip, 0, band);
+            self.write_over(&mut strip, 0, band);
             let new =
                 strip.losses(options.format).into_iter().filter(|loss| !losses.contains(loss)).collect::<Vec<_>>();
             losses.extend(new);
             writer.write(strip)
         })?;
         writer.finish()?;
-        Ok(losses)
+        Ok(PaintedFile { losses, notes: note.into_iter().collect() })
     }
 }
 
@@ -80,6 +79,8 @@ fn strip(reader: &mut StripReader, rows: usize) -> Result<Picture> {
 
 #[cfg(test)]
 mod tests {
+    use impasto_picture::Loss;
+
     use super::super::tests::{stylizer, trained};
     use super::*;
     use crate::StylizeOptions;
@@ -96,17 +97,18 @@ mod tests {
             for name in ["photo.png", "photo.tiff"] {
                 let (from, to) = (folder.path().join(name), folder.path().join("painting.png"));
                 photo.save(&from).unwrap();
-                assert_eq!(stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap(), []);
+                let painted = stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap();
+                assert_eq!(painted, PaintedFile { losses: Vec::new(), notes: Vec::new() });
                 let jpeg = folder.path().join("painting.jpg");
-                let losses = stylizer.stylize_file(&from, &jpeg, PictureFormat::Jpeg.into()).unwrap();
-                assert_eq!(losses, [Loss::Transparency]);
-                let (strips, whole) = (Picture::open(&to).unwrap(), stylizer.stylize(&photo).unwrap());
+                let painted = stylizer.stylize_file(&from, &jpeg, PictureFormat::Jpeg.into()).unwrap();
+                assert_eq!(painted.losses, [Loss::Transparency]);
+                let (strips, whole) = (Picture::open(&to).unwrap(), stylizer.stylize(&photo).unwrap().picture);
                 assert!(strips.as_image() == whole.as_image(), "{name}");
             }
             let (from, to) = (folder.path().join("photo.jpg"), folder.path().join("painting.png"));
             photo.save(&from).unwrap();
             stylizer.stylize_file(&from, &to, PictureFormat::Png.into()).unwrap();
-            let whole = stylizer.stylize(&Picture::open(&from).unwrap()).unwrap();
+            let whole = stylizer.stylize(&Picture::open(&from).unwrap()).unwrap().picture;
             assert!(Picture::open(&to).unwrap().as_image() == whole.as_image(), "photo.jpg");
             let error = stylizer.stylize_file(
                 &folder.path().join("none.png"),

@@ -3,7 +3,7 @@
 use impasto_common::Result;
 use impasto_picture::Picture;
 
-use crate::Stabilizer;
+use crate::{Painted, Stabilizer};
 
 /// Paints the frames of a clip one after another, and may remember the ones before.
 ///
@@ -14,7 +14,7 @@ pub trait FramePainter: Send {
     /// # Errors
     ///
     /// If the frame cannot be painted; the clip ends there.
-    fn paint(&mut self, frame: Picture) -> Result<Picture>;
+    fn paint(&mut self, frame: Picture) -> Result<Painted>;
 
     /// Takes the next frame, or `None` after the last one, and returns the next painting if it is ready: the first paintings
     /// may be delayed by some frames. After the last frame every call returns a painting, until none is left.
@@ -22,7 +22,7 @@ pub trait FramePainter: Send {
     /// # Errors
     ///
     /// As [`Self::paint`].
-    fn push(&mut self, frame: Option<Picture>) -> Result<Option<Picture>> {
+    fn push(&mut self, frame: Option<Picture>) -> Result<Option<Painted>> {
         frame.map(|frame| self.paint(frame)).transpose()
     }
 
@@ -31,7 +31,7 @@ pub trait FramePainter: Send {
 }
 
 impl FramePainter for Stabilizer {
-    fn paint(&mut self, frame: Picture) -> Result<Picture> {
+    fn paint(&mut self, frame: Picture) -> Result<Painted> {
         Self::paint(self, frame)
     }
 
@@ -41,7 +41,7 @@ impl FramePainter for Stabilizer {
 }
 
 impl<F: FnMut(Picture) -> Result<Picture> + Send> FramePainter for F {
-    fn paint(&mut self, frame: Picture) -> Result<Picture> {
-        self(frame)
+    fn paint(&mut self, frame: Picture) -> Result<Painted> {
+        self(frame).map(Painted::from)
     }
 }

@@ -100,12 +100,15 @@ fn paint_each(
             times.push_back(pts);
             picture
         });
-        let Some(picture) = painter.push(picture)? else {
+        let Some(crate::Painted { picture, notes }) = painter.push(picture)? else {
             if was_last {
                 break;
             }
             continue;
         };
+        for note in &notes {
+            observer.note(note);
+        }
         let pts = times.pop_front().ok_or_else(|| Error::new("there are more paintings than frames"))?;
         if paintings.send(VideoFrame { picture, pts }).is_err() {
             // The sink has failed; its own error gives the cause.
@@ -189,14 +192,14 @@ mod tests {
     struct Late(VecDeque<Picture>);
 
     impl FramePainter for Late {
-        fn paint(&mut self, frame: Picture) -> Result<Picture> {
-            Ok(frame)
+        fn paint(&mut self, frame: Picture) -> Result<crate::Painted> {
+            Ok(frame.into())
         }
 
-        fn push(&mut self, frame: Option<Picture>) -> Result<Option<Picture>> {
+        fn push(&mut self, frame: Option<Picture>) -> Result<Option<crate::Painted>> {
             let is_over = frame.is_none();
             self.0.extend(frame);
-            Ok(if is_over || self.0.len() > 2 { self.0.pop_front() } else { None })
+            Ok(if is_over || self.0.len() > 2 { self.0.pop_front().map(Into::into) } else { None })
         }
     }
 

@@ -1,17 +1,17 @@
-//! The thread that a card belongs to.
+//! The thread that owns a GPU.
 //!
-//! Neither cuDNN's handles nor captured graphs may be used by two threads at once, and a card paints one picture after another
-//! anyway: so one thread owns it, for all styles of the process, and others send it pictures. While it copies one frame, the
-//! card paints another: up to [`UNDER_WAY`] are under way.
+//! cuDNN's handles and captured graphs must not be used by two threads at once, and a GPU paints one picture after another
+//! anyway. So one thread owns the GPU for all styles of the process, and the others send it pictures. The thread copies one
+//! frame while the GPU paints another: up to [`MAX_UNDER_WAY`] frames are under way.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
 use super::super::EPSILON;
-use super::card::{GpuTimes, lost};
+use super::super::gpu_painter::GpuTimes;
+use super::engine::lost;
 use impasto_common::device::{DeviceChoice, OpenGpu, is_out_of_memory};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_kernels::gpu::Value;
@@ -20,19 +20,20 @@ use impasto_kernels::gpu::paint::{Loaded, Paint, Pixels};
 use impasto_kernels::steps::{Program, Weights};
 
 /// Frames under way: one is copied in, one painted, one copied out.
-pub(super) const UNDER_WAY: usize = 3;
+pub(super) const MAX_UNDER_WAY: usize = 3;
 
-/// Networks at sizes that are kept ready, of all styles: sizes that change from picture to picture must not fill the card.
-const CANVASES: usize = 4;
+/// Pairs of a network and a size that are kept ready, of all styles: sizes that change from picture to picture must not fill
+/// the GPU's memory.
+const MAX_CANVASES: usize = 4;
 
-/// A picture's numbers; the painting takes their place.
+/// A picture's levels. The painting takes their place.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(super) enum PixelData {
     Bytes(Vec<u8>),
     Levels(Vec<f32>),
 }
 
-impl Data {
+impl PixelData {
     fn as_bytes(&mut self) -> &mut [u8] {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -43,44 +44,45 @@ impl Data {
 
 /// What is to be painted, and how.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct PaintOrder {
     pub(super) network: usize,
     pub(super) program: Program,
     pub(super) pixels: Pixels,
-    /// Controls, and the statistics of the frames before.
+    /// Controls, and the statistics of earlier frames.
     pub(super) before: Vec<f64>,
 }
 
-/// A painting, or the picture itself and the reason why it is not painted.
+/// A painting; or the picture itself and why it is not painted.
 #[derive(Debug)]
-pub(super) struct Done {
-    pub(super) data: Data,
-    /// What it was normalised by.
+pub(super) struct PaintAnswer {
+    pub(super) data: PixelData,
+    /// The statistics that the painting was normalised by.
     pub(super) after: Vec<f64>,
     pub(super) refused: Option<String>,
 }
 
-enum Job {
+/// What other threads ask of the GPU's thread, and where the answer goes.
+enum GpuRequest {
     Load(Weights, Value, Sender<Result<usize>>),
     Unload(usize),
     Release(usize),
-    Paint(Order, Data, Sender<Result<Done>>),
-    Time(Order, usize, Sender<Result<GpuTimes>>),
+    Paint(PaintOrder, PixelData, Sender<Result<PaintAnswer>>),
+    Time(PaintOrder, usize, Sender<Result<GpuTimes>>),
 }
 
-/// A card's thread, as others see it.
-pub(super) struct Worker {
+/// The way to a GPU's thread from all others.
+pub(super) struct GpuHandle {
     ordinal: usize,
     name: String,
-    /// None only while it is dropped.
-    jobs: Option<Sender<Job>>,
+    /// None only while the handle is dropped.
+    requests: Option<Sender<GpuRequest>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Worker {
-    /// Waits until the card is given back: the driver must not end before its last user.
+impl Drop for GpuHandle {
+    /// Waits until the thread has released the GPU: the driver must not end before its last user.
     fn drop(&mut self) {
-        self.jobs = None;
+        self.requests = None;
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was reported when it happened.
             let _ = thread.join();
@@ -88,42 +90,38 @@ impl Drop for Worker {
     }
 }
 
-impl Worker {
-    /// The thread of this card, started if there is none.
+impl GpuHandle {
+    /// The thread of the GPU of this number, started if it does not run yet.
     pub(super) fn of(ordinal: usize) -> Result<Arc<Self>> {
-        static WORKERS: OnceLock<Mutex<HashMap<usize, Weak<Worker>>>> = OnceLock::new();
-        let mut workers = WORKERS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(worker) = workers.get(&ordinal).and_then(Weak::upgrade) {
-            return Ok(worker);
+        static HANDLES: OnceLock<Mutex<HashMap<usize, Weak<GpuHandle>>>> = OnceLock::new();
+        let mut handles = HANDLES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = handles.get(&ordinal).and_then(Weak::upgrade) {
+            return Ok(handle);
         }
-        let worker = Arc::new(Self::start(ordinal)?);
-        workers.insert(ordinal, Arc::downgrade(&worker));
-        Ok(worker)
+        let handle = Arc::new(Self::start(ordinal)?);
+        handles.insert(ordinal, Arc::downgrade(&handle));
+        Ok(handle)
     }
 
     fn start(ordinal: usize) -> Result<Self> {
-        let (jobs, orders) = channel();
-        let (opened, card) = channel();
-        // The card is opened by the thread that uses it.
-        let open = move || -> Result<PaintingGpu> {
-            let (device, _) = DeviceChoice::Cuda(ordinal).open_with(Some(impasto_kernels::gpu::open as OpenGpu<_>))?;
-            Ok(PaintingGpu::open(&device.ok_or_else(lost)?)?)
-        };
-        let run = move || match open() {
-            Ok(card) => {
-                // Whoever asked waits for it.
-                let _ = opened.send(Ok(card.name()));
-                Shop { card, networks: HashMap::new(), next: 0, canvases: Vec::new(), under_way: VecDeque::new() }
-                    .run(&orders);
+        let (requests, incoming) = channel();
+        let (opened, gpu) = channel();
+        // The GPU is opened by the thread that uses it.
+        let run = move || match open(ordinal) {
+            Ok(gpu) => {
+                // The caller waits for it.
+                let _ = opened.send(Ok(gpu.name()));
+                GpuThread { gpu, networks: HashMap::new(), last: 0, canvases: Vec::new(), under_way: VecDeque::new() }
+                    .run(&incoming);
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
             }
         };
         let thread = thread::Builder::new().name(format!("cuda:{ordinal}")).spawn(run);
-        let thread = thread.context(|| "cannot start the card's thread")?;
-        let name = card.recv().map_err(|_| lost())??;
-        Ok(Self { ordinal, name, jobs: Some(jobs), thread: Some(thread) })
+        let thread = thread.context(|| "cannot start the GPU's thread")?;
+        let name = gpu.recv().map_err(|_| lost())??;
+        Ok(Self { ordinal, name, requests: Some(requests), thread: Some(thread) })
     }
 
     pub(super) fn ordinal(&self) -> usize {
@@ -135,130 +133,142 @@ impl Worker {
     }
 
     pub(super) fn load(&self, weights: Weights, value: Value) -> Result<usize> {
-        self.ask(|reply| Job::Load(weights, value, reply)).recv().map_err(|_| lost())?
+        self.ask(|reply| GpuRequest::Load(weights, value, reply)).recv().map_err(|_| lost())?
     }
 
     pub(super) fn unload(&self, network: usize) {
-        self.send(Job::Unload(network));
+        self.send(GpuRequest::Unload(network));
     }
 
     pub(super) fn release(&self, network: usize) {
-        self.send(Job::Release(network));
+        self.send(GpuRequest::Release(network));
     }
 
-    /// Begins to paint; a thread that is gone leaves the answer without a sender.
-    pub(super) fn paint(&self, order: Order, data: Data) -> Receiver<Result<Done>> {
-        self.ask(|reply| Job::Paint(order, data, reply))
+    /// Asks for a painting. If the thread is gone, the answer has no sender.
+    pub(super) fn begin_painting(&self, order: PaintOrder, data: PixelData) -> Receiver<Result<PaintAnswer>> {
+        self.ask(|reply| GpuRequest::Paint(order, data, reply))
     }
 
-    pub(super) fn time(&self, order: Order, runs: usize) -> Result<GpuTimes> {
-        self.ask(|reply| Job::Time(order, runs, reply)).recv().map_err(|_| lost())?
+    pub(super) fn time(&self, order: PaintOrder, runs: usize) -> Result<GpuTimes> {
+        self.ask(|reply| GpuRequest::Time(order, runs, reply)).recv().map_err(|_| lost())?
     }
 
-    fn ask<T>(&self, job: impl FnOnce(Sender<T>) -> Job) -> Receiver<T> {
+    fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> GpuRequest) -> Receiver<T> {
         let (reply, answer) = channel();
-        self.send(job(reply));
+        self.send(request(reply));
         answer
     }
 
-    /// A thread that is gone shows when its answer does not come.
-    fn send(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(job);
+    /// If the thread is gone, its answer does not come.
+    fn send(&self, request: GpuRequest) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(request);
         }
     }
 }
 
-/// A network on the card.
-struct Network {
+fn open(ordinal: usize) -> Result<PaintingGpu> {
+    let (device, _) = DeviceChoice::Cuda(ordinal).open_with(Some(impasto_kernels::gpu::open as OpenGpu<_>))?;
+    Ok(PaintingGpu::open(&device.ok_or_else(lost)?)?)
+}
+
+/// A network on the GPU.
+struct LoadedNetwork {
     weights: Weights,
     value: Value,
     loaded: Loaded<impasto_kernels::gpu::Gpu>,
 }
 
-/// What a canvas is for: network, height, width, and how its pixels lie.
-type Key = (usize, (usize, usize), Pixels);
+/// What a canvas is for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct CanvasKey {
+    network: usize,
+    /// Height and width in pixels.
+    size: (usize, usize),
+    pixels: Pixels,
+}
 
-/// A frame that the card has.
+/// A frame that the GPU has.
 struct UnderWay {
-    key: Key,
+    key: CanvasKey,
     slot: usize,
-    data: Data,
-    reply: Sender<Result<Done>>,
+    data: PixelData,
+    reply: Sender<Result<PaintAnswer>>,
 }
 
 /// What the thread owns.
-struct Shop {
-    card: PaintingGpu,
-    networks: HashMap<usize, Rc<Network>>,
-    next: usize,
-    /// That of the last painting is the last.
-    canvases: Vec<(Key, Canvas)>,
+struct GpuThread {
+    gpu: PaintingGpu,
+    networks: HashMap<usize, LoadedNetwork>,
+    /// The number of the network that was loaded last.
+    last: usize,
+    /// The last one is that of the last painting.
+    canvases: Vec<(CanvasKey, Canvas)>,
     under_way: VecDeque<UnderWay>,
 }
 
-impl Shop {
-    fn run(mut self, orders: &Receiver<Job>) {
+impl GpuThread {
+    fn run(mut self, requests: &Receiver<GpuRequest>) {
         loop {
-            let job = match orders.try_recv() {
-                Ok(job) => Some(job),
+            let request = match requests.try_recv() {
+                Ok(request) => Some(request),
                 Err(TryRecvError::Disconnected) => None,
-                // Nobody asks for more meanwhile: time to hand something out.
+                // No request is waiting: time to hand out a painting.
                 Err(TryRecvError::Empty) if !self.under_way.is_empty() => {
                     self.finish_oldest();
                     continue;
                 }
-                Err(TryRecvError::Empty) => orders.recv().ok(),
+                Err(TryRecvError::Empty) => requests.recv().ok(),
             };
-            match job {
-                Some(job) => self.take(job),
+            match request {
+                Some(request) => self.answer(request),
                 None => break,
             }
         }
         self.finish_all();
     }
 
-    /// Whoever does not wait for the answer any more does not get it.
-    fn take(&mut self, job: Job) {
-        match job {
-            Job::Load(weights, value, reply) => {
+    /// An answer that nobody waits for any more is dropped.
+    fn answer(&mut self, request: GpuRequest) {
+        match request {
+            GpuRequest::Load(weights, value, reply) => {
                 let _ = reply.send(self.load(weights, value));
             }
-            Job::Unload(network) => {
+            GpuRequest::Unload(network) => {
                 self.release(network);
                 self.networks.remove(&network);
             }
-            Job::Release(network) => self.release(network),
-            Job::Paint(order, data, reply) => self.paint(&order, data, reply),
-            Job::Time(order, runs, reply) => {
+            GpuRequest::Release(network) => self.release(network),
+            GpuRequest::Paint(order, data, reply) => self.begin_painting(&order, data, reply),
+            GpuRequest::Time(order, runs, reply) => {
                 let _ = reply.send(self.time(&order, runs));
             }
         }
     }
 
     fn load(&mut self, weights: Weights, value: Value) -> Result<usize> {
-        let loaded = self.card.load(&weights, value).context(|| "cannot put the weights on the card")?;
-        self.next += 1;
-        self.networks.insert(self.next, Rc::new(Network { weights, value, loaded }));
-        Ok(self.next)
+        let loaded = self.gpu.load(&weights, value).context(|| "cannot put the weights on the GPU")?;
+        self.last += 1;
+        self.networks.insert(self.last, LoadedNetwork { weights, value, loaded });
+        Ok(self.last)
     }
 
     fn release(&mut self, network: usize) {
         self.finish_all();
-        self.canvases.retain(|((owner, ..), _)| *owner != network);
+        self.canvases.retain(|(key, _)| key.network != network);
     }
 
-    fn paint(&mut self, order: &Order, mut data: Data, reply: Sender<Result<Done>>) {
+    fn begin_painting(&mut self, order: &PaintOrder, mut data: PixelData, reply: Sender<Result<PaintAnswer>>) {
         let begun = self.prepare(order).and_then(|key| {
-            if self.under_way.len() >= UNDER_WAY {
+            if self.under_way.len() >= MAX_UNDER_WAY {
                 self.finish_oldest();
             }
             let slot =
-                (0..UNDER_WAY).find(|&slot| !self.under_way.iter().any(|one| (one.key, one.slot) == (key, slot)));
+                (0..MAX_UNDER_WAY).find(|&slot| !self.under_way.iter().any(|one| (one.key, one.slot) == (key, slot)));
             let slot = slot.unwrap_or_default();
             let begun = self.begin(slot, &mut data, order);
             match begun {
-                // One frame at a time takes less.
+                // One frame at a time needs less memory.
                 Err(error) if slot > 0 && is_out_of_memory(&error) => {
                     self.finish_all();
                     self.begin(0, &mut data, order).map(|()| (key, 0))
@@ -269,8 +279,8 @@ impl Shop {
         match begun {
             Ok((key, slot)) => self.under_way.push_back(UnderWay { key, slot, data, reply }),
             Err(error) if is_out_of_memory(&error) => {
-                let refused = Some("the card's memory does not suffice".into());
-                let _ = reply.send(Ok(Done { data, after: Vec::new(), refused }));
+                let refused = Some("the GPU's memory does not suffice".into());
+                let _ = reply.send(Ok(PaintAnswer { data, after: Vec::new(), refused }));
             }
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -278,25 +288,25 @@ impl Shop {
         }
     }
 
-    fn begin(&mut self, slot: usize, data: &mut Data, order: &Order) -> Result<()> {
+    fn begin(&mut self, slot: usize, data: &mut PixelData, order: &PaintOrder) -> Result<()> {
         let (_, canvas) = self.canvases.last_mut().ok_or_else(lost)?;
         Ok(canvas.begin(slot, data.as_bytes(), &order.before)?)
     }
 
-    /// Makes the canvas that the order is painted on the last one.
-    fn prepare(&mut self, order: &Order) -> Result<Key> {
-        let key = (order.network, order.program.size, order.pixels);
+    /// Moves the canvas for the order to the end; makes it if there is none.
+    fn prepare(&mut self, order: &PaintOrder) -> Result<CanvasKey> {
+        let key = CanvasKey { network: order.network, size: order.program.size, pixels: order.pixels };
         if let Some(at) = self.canvases.iter().position(|(other, _)| *other == key) {
             let canvas = self.canvases.remove(at);
             self.canvases.push(canvas);
             return Ok(key);
         }
         self.finish_all();
-        if self.canvases.len() >= CANVASES {
+        if self.canvases.len() >= MAX_CANVASES {
             self.canvases.remove(0);
         }
         let canvas = match self.canvas(order) {
-            // What other sizes take may be what is missing.
+            // The canvases of other sizes may hold the memory that is missing.
             Err(error) if is_out_of_memory(&error) => {
                 self.canvases.clear();
                 self.canvas(order)?
@@ -307,8 +317,8 @@ impl Shop {
         Ok(key)
     }
 
-    fn canvas(&self, order: &Order) -> Result<Canvas> {
-        let network = self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not on the card"))?;
+    fn canvas(&self, order: &PaintOrder) -> Result<Canvas> {
+        let network = self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not on the GPU"))?;
         let paint = Paint {
             program: &order.program,
             weights: &network.weights,
@@ -316,14 +326,14 @@ impl Shop {
             pixels: order.pixels,
             epsilon: EPSILON as f32,
         };
-        Ok(Canvas::new(&self.card, &paint, &network.loaded, UNDER_WAY)?)
+        Ok(Canvas::new(&self.gpu, &paint, &network.loaded, MAX_UNDER_WAY)?)
     }
 
     fn finish_oldest(&mut self) {
         let Some(UnderWay { key, slot, mut data, reply }) = self.under_way.pop_front() else { return };
         let canvas = self.canvases.iter_mut().find(|(other, _)| *other == key);
         let after = canvas.ok_or_else(lost).and_then(|(_, canvas)| Ok(canvas.finish(slot, data.as_bytes())?));
-        let _ = reply.send(after.map(|after| Done { data, after, refused: None }));
+        let _ = reply.send(after.map(|after| PaintAnswer { data, after, refused: None }));
     }
 
     fn finish_all(&mut self) {
@@ -332,7 +342,7 @@ impl Shop {
         }
     }
 
-    fn time(&mut self, order: &Order, runs: usize) -> Result<GpuTimes> {
+    fn time(&mut self, order: &PaintOrder, runs: usize) -> Result<GpuTimes> {
         self.finish_all();
         self.prepare(order)?;
         let (_, canvas) = self.canvases.last_mut().ok_or_else(lost)?;

@@ -116,7 +116,7 @@ impl Slot {
 pub(super) struct PaintedFrame {
     pub(super) id: u32,
     pub(super) dropped: u32,
-    pub(super) painting: Picture,
+    pub(super) painting: crate::Painted,
     pub(super) quality: u8,
     pub(super) wait: Duration,
     pub(super) paint: Duration,
@@ -159,7 +159,7 @@ pub(super) fn encode(painted: PaintedFrame) -> Result<Bytes, Problem> {
     let microseconds = |time: Duration| time.as_micros().min(u128::from(u32::MAX)) as u32;
     let head = [id, dropped, microseconds(wait), microseconds(paint)];
     let mut bytes: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
-    let image = painting.into_rgb8();
+    let image = painting.picture.into_rgb8();
     // The sides of a frame are below 2^16: they came as 16-bit numbers, or the frame has few pixels.
     let (width, height) = (image.width() as u16, image.height() as u16);
     Encoder::new(&mut bytes, quality)
@@ -200,7 +200,7 @@ mod tests {
     fn an_encoded_frame_and_its_answer_are_whole_pictures() {
         let picture = Picture::from(RgbImage::from_pixel(24, 16, image::Rgb([200, 100, 50])));
         let jpeg = picture.encode(PictureFormat::Jpeg.into()).unwrap();
-        let painting = decode(&raw(0, 0, &jpeg)).unwrap();
+        let painting = decode(&raw(0, 0, &jpeg)).unwrap().into();
         let (wait, paint) = (Duration::from_micros(3), Duration::from_millis(4));
         let answer = encode(PaintedFrame { id: 7, dropped: 2, painting, quality: 90, wait, paint }).unwrap();
         let numbers: Vec<_> = answer[..16].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();

@@ -1,67 +1,58 @@
-//! A network on a card, as the rest of the program sees it.
+//! One style's network on a GPU: pictures in, paintings out. The GPU's own thread ([`super::worker`]) does the work.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::super::{Blend, PaintPrecision, PixelFrame, Rows, Sink, Statistics};
-use super::worker::{Data, Done, Order, Worker};
+use super::super::any::TOO_LARGE;
+use super::super::gpu_painter::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PixelFrame};
+use super::super::{PaintPrecision, Rows, Sink, Statistics};
+use super::worker::{GpuHandle, PaintAnswer, PaintOrder, PixelData};
 use super::{fold, plan};
 use impasto_common::network::{Network, StyleNetConfig};
 use impasto_common::weights::Tensors;
 use impasto_error::{Error, Result};
 use impasto_kernels::gpu::Value;
 use impasto_kernels::gpu::paint::{CONTROLS, Pixels};
-
-/// What is said of a picture that is too large for 32-bit counts.
-const TOO_LARGE: &str = "it has too many pixels for a card's kernels";
+use impasto_kernels::machine;
 
 /// Rows of a painting that are handed on at a time.
 const BAND: usize = 64;
 
-/// Copies of a picture's levels in the host's memory: they themselves, and page-locked ones on the way there and back.
+/// Copies of a picture's levels in the host's memory: the levels, and page-locked copies on the way to the GPU and back.
 const COPIES: u64 = 3;
 
-/// One style's network on a card.
-pub struct GpuEngine {
+/// One style's network on a GPU.
+pub(in super::super) struct GpuEngine {
     config: StyleNetConfig,
     precision: PaintPrecision,
-    worker: Arc<Worker>,
+    value: Value,
+    gpu: Arc<GpuHandle>,
+    /// The network's number on the GPU.
     network: usize,
-    /// Channels of each normalisation, as the network counts them and as the card does.
+    /// Channels of each normalisation: the network's own number, and the padded one on the GPU.
     channels: Vec<(usize, usize)>,
 }
 
 impl fmt::Debug for GpuEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GpuEngine").field("config", &self.config).field("card", &self.name()).finish_non_exhaustive()
+        f.debug_struct("GpuEngine").field("config", &self.config).field("gpu", &self.name()).finish_non_exhaustive()
     }
 }
 
 impl Drop for GpuEngine {
     fn drop(&mut self) {
-        self.worker.unload(self.network);
+        self.gpu.unload(self.network);
     }
 }
 
-/// How long a card paints one frame that is there already, in milliseconds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GpuTimes {
-    /// One run after another, from the frame in the card's memory to the painting there.
-    pub milliseconds: Vec<f32>,
-    /// Whether each run was one graph: else kernels were started one by one.
-    pub as_graph: bool,
-    /// Bytes of the card that the painting takes, besides the weights.
-    pub memory: u64,
-}
-
 impl GpuEngine {
-    /// Puts a network's weights on the card of this number: see [`crate::Engine::new`]. Default: f16.
+    /// Puts a network's weights on the GPU of this number: see [`crate::Engine::new`]. Default precision: f16.
     ///
     /// # Errors
     ///
-    /// If there is no such card, its memory does not suffice, or a tensor is missing or of another shape than `config` asks for.
-    pub fn new(
+    /// If there is no such GPU, its memory does not suffice, or a tensor is missing or of another shape than `config` asks for.
+    pub(in super::super) fn new(
         config: &StyleNetConfig,
         tensors: &Tensors,
         ordinal: usize,
@@ -74,111 +65,14 @@ impl GpuEngine {
             PaintPrecision::F16 => (Value::F16, 11),
         };
         let weights = fold::weights(config, tensors, digits)?;
-        let worker = Worker::of(ordinal)?;
+        let gpu = GpuHandle::of(ordinal)?;
         let real = normalised_channels(config);
         let channels = real.into_iter().zip(weights.filters.iter().map(|filter| filter.norm.len())).collect();
-        let network = worker.load(weights, value)?;
-        Ok(Self { config: *config, precision, worker, network, channels })
+        let network = gpu.load(weights, value)?;
+        Ok(Self { config: *config, precision, value, gpu, network, channels })
     }
 
-    /// The name of the card.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.worker.name()
-    }
-
-    /// The number of the card.
-    #[must_use]
-    pub fn ordinal(&self) -> usize {
-        self.worker.ordinal()
-    }
-
-    /// The numbers that products are taken of.
-    #[must_use]
-    pub fn precision(&self) -> PaintPrecision {
-        self.precision
-    }
-
-    /// Begins to paint a frame; gives it back if it has too many pixels for a card.
-    pub(in super::super) fn begin(
-        &self,
-        frame: PixelFrame,
-        blend: Blend,
-        statistics: &Statistics,
-    ) -> Result<Ticket, PixelFrame> {
-        let PixelFrame { bytes, channels, size } = frame;
-        let frame = |bytes| PixelFrame { bytes, channels, size };
-        let (height, width) = size;
-        if height.min(width) < Network::MIN_SIZE || bytes.len() != height * width * channels {
-            return Err(frame(bytes));
-        }
-        let Some(program) = plan::program(&self.config, size) else { return Err(frame(bytes)) };
-        let before = self.before(blend, statistics);
-        let order = Order { network: self.network, program, pixels: Pixels::Bytes(channels), before };
-        let done = self.worker.paint(order, Data::Bytes(bytes));
-        Ok(Ticket { done, channels, size, layers: self.channels.clone() })
-    }
-
-    /// Paints levels; says why if the card cannot.
-    pub(in super::super) fn paint_steadily(
-        &self,
-        picture: &mut dyn Rows,
-        memory: u64,
-        statistics: &mut Statistics,
-        sink: &mut Sink,
-    ) -> Result<Option<String>> {
-        let size = picture.size();
-        let (height, width) = size;
-        // The engine for the processor says what is wrong with such a picture.
-        if height.min(width) < Network::MIN_SIZE {
-            return Ok(Some("it is too small".into()));
-        }
-        let Some(program) = plan::program(&self.config, size) else { return Ok(Some(TOO_LARGE.into())) };
-        let bytes = COPIES * Pixels::Levels.bytes(size) as u64;
-        if bytes > memory {
-            let (needed, allowed) = (bytes >> 20, memory >> 20);
-            return Ok(Some(format!(
-                "a card takes it as a whole, {needed} MiB of the host's memory, of {allowed} MiB allowed"
-            )));
-        }
-        let levels = read(picture)?;
-        let before = self.before(Blend { strength: 1.0, keep_colors: false }, statistics);
-        let order = Order { network: self.network, program, pixels: Pixels::Levels, before };
-        let done = received(&self.worker.paint(order, Data::Levels(levels)))?;
-        if let Some(reason) = done.refused {
-            return Ok(Some(reason));
-        }
-        statistics.replace(unpacked(&done.after, &self.channels));
-        let Data::Levels(levels) = done.data else { return Err(lost()) };
-        let plane = height * width;
-        let mut band = Vec::new();
-        for first in (0..height).step_by(BAND) {
-            band.clear();
-            for y in first..height.min(first + BAND) {
-                (0..3).for_each(|colour| band.extend_from_slice(&levels[colour * plane + y * width..][..width]));
-            }
-            sink(first, &mut band)?;
-        }
-        Ok(None)
-    }
-
-    /// Times the painting of a frame of 3 bytes a pixel on the card alone, after one that does not count.
-    ///
-    /// # Errors
-    ///
-    /// If the card cannot paint it.
-    pub fn times(&self, size: (usize, usize), runs: usize) -> Result<GpuTimes> {
-        let program = plan::program(&self.config, size).ok_or_else(|| Error::new(TOO_LARGE))?;
-        let before = self.before(Blend { strength: 1.0, keep_colors: false }, &Statistics::own());
-        self.worker.time(Order { network: self.network, program, pixels: Pixels::Bytes(3), before }, runs)
-    }
-
-    /// Gives back the memory that is kept for the next picture, which then takes a little longer.
-    pub fn release(&self) {
-        self.worker.release(self.network);
-    }
-
-    /// What a painting is told: its controls, and the statistics of the frames before, in the card's order.
+    /// What a painting is told: its controls, and the statistics of earlier frames, in the GPU's order.
     fn before(&self, blend: Blend, statistics: &Statistics) -> Vec<f64> {
         let real: Vec<_> = self.channels.iter().map(|&(real, _)| real).collect();
         let kept = statistics.kept(&real);
@@ -194,34 +88,118 @@ impl GpuEngine {
     }
 }
 
-/// A frame that a card paints meanwhile.
+impl GpuPainter for GpuEngine {
+    fn name(&self) -> &str {
+        self.gpu.name()
+    }
+
+    fn precision(&self) -> PaintPrecision {
+        self.precision
+    }
+
+    fn begin(
+        &self,
+        frame: PixelFrame,
+        blend: Blend,
+        statistics: &Statistics,
+    ) -> Result<Box<dyn FrameUnderWay>, PixelFrame> {
+        let PixelFrame { bytes, channels, size } = frame;
+        let frame = |bytes| PixelFrame { bytes, channels, size };
+        let (height, width) = size;
+        if height.min(width) < Network::MIN_SIZE || bytes.len() != height * width * channels {
+            return Err(frame(bytes));
+        }
+        let Some(program) = plan::program(&self.config, size) else { return Err(frame(bytes)) };
+        let before = self.before(blend, statistics);
+        let order = PaintOrder { network: self.network, program, pixels: Pixels::Bytes(channels), before };
+        let answer = self.gpu.begin_painting(order, PixelData::Bytes(bytes));
+        Ok(Box::new(FrameOnGpu { answer, channels, size, layers: self.channels.clone() }))
+    }
+
+    fn paint_steadily(
+        &self,
+        picture: &mut dyn Rows,
+        memory: u64,
+        statistics: &mut Statistics,
+        sink: &mut Sink,
+    ) -> Result<Option<String>> {
+        let size = picture.size();
+        let (height, width) = size;
+        // The CPU's engine then reports what is wrong with such a picture.
+        if height.min(width) < Network::MIN_SIZE {
+            return Ok(Some("it is too small".into()));
+        }
+        let Some(program) = plan::program(&self.config, size) else { return Ok(Some(TOO_LARGE.into())) };
+        let bytes = COPIES * Pixels::Levels.bytes(size) as u64;
+        if bytes > memory {
+            let (needed, allowed) = (bytes >> 20, memory >> 20);
+            return Ok(Some(format!(
+                "the GPU takes it as a whole, which needs {needed} MiB of main memory; {allowed} MiB are allowed"
+            )));
+        }
+        let levels = read(picture)?;
+        let before = self.before(Blend { strength: 1.0, keep_colors: false }, statistics);
+        let order = PaintOrder { network: self.network, program, pixels: Pixels::Levels, before };
+        let answer = received(&self.gpu.begin_painting(order, PixelData::Levels(levels)))?;
+        if let Some(reason) = answer.refused {
+            return Ok(Some(reason));
+        }
+        statistics.replace(unpacked(&answer.after, &self.channels));
+        let PixelData::Levels(levels) = answer.data else { return Err(lost()) };
+        let plane = height * width;
+        let mut band = Vec::new();
+        for first in (0..height).step_by(BAND) {
+            band.clear();
+            for y in first..height.min(first + BAND) {
+                (0..3).for_each(|colour| band.extend_from_slice(&levels[colour * plane + y * width..][..width]));
+            }
+            sink(first, &mut band)?;
+        }
+        Ok(None)
+    }
+
+    fn times(&self, size: (usize, usize), runs: usize) -> Result<GpuTimes> {
+        let program = plan::program(&self.config, size).ok_or_else(|| Error::new(TOO_LARGE))?;
+        let before = self.before(Blend { strength: 1.0, keep_colors: false }, &Statistics::own());
+        self.gpu.time(PaintOrder { network: self.network, program, pixels: Pixels::Bytes(3), before }, runs)
+    }
+
+    fn release(&self) {
+        self.gpu.release(self.network);
+    }
+
+    fn peak_flops(&self) -> Result<f64> {
+        Ok(machine::gpu_peak_flops(self.gpu.ordinal(), self.value)?)
+    }
+}
+
+/// A frame that the GPU's thread is painting.
 #[derive(Debug)]
-pub(in super::super) struct Ticket {
-    done: Receiver<Result<Done>>,
+struct FrameOnGpu {
+    answer: Receiver<Result<PaintAnswer>>,
     channels: usize,
     size: (usize, usize),
     layers: Vec<(usize, usize)>,
 }
 
-impl Ticket {
-    /// Waits for the frame; with a reason if it is as it was.
-    pub(in super::super) fn finish(self, statistics: &mut Statistics) -> Result<(PixelFrame, Option<String>)> {
-        let Done { data, after, refused } = received(&self.done)?;
+impl FrameUnderWay for FrameOnGpu {
+    fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, Option<String>)> {
+        let PaintAnswer { data, after, refused } = received(&self.answer)?;
         if refused.is_none() {
             statistics.replace(unpacked(&after, &self.layers));
         }
-        let Data::Bytes(bytes) = data else { return Err(lost()) };
+        let PixelData::Bytes(bytes) = data else { return Err(lost()) };
         Ok((PixelFrame { bytes, channels: self.channels, size: self.size }, refused))
     }
 }
 
-fn received(done: &Receiver<Result<Done>>) -> Result<Done> {
-    done.recv().map_err(|_| lost())?
+fn received(answer: &Receiver<Result<PaintAnswer>>) -> Result<PaintAnswer> {
+    answer.recv().map_err(|_| lost())?
 }
 
-/// The thread of the card is gone, which happens if it panicked.
+/// The GPU's thread is gone, which happens if it panicked.
 pub(super) fn lost() -> Error {
-    Error::new("the card's thread has ended").with_hint("use `--device cpu`")
+    Error::new("the GPU's thread has ended").with_hint("use `--device cpu`")
 }
 
 /// The whole picture, `(3, height, width)`.
@@ -240,7 +218,7 @@ fn read(picture: &mut dyn Rows) -> Result<Vec<f32>> {
     Ok(levels)
 }
 
-/// Mean and variance by layer, without the channels that only the card has.
+/// Mean and variance by layer, without the padding channels of the GPU.
 fn unpacked(after: &[f64], layers: &[(usize, usize)]) -> Vec<Vec<[f64; 2]>> {
     let mut rest = after;
     let mut unpacked = Vec::new();
@@ -263,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_that_only_the_card_has_are_left_out() {
+    fn padding_channels_of_the_gpu_are_left_out() {
         let config = StyleNetConfig { channels: 3, blocks: 1 };
         assert_eq!(normalised_channels(&config), [3, 6, 12, 12, 12, 6, 3]);
         let after: Vec<_> = (0..32).map(f64::from).collect();

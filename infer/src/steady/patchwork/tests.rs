@@ -1,10 +1,10 @@
-use super::super::tests::{frame, texture};
+use super::super::tests::film::{frame, texture};
 use super::*;
 
 const SIZE: (usize, usize) = (96, 130);
 
 fn patchwork(hold: usize) -> Patchwork {
-    Patchwork::new(PatchworkOptions { hold, tolerance: 20.0, flow: FlowOptions::fast() })
+    Patchwork::new(SteadyOptions { hold, tolerance: 20.0, ..SteadyOptions::default() }).unwrap()
 }
 
 /// A scene, moved to the left.

@@ -1,10 +1,10 @@
-//! Whose turn it is to be replaced: irregular tiles, each in one frame of so many.
+//! Irregular tiles that are replaced in turn, each in one of every so many frames.
 
-/// Side of a tile on the level of flow, pixels: the larger, the fewer the edges between paintings, and the more conspicuous a
-/// tile that changes.
+/// Side of a tile on the level that flow is searched on, pixels. Larger tiles have fewer edges between paintings, but are more
+/// conspicuous when they change.
 const SIDE: usize = 64;
 
-/// Which frame of so many replaces each pixel.
+/// The turn in which each pixel is replaced.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turns(Vec<u8>);
 
@@ -14,13 +14,13 @@ impl Turns {
         Self(turns(size, count))
     }
 
-    /// Of a pixel, counted row by row.
+    /// The turn of a pixel, counted row by row.
     pub(super) fn at(&self, pixel: usize) -> usize {
         usize::from(self.0[pixel])
     }
 }
 
-/// Voronoi cells around one point in each square of a grid, so that no edge runs straight across a picture.
+/// Voronoi cells around one point in each square of a grid: no edge runs straight across a picture.
 fn turns((height, width): (usize, usize), count: usize) -> Vec<u8> {
     let columns = width.div_ceil(SIDE) + 2;
     let place = |row: usize, column: usize| {
@@ -40,7 +40,7 @@ fn turns((height, width): (usize, usize), count: usize) -> Vec<u8> {
     (0..height * width).map(|at| turn(at / width, at % width)).collect()
 }
 
-/// A number without pattern.
+/// A pseudorandom number.
 fn hash(number: usize) -> u32 {
     let mut hash = (number as u32).wrapping_mul(0x9E37_79B1);
     hash = (hash ^ hash >> 15).wrapping_mul(0x85EB_CA6B);

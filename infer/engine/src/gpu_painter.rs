@@ -1,0 +1,99 @@
+//! What [`AnyEngine`](crate::AnyEngine) asks of a GPU. The GPU's own code implements it, and so do fakes in tests.
+
+use std::fmt;
+
+use crate::{PaintPrecision, Rows, Sink, Statistics};
+use impasto_error::Result;
+
+/// A picture of 8 bits: rows from top to bottom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PixelFrame {
+    /// Red, green, blue, and perhaps alpha, of each pixel.
+    pub bytes: Vec<u8>,
+    /// Bytes of a pixel, 3 or 4.
+    pub channels: usize,
+    /// Height and width in pixels.
+    pub size: (usize, usize),
+}
+
+/// How a painting is blended with its picture before it replaces it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Blend {
+    /// From 0, the picture, to 1, the painting.
+    pub strength: f32,
+    /// Whether the painting keeps the picture's colours.
+    pub keep_colors: bool,
+}
+
+/// How long a GPU paints one frame that is already in its memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GpuTimes {
+    /// Milliseconds of each run, from the frame in the GPU's memory to the painting there.
+    pub milliseconds: Vec<f32>,
+    /// Whether each run was one graph. Otherwise kernels were started one by one.
+    pub as_graph: bool,
+    /// Bytes of the GPU's memory that the painting takes, besides the weights.
+    pub memory: u64,
+}
+
+/// One style's network on a GPU.
+pub trait GpuPainter: fmt::Debug + Send + Sync {
+    /// What the driver calls the GPU.
+    fn name(&self) -> &str;
+
+    /// The arithmetic precision.
+    fn precision(&self) -> PaintPrecision;
+
+    /// Begins to paint a frame. The frame comes back if it has too many pixels for a GPU.
+    ///
+    /// # Errors
+    ///
+    /// The frame, unchanged.
+    fn begin(
+        &self,
+        frame: PixelFrame,
+        blend: Blend,
+        statistics: &Statistics,
+    ) -> Result<Box<dyn FrameUnderWay>, PixelFrame>;
+
+    /// Paints `picture` into `sink`: see [`Engine::paint_steadily`](crate::Engine::paint_steadily). Returns the reason if
+    /// this GPU cannot paint the picture; `sink` has then received nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the GPU fails for another reason than lack of memory, or the picture or the sink fails.
+    fn paint_steadily(
+        &self,
+        picture: &mut dyn Rows,
+        memory: u64,
+        statistics: &mut Statistics,
+        sink: &mut Sink,
+    ) -> Result<Option<String>>;
+
+    /// Times the painting of a frame of `(height, width)` pixels on the GPU alone, after one run that does not count.
+    ///
+    /// # Errors
+    ///
+    /// If the GPU cannot paint it.
+    fn times(&self, size: (usize, usize), runs: usize) -> Result<GpuTimes>;
+
+    /// Measures how many operations a second the GPU does in a large matrix product of this painter's precision.
+    ///
+    /// # Errors
+    ///
+    /// If the GPU fails or has no memory for the matrices.
+    fn peak_flops(&self) -> Result<f64>;
+
+    /// Frees the memory that is kept for the next picture, which then takes a little longer.
+    fn release(&self);
+}
+
+/// A frame that a GPU is painting.
+pub trait FrameUnderWay: fmt::Debug + Send {
+    /// Waits for the frame. With a reason if the GPU could not paint it: the frame is then unchanged.
+    ///
+    /// # Errors
+    ///
+    /// If the GPU fails for another reason than lack of memory.
+    fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, Option<String>)>;
+}

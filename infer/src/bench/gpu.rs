@@ -1,0 +1,69 @@
+//! How fast a GPU paints: alone, one frame after another, and with several frames under way.
+
+use std::time::{Duration, Instant};
+
+use impasto_common::{Error, Result};
+use impasto_engine::GpuPainter;
+use impasto_picture::Picture;
+
+use super::measurement::GpuRates;
+use super::{Length, median, repeat};
+use crate::video::FramePainter;
+use crate::{Flight, Stylizer};
+
+/// Runs on the GPU alone, and frames of a clip, for each run that is timed by itself.
+const MORE: usize = 10;
+
+/// The time of the first frame, the times of the others, the fastest first, and the rates of `gpu`, which `stylizer` paints on.
+pub(super) fn measure(
+    stylizer: &Stylizer,
+    gpu: &dyn GpuPainter,
+    size: (usize, usize),
+    length: Length,
+) -> Result<(Duration, Vec<Duration>, GpuRates)> {
+    let frame = frame(size);
+    let one = || {
+        let frame = frame.clone();
+        let start = Instant::now();
+        let painted = stylizer.stylize_owned(frame)?;
+        let spent = start.elapsed();
+        match painted.notes.into_iter().next() {
+            Some(note) => Err(Error::new(note).with_hint("measure smaller pictures, or with `--device cpu`")),
+            None => Ok(spent),
+        }
+    };
+    let cold = one()?;
+    let runs = repeat(length, one)?;
+    let count = MORE * runs.len();
+    let times = gpu.times(size, count)?;
+    let mut alone: Vec<_> = times.milliseconds.iter().map(|&ms| Duration::from_secs_f64(f64::from(ms) / 1e3)).collect();
+    alone.sort_unstable();
+    let under_way = clip(stylizer, &frame, count)?.as_secs_f64() / count as f64;
+    Ok((cold, runs, GpuRates { alone: median(&alone), under_way, memory: times.memory }))
+}
+
+/// The time that `count` frames of a clip take, after some frames that do not count.
+fn clip(stylizer: &Stylizer, frame: &Picture, count: usize) -> Result<Duration> {
+    let mut flight = Flight::new(stylizer);
+    for _ in 0..MORE {
+        flight.push(Some(frame.clone()))?;
+    }
+    let start = Instant::now();
+    for _ in 0..count {
+        flight.push(Some(frame.clone()))?;
+    }
+    let spent = start.elapsed();
+    while flight.push(None)?.is_some() {}
+    Ok(spent)
+}
+
+/// A picture of noise.
+fn frame((height, width): (usize, usize)) -> Picture {
+    let level = |x: u32, y: u32, colour: u32| {
+        ((y * width as u32 + x).wrapping_mul(3).wrapping_add(colour).wrapping_mul(7919)) as u8
+    };
+    image::RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        image::Rgb([0, 1, 2].map(|colour| level(x, y, colour)))
+    })
+    .into()
+}

@@ -1,0 +1,45 @@
+//! How still the frames of a film are held.
+
+use impasto_common::{Error, Result};
+use impasto_flow::FlowOptions;
+
+/// How still the frames of a film are held.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SteadyOptions {
+    /// For about how many frames strokes are kept where the film moves, from 1 (every frame by itself) to 64. What moves from
+    /// one tile to another is kept shorter or longer, for less than twice as many frames. Where the film stands still, strokes
+    /// are kept as long as it does.
+    pub hold: usize,
+    /// The weight of earlier frames in the statistics that the network normalises by, from 0 to below 1.
+    pub statistics: f32,
+    /// The change of a pixel's luma since it was painted, in levels of 255, at which the trust that it shows the same thing
+    /// falls to 1/e.
+    pub tolerance: f32,
+    /// How carefully flow is computed: [`FlowOptions::finest`] is 0 or 1.
+    pub flow: FlowOptions,
+}
+
+impl Default for SteadyOptions {
+    fn default() -> Self {
+        Self { hold: 3, statistics: 0.5, tolerance: 30.0, flow: FlowOptions::fast() }
+    }
+}
+
+impl SteadyOptions {
+    pub(super) fn validate(&self) -> Result<()> {
+        if !(1..=64).contains(&self.hold) {
+            return Err(Error::usage(format!("strokes are held for 1 to 64 frames, not {}", self.hold)));
+        }
+        if !(0.0..1.0).contains(&self.statistics) {
+            let weight = self.statistics;
+            return Err(Error::usage(format!("a weight of the statistics of {weight} is not from 0 to below 1")));
+        }
+        if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
+            return Err(Error::usage(format!("a tolerance of {} levels is not above 0", self.tolerance)));
+        }
+        if self.flow.finest > 1 {
+            return Err(Error::usage("the flow of a film is searched at full or half size"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! What is chosen once for a style: the device, the precision and the options.
+
+use std::sync::Arc;
+
+use impasto_common::Result;
+use impasto_common::device::DeviceChoice;
+use impasto_common::model_file::StyleModel;
+use impasto_engine::{AnyEngine, PaintPrecision};
+
+use super::{StylizeOptions, Stylizer};
+
+/// Makes a [`Stylizer`].
+///
+/// ```no_run
+/// use std::path::Path;
+/// use impasto_common::device::DeviceChoice;
+/// use impasto_common::model_file::StyleModel;
+/// use impasto_infer::{StylizeOptions, Stylizer};
+///
+/// let model = StyleModel::open(Path::new("mosaic.safetensors"))?;
+/// let options = StylizeOptions { strength: 0.8, ..StylizeOptions::default() };
+/// let stylizer = Stylizer::builder().device(DeviceChoice::Auto).options(options).build(&model)?;
+/// # Ok::<(), impasto_common::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct StylizerBuilder {
+    device: DeviceChoice,
+    precision: Option<PaintPrecision>,
+    options: StylizeOptions,
+}
+
+impl Default for StylizerBuilder {
+    fn default() -> Self {
+        Self { device: DeviceChoice::Cpu, precision: None, options: StylizeOptions::default() }
+    }
+}
+
+impl StylizerBuilder {
+    /// Where to paint: see [`AnyEngine::new`]. Default: on the CPU.
+    #[must_use]
+    pub fn device(self, device: DeviceChoice) -> Self {
+        Self { device, ..self }
+    }
+
+    /// The arithmetic precision. Default, or with `None`: f32 on the CPU, f16 on a GPU.
+    #[must_use]
+    pub fn precision(self, precision: impl Into<Option<PaintPrecision>>) -> Self {
+        Self { precision: precision.into(), ..self }
+    }
+
+    /// How pictures are painted. Default: [`StylizeOptions::default`].
+    #[must_use]
+    pub fn options(self, options: StylizeOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Prepares the weights of `model` for the device.
+    ///
+    /// With [`DeviceChoice::Auto`], [`AnyEngine::fallback_reason`] of [`Stylizer::engine`] says why the CPU paints if a GPU
+    /// could be expected to.
+    ///
+    /// # Errors
+    ///
+    /// If the weights do not fit the network, an option is out of its range, the processor lacks the precision, or a GPU that
+    /// was asked for by name cannot be used.
+    pub fn build(self, model: &StyleModel) -> Result<Stylizer> {
+        self.options.validate()?;
+        let engine = AnyEngine::new(&model.card.network, &model.tensors, self.device, self.precision)?;
+        Ok(Stylizer { card: model.card.clone(), engine: Arc::new(engine), options: self.options })
+    }
+}

@@ -1,0 +1,101 @@
+//! Pictures as planes of levels: the network alone, without strength and colours.
+
+use impasto_common::{Error, Result};
+use impasto_engine::Statistics;
+
+use super::{PaintedPlanes, Stylizer};
+
+impl Stylizer {
+    /// Runs the network on the planes of a picture, `(3, height, width)`, RGB in `[0, 255]`, of any size from 1x1.
+    ///
+    /// The result has the same shape and is not clamped. The options' strength and colours do not apply. Pictures too small
+    /// for the network are extended by their edge pixels, and so are all pictures by a few pixels if the style was trained
+    /// here; the painting is cropped again.
+    ///
+    /// # Errors
+    ///
+    /// If there are more or fewer numbers than `(height, width)` asks for, or as [`Self::stylize`].
+    pub fn stylize_planes(&self, photo: &[f32], (height, width): (usize, usize)) -> Result<PaintedPlanes> {
+        let plane = height * width;
+        if plane == 0 || photo.len() != 3 * plane {
+            let numbers = photo.len();
+            return Err(Error::new(format!("{numbers} numbers are not an RGB picture of {width}x{height} pixels")));
+        }
+        let mut levels = vec![0.0; photo.len()];
+        let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
+            for (i, row) in rows.iter_mut().enumerate() {
+                for (channel, line) in row.iter_mut().enumerate() {
+                    line.copy_from_slice(&photo[channel * plane + (first + i) * width..][..width]);
+                }
+            }
+            Ok(())
+        };
+        let note = self.run((height, width), &mut Statistics::own(), read, |first, band| {
+            for (i, line) in band.chunks_exact(width).enumerate() {
+                levels[i % 3 * plane + (first + i / 3) * width..][..width].copy_from_slice(line);
+            }
+            Ok(())
+        })?;
+        Ok(PaintedPlanes { levels, notes: note.into_iter().collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::MARGIN;
+    use super::super::tests::{stylizer, trained};
+    use super::*;
+
+    /// A picture in planes.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Planes {
+        size: (usize, usize),
+        levels: Vec<f32>,
+    }
+
+    impl Planes {
+        /// A picture of `size` whose pixels are those of `place` in this one.
+        fn gather(&self, size: (usize, usize), place: impl Fn(usize, usize) -> (usize, usize)) -> Self {
+            let (height, width) = size;
+            let mut levels = Vec::new();
+            for plane in self.levels.chunks_exact(self.size.0 * self.size.1) {
+                levels.extend((0..height * width).map(|i| {
+                    let (y, x) = place(i / width, i % width);
+                    plane[y * self.size.1 + x]
+                }));
+            }
+            Self { size, levels }
+        }
+
+        fn painted(&self, stylizer: &Stylizer) -> Self {
+            Self { size: self.size, levels: stylizer.stylize_planes(&self.levels, self.size).unwrap().levels }
+        }
+    }
+
+    fn ramp(size: (usize, usize)) -> Planes {
+        Planes { size, levels: (0..3 * size.0 * size.1).map(|i| (i * 29 % 256) as f32).collect() }
+    }
+
+    #[test]
+    fn a_picture_too_small_for_the_network_is_extended_by_its_edge_and_cropped() {
+        let (small, stylizer) = (ramp((2, 7)), stylizer());
+        let extended = small.gather((5, 7), |y, x| (y.min(1), x)).painted(&stylizer);
+        assert_eq!(small.painted(&stylizer), extended.gather((2, 7), |y, x| (y, x)));
+    }
+
+    #[test]
+    fn a_style_trained_here_is_painted_with_a_margin_that_is_cut_away() {
+        let photo = ramp((10, 13));
+        let inside = |i: usize, size: usize| i.saturating_sub(MARGIN).min(size - 1);
+        let extended = photo.gather((10 + 2 * MARGIN, 13 + 2 * MARGIN), |y, x| (inside(y, 10), inside(x, 13)));
+        let expected = extended.painted(&stylizer()).gather((10, 13), |y, x| (y + MARGIN, x + MARGIN));
+        assert_eq!(photo.painted(&trained()), expected);
+        assert_ne!(photo.painted(&trained()), photo.painted(&stylizer()));
+    }
+
+    #[test]
+    fn numbers_that_are_no_picture_of_that_size_are_refused() {
+        assert!(stylizer().stylize_planes(&[0.0; 11], (2, 2)).is_err());
+        assert!(stylizer().stylize_planes(&[], (0, 2)).is_err());
+    }
+}

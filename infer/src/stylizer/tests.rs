@@ -1,0 +1,133 @@
+use std::sync::Barrier;
+use std::thread;
+
+use impasto_common::network::StyleNetConfig;
+use impasto_common::weights::{Array, Tensors};
+use impasto_engine::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PaintPrecision, PixelFrame, Rows, Sink};
+
+use super::*;
+
+/// The weights of an untrained network: every weight is a small constant. Enough to see what happens around it.
+fn tensors() -> Tensors {
+    let mut tensors = Tensors::new();
+    let mut add = |name: &str, shape: &[usize]| {
+        let value = if name.contains("conv") { 0.02f32 } else { 1.0 };
+        let values = vec![value; shape.iter().product()];
+        tensors.insert(name.into(), Array::new(shape, values).unwrap());
+    };
+    for (conv, norm, [outputs, inputs, kernel]) in [
+        ("conv1", "in1", [2, 3, 9]),
+        ("conv2", "in2", [4, 2, 3]),
+        ("conv3", "in3", [8, 4, 3]),
+        ("deconv1", "in4", [4, 8, 3]),
+        ("deconv2", "in5", [2, 4, 3]),
+        ("deconv3", "", [3, 2, 9]),
+    ] {
+        add(&format!("{conv}.conv2d.weight"), &[outputs, inputs, kernel, kernel]);
+        add(&format!("{conv}.conv2d.bias"), &[outputs]);
+        add(&format!("{norm}.weight"), &[outputs]);
+        add(&format!("{norm}.bias"), &[outputs]);
+    }
+    tensors
+}
+
+pub(super) fn stylizer() -> Stylizer {
+    let card = ModelCard::new("constant", StyleNetConfig { channels: 2, blocks: 0 });
+    Stylizer::new(&StyleModel { card, tensors: tensors() }).unwrap()
+}
+
+/// The same, as if it had been trained here.
+pub(super) fn trained() -> Stylizer {
+    let mut stylizer = stylizer();
+    stylizer.card.training = Some(serde_json::Value::default());
+    stylizer
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    for strength in [-0.1, 1.1, f32::NAN] {
+        let options = StylizeOptions { strength, ..StylizeOptions::default() };
+        assert_eq!(stylizer().with_options(options).unwrap_err().exit_code(), 2);
+    }
+    let options = StylizeOptions { max_size: Some(0), ..StylizeOptions::default() };
+    assert!(stylizer().with_options(options).is_err());
+}
+
+#[test]
+fn a_bundled_style_of_an_unknown_name_is_a_usage_error() {
+    let error = Stylizer::bundled("no such style").unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.hint().unwrap().starts_with("bundled styles: "));
+}
+
+/// A GPU that refuses every picture, two at a time.
+#[derive(Debug)]
+struct RefusingGpu(Barrier);
+
+impl GpuPainter for RefusingGpu {
+    fn name(&self) -> &'static str {
+        "a GPU that paints nothing"
+    }
+
+    fn precision(&self) -> PaintPrecision {
+        PaintPrecision::F16
+    }
+
+    fn begin(&self, frame: PixelFrame, _: Blend, _: &Statistics) -> Result<Box<dyn FrameUnderWay>, PixelFrame> {
+        self.0.wait();
+        Err(frame)
+    }
+
+    fn paint_steadily(
+        &self,
+        picture: &mut dyn Rows,
+        _: u64,
+        _: &mut Statistics,
+        _: &mut Sink,
+    ) -> Result<Option<String>> {
+        self.0.wait();
+        Ok(Some(format!("no room for {} pixels", picture.size().0 * picture.size().1)))
+    }
+
+    fn times(&self, _: (usize, usize), _: usize) -> Result<GpuTimes> {
+        Err(Error::new("it paints nothing"))
+    }
+
+    fn peak_flops(&self) -> Result<f64> {
+        Err(Error::new("it multiplies nothing"))
+    }
+
+    fn release(&self) {}
+}
+
+#[test]
+fn two_paintings_at_once_do_not_see_each_others_notes() {
+    let by_cpu = stylizer();
+    let gpu = Box::new(RefusingGpu(Barrier::new(2)));
+    let engine = Arc::new(AnyEngine::with_gpu(&by_cpu.card.network, &tensors(), gpu));
+    let by_gpu = Stylizer { engine, ..by_cpu.clone() };
+    let paint = |picture: Picture| {
+        let (by_cpu, by_gpu, picture) = (&by_cpu, by_gpu.clone(), picture);
+        move || {
+            let painted = by_gpu.stylize(&picture).unwrap();
+            assert_eq!(painted.picture, by_cpu.stylize(&picture).unwrap().picture);
+            painted.notes.join("; ")
+        }
+    };
+    let both = |pictures: [Picture; 2]| {
+        thread::scope(|scope| pictures.map(|picture| scope.spawn(paint(picture))).map(|one| one.join().unwrap()))
+    };
+    // Pictures of 8 bits go to a GPU as bytes, others as levels.
+    let bytes = [(9, 8), (7, 6)].map(|(width, height)| image::RgbImage::new(width, height).into());
+    let notes = [(9, 8), (7, 6)].map(|(width, height)| {
+        format!(
+            "a picture of {width}x{height} pixels is painted on the CPU: it has too many pixels for the GPU's kernels"
+        )
+    });
+    assert_eq!(both(bytes), notes);
+    let levels = [(11, 10), (5, 12)].map(|(width, height)| image::DynamicImage::new_rgb16(width, height).into());
+    let notes = [(11, 10), (5, 12)].map(|(width, height)| {
+        format!("a picture of {width}x{height} pixels is painted on the CPU: no room for {} pixels", width * height)
+    });
+    assert_eq!(both(levels), notes);
+}
