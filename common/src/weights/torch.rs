@@ -173,7 +173,7 @@ fn entry<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, most: u64) -> 
 
 /// Reads the first pickle of the old format, which holds the magic number, written in any protocol from 2 on.
 fn check_magic(reader: &mut impl BufRead) -> Result<()> {
-    let mut next = |count: u64| {
+    let mut next = |count: u64| -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         reader.take(count).read_to_end(&mut bytes).context(|| "cannot read it")?;
         Ok(bytes)
