@@ -1,6 +1,6 @@
-//! Named tensors from the files people have: `.safetensors`, and PyTorch's `.pth` / `.pt`, zip or legacy.
+//! Named tensors from weight files: `.safetensors`, and PyTorch's `.pth` and `.pt`, zip or legacy.
 //!
-//! The content decides, not the name.
+//! The content of a file decides its format, not its name.
 
 mod pickle;
 mod torch;
@@ -19,7 +19,7 @@ use crate::{Error, Result, ResultExt};
 /// Arrays by name, in name order.
 pub type Tensors = BTreeMap<String, Array>;
 
-/// Numbers along any count of axes, the last of which varies fastest.
+/// Numbers along any number of axes; the last axis varies fastest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
     shape: Vec<usize>,
@@ -31,7 +31,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// If there are more or fewer values than `shape` has room for.
+    /// If the number of values is not that of `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
         let shape = shape.into();
         let count = shape.iter().try_fold(1usize, |count, &axis| count.checked_mul(axis));
@@ -47,13 +47,13 @@ impl Array {
         &self.shape
     }
 
-    /// The values, those along the last axis beside one another.
+    /// The values; those along the last axis are next to each other.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The values alone.
+    /// The values, without the shape.
     #[must_use]
     pub fn into_values(self) -> Vec<f32> {
         self.values
@@ -69,7 +69,7 @@ pub enum StoredType {
     F16,
 }
 
-/// Numbers of a file, whatever their type, as f32.
+/// Numbers of any type in a file, as f32.
 fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         bytes.as_chunks::<N>().0.iter().map(|&bytes| value(bytes)).collect()
@@ -88,7 +88,7 @@ fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     })
 }
 
-/// An array on its way into a safetensors file.
+/// An array as safetensors writes it.
 struct Stored<'a>(&'a Array, StoredType);
 
 impl View for Stored<'_> {
@@ -126,10 +126,10 @@ pub(crate) fn to_safetensors(
     safetensors::serialize(views, Some(metadata)).context(|| "cannot write the weights")
 }
 
-/// What wrappers put before every name: `DataParallel` and `torch.compile`.
+/// Prefixes that `DataParallel` and `torch.compile` put before every name.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
-/// What is said of a file whose parts do not fit together.
+/// The message about an inconsistent file.
 pub(crate) const DAMAGED: &str = "the file is damaged or cut short";
 
 /// The content of a weight file.
@@ -146,7 +146,7 @@ pub(crate) enum WeightFile {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is cut short, or is of another kind.
+/// If the file cannot be read, is cut short, or has another format.
 pub fn read_tensors(path: &Path) -> Result<Tensors> {
     let tensors = open(path, u64::MAX).and_then(|file| match file {
         WeightFile::Safetensors(bytes) => parse_safetensors(&bytes),
@@ -159,7 +159,7 @@ pub fn read_tensors(path: &Path) -> Result<Tensors> {
 ///
 /// # Errors
 ///
-/// If the file is larger, cannot be read, or is of another kind.
+/// If the file is larger, cannot be read, or has another format.
 pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<WeightFile> {
     let mut file = File::open(path).context(|| "cannot open it")?;
     let metadata = file.metadata().context(|| "cannot open it")?;
@@ -174,7 +174,7 @@ pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<WeightFile> {
     file.rewind().context(|| "cannot read it")?;
     match start[..] {
         [] => Err(Error::new("the file is empty")),
-        // First: the length of the header, in the first eight bytes, may begin like either of the other two.
+        // Before the other two: the first eight bytes are the length of the header, and may look like either of them.
         [_, _, _, _, 0, 0, 0, 0, b'{'] => {
             let mut bytes = Vec::with_capacity(metadata.len() as usize);
             file.read_to_end(&mut bytes).context(|| "cannot read it")?;
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_whose_length_looks_like_another_format_is_no_hindrance() {
+    fn a_header_whose_length_looks_like_another_format_is_read() {
         // 0x80 begins a pickle, "PK" a zip file.
         for length in [0x1980, 0x4B50] {
             let mut header = r#"{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();

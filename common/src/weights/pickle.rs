@@ -1,7 +1,6 @@
-//! The part of Python's pickle format that PyTorch's state dicts use, as data: nothing a file names is ever called.
+//! The part of Python's pickle format that PyTorch's state dicts use, read as data: nothing that a file names is called.
 //!
-//! candle's reader panics on files made to break it, allocates what they claim, and prints. This one has bounded work
-//! and memory, keeps its values in one arena (a file may nest them deeper than a stack could drop them), and returns
+//! candle's reader panics on malicious files, allocates as much as they claim, and prints. This one limits work and memory, keeps its values in one arena (a file may nest them deeper than a stack could drop them), and returns
 //! errors. The opcodes are those of Python's `pickletools`, protocols 1 to 4.
 
 use std::collections::HashMap;
@@ -9,7 +8,7 @@ use std::io::{BufRead, Read, Take};
 
 use crate::{Error, Result};
 
-/// The longest pickle that is read. State dicts take some hundred bytes a tensor; the weights lie elsewhere.
+/// The longest pickle that is read. State dicts take a few hundred bytes for each tensor; the weights are stored elsewhere.
 const MAX_BYTES: u64 = 1 << 24;
 
 /// A value's place in its [`Pickle`].
@@ -18,7 +17,7 @@ pub(super) type Id = usize;
 /// A pickled value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
-    /// `None`, booleans, floats and bytes, which no caller looks into.
+    /// `None`, booleans, floats and bytes, which no caller needs.
     Other,
     /// An integer.
     Int(i64),
@@ -46,7 +45,7 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    /// Reads one pickle and leaves `reader` right behind it.
+    /// Reads one pickle and leaves `reader` just after it.
     ///
     /// # Errors
     ///
@@ -209,7 +208,7 @@ impl<R: BufRead> Machine<R> {
         Ok(())
     }
 
-    /// An integer of any length; one that no size can have is not looked into.
+    /// An integer of any length; one too large for a size is not decoded.
     fn long(&mut self) -> Result<()> {
         let length = self.unsigned(1)?;
         let bytes = self.bytes(length)?;
@@ -261,7 +260,7 @@ impl<R: BufRead> Machine<R> {
         let added = if opcode == b'a' { vec![self.pop()?] } else { self.pop_to_mark()? };
         match self.top()? {
             Value::List(items) => items.extend(added),
-            // Appending to an object of an unknown class: no caller looks into it.
+            // Appending to an object of an unknown class, which no caller needs.
             Value::Call(..) => {}
             _ => return Err(damaged()),
         }

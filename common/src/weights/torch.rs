@@ -15,7 +15,7 @@ use super::Array;
 use super::pickle::{Id, Pickle, Value};
 use crate::{Error, Result, ResultExt};
 
-/// Keys under which training programs keep the weights beside other things, tried in this order.
+/// Keys under which training programs store the weights among other things, in the order tried.
 const NESTED_KEYS: [&str; 6] = ["state_dict", "model_state_dict", "model", "network", "params_ema", "params"];
 
 /// What the first pickle of a file in the old format holds: 0x1950a86a20f9469cfc6c, little-endian.
@@ -60,7 +60,7 @@ pub(super) fn read_zip(file: File) -> Result<Vec<(String, Array)>> {
 fn entry(archive: &mut ZipArchive<BufReader<File>>, name: &str) -> Result<Vec<u8>> {
     let action = || format!("cannot read its entry `{name}`");
     let mut bytes = Vec::new();
-    // PyTorch stores without compression and we build without decompression: no entry is larger than the file.
+    // PyTorch does not compress, and this program is built without decompression: no entry is larger than the file.
     archive.by_name(name).context(action)?.read_to_end(&mut bytes).context(action)?;
     Ok(bytes)
 }
@@ -202,7 +202,7 @@ impl View {
         let available = storage.len() / size;
         let outside = || Error::new(format!("{:?} values do not fit its {available}", self.shape));
         let count = self.shape.iter().try_fold(1, |count: usize, &axis| count.checked_mul(axis)).ok_or_else(outside)?;
-        // More values than are stored would be one value repeated, which no weight is.
+        // More values than are stored would mean repeated values, which weights never have.
         let end = self.end().ok_or_else(outside)?;
         if count > available || (count > 0 && end > available) {
             return Err(outside());
