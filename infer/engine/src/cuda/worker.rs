@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use super::super::EPSILON;
 use super::card::{GpuTimes, lost};
-use impasto_common::device::{DeviceChoice, is_out_of_memory};
+use impasto_common::device::DeviceChoice;
 use impasto_error::{Error, Result, ResultExt};
 use impasto_kernels::cuda::canvas::{Canvas, Card};
 use impasto_kernels::cuda::launch::Value;
@@ -259,7 +259,7 @@ impl Shop {
             let begun = self.begin(slot, &mut data, order);
             match begun {
                 // One frame at a time takes less.
-                Err(error) if slot > 0 && is_out_of_memory(&error) => {
+                Err(error) if slot > 0 && error.is_out_of_memory() => {
                     self.finish_all();
                     self.begin(0, &mut data, order).map(|()| (key, 0))
                 }
@@ -268,7 +268,7 @@ impl Shop {
         });
         match begun {
             Ok((key, slot)) => self.under_way.push_back(UnderWay { key, slot, data, reply }),
-            Err(error) if is_out_of_memory(&error) => {
+            Err(error) if error.is_out_of_memory() => {
                 let refused = Some("the card's memory does not suffice".into());
                 let _ = reply.send(Ok(Done { data, after: Vec::new(), refused }));
             }
@@ -297,7 +297,7 @@ impl Shop {
         }
         let canvas = match self.canvas(order) {
             // What other sizes take may be what is missing.
-            Err(error) if is_out_of_memory(&error) => {
+            Err(error) if error.is_out_of_memory() => {
                 self.canvases.clear();
                 self.canvas(order)?
             }
