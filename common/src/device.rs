@@ -17,12 +17,13 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
-/// Opens the GPU of an ordinal; the error is the cause in words.
+/// Opens the GPU with an ordinal; the error is the cause in words.
 pub type OpenGpu<D> = fn(usize) -> Result<D, String>;
 
 impl DeviceChoice {
-    /// Opens the GPU that is to be used, or none for the CPU, and says in a line what the user should know: that `auto` is
-    /// the CPU because the GPU that this build is made for cannot be used. `open_gpu` is `None` in a build without CUDA.
+    /// Opens the chosen GPU; none is the CPU. `open_gpu` is `None` in a build without CUDA.
+    ///
+    /// The text, if any, is a one-line notice for the user: `auto` fell back to the CPU, and why.
     ///
     /// # Errors
     ///
@@ -69,24 +70,36 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Whether a failure is one of memory: of the device's, or of page-locked memory for it.
-///
-/// It is told by the text: driver and libraries each have an error type of their own, which candle wraps without its kind, and
-/// which a build without them does not know.
+/// The most threads that a command line may ask for: four for each core, and at least 64.
 #[must_use]
-pub fn is_out_of_memory(error: &Error) -> bool {
-    let text = error.to_string();
-    ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED"].iter().any(|sign| text.contains(sign))
+pub fn max_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (4 * cores).max(64)
 }
 
-/// Sets the number of CPU threads of every kernel, those of tensor libraries included. `0` keeps one per core.
+/// Checks a number of threads that was given with `flag`.
+///
+/// # Errors
+///
+/// If it is above [`max_threads`].
+pub fn check_threads(flag: &str, threads: usize) -> Result<()> {
+    let most = max_threads();
+    if threads <= most {
+        return Ok(());
+    }
+    Err(Error::usage(format!("`{flag} {threads}` is too many: at most {most} on this machine"))
+        .with_hint("more threads than cores only wait for each other"))
+}
+
+/// Sets the number of CPU threads (`--threads`) of every kernel, those of tensor libraries included. `0` is one per core.
 ///
 /// Call it once, before the first tensor is made.
 ///
 /// # Errors
 ///
-/// If the thread pool exists already.
+/// If there are more than [`max_threads`], or the thread pool exists already.
 pub fn set_threads(threads: usize) -> Result<()> {
+    check_threads("--threads", threads)?;
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
@@ -107,16 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_memory_is_known_by_what_driver_and_libraries_say() {
-        let wrapped = |text: &str| Error::new("tensor computation failed").with_source(text);
-        for text in [
-            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
-            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
-            "cuDNN cannot start: CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)",
-        ] {
-            assert!(is_out_of_memory(&wrapped(text)), "{text}");
-        }
-        assert!(!is_out_of_memory(&wrapped("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")")));
+    fn an_absurd_number_of_threads_is_refused_with_the_most_there_may_be() {
+        check_threads("--threads", max_threads()).unwrap();
+        let error = set_threads(1_000_000).unwrap_err();
+        let most = max_threads();
+        assert_eq!(error.to_string(), format!("`--threads 1000000` is too many: at most {most} on this machine"));
+        assert_eq!(error.exit_code(), 2);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! How many crops a second the loader makes on one core: `cargo bench --workspace --bench loader -- FOLDER`, for the photos in it.
+//! How many crops a second the loader makes on one core, from the photos in a folder:
+//! `cargo bench --workspace --bench loader -- FOLDER`.
 //!
-//! In processor time, so that whatever else the machine does changes little: first with every photo read anew, then from the
-//! cache of decoded photos. A GPU that takes more a second needs so many loader threads.
+//! Measured in processor time, so that other work on the machine changes little: first with every photo read from its file,
+//! then from the cache of decoded photos. The rate of a GPU divided by this is the number of loader threads it needs.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use impasto_common::{Error, Result};
 use impasto_trainer::loader::{Loader, LoaderConfig};
+use impasto_trainer::peers::Share;
 use impasto_trainer::photos::{self, Photos};
 
 const BATCH: usize = 16;
@@ -23,7 +25,7 @@ fn main() -> Result<()> {
         println!("nothing to do: no folder of photos was named");
         return Ok(());
     };
-    println!("read anew    {:7.1} crops of {SIZE}x{SIZE} a second on one core", rate(&folder, 0)?);
+    println!("from files   {:7.1} crops of {SIZE}x{SIZE} a second on one core", rate(&folder, 0)?);
     println!("from memory  {:7.1}", rate(&folder, 8 << 30)?);
     Ok(())
 }
@@ -36,8 +38,15 @@ fn rate(folder: &Path, cache_bytes: usize) -> Result<f64> {
     }
     let first = if cache_bytes > 0 { paths.len().div_ceil(BATCH) } else { 0 };
     let photos = Arc::new(Photos::new(folder, paths, SIZE, 1.15, cache_bytes));
-    let config =
-        LoaderConfig { batch: BATCH, part: (0, 1), size: SIZE, largest_size: SIZE, zoom: 1.15, seed: 0, threads: 1 };
+    let config = LoaderConfig {
+        batch: BATCH,
+        share: Share::WHOLE,
+        size: SIZE,
+        largest_size: SIZE,
+        zoom: 1.15,
+        seed: 0,
+        threads: 1,
+    };
     let mut loader = Loader::start(photos, config, 0)?;
     for _ in 0..first {
         loader.take()?;

@@ -1,5 +1,5 @@
 //! One training step, timed: batch 4 at 256x256, preset `l`, VGG-16 to `relu3_3`, Adam. The weights are random: they do not
-//! change the work. `--device`, `--precision`, `--batch` and `--size` make it another; `cuda.py` asks for a GPU so.
+//! change the work. `--device`, `--precision`, `--batch` and `--size` change these; `cuda.py` times a GPU with them.
 //!
 //! Alone, it makes a few steps and prints their times. With `--serve` it makes one step for each line of standard input, so
 //! that `compare.py` can alternate it with the same step in PyTorch.
@@ -19,7 +19,7 @@ use impasto_nn::loss_network::{Architecture, LossNetwork};
 use impasto_trainer::adam::{Adam, AdamConfig, Gradients};
 use impasto_trainer::init::{self, Parameters};
 use impasto_trainer::objective::{Objective, ObjectiveConfig};
-use impasto_trainer::precision::Precision;
+use impasto_trainer::precision::TrainPrecision;
 
 const THREADS: usize = 2;
 
@@ -27,9 +27,9 @@ fn main() -> Result<()> {
     device::set_threads(THREADS)?;
     let choice = option("--device", DeviceChoice::Cpu)?;
     let (device, _) = impasto_nn::device::open(choice)?;
-    let precision = option("--precision", Precision::F32)?;
+    let precision = option("--precision", TrainPrecision::F32)?;
     precision.prepare(&device)?;
-    let mut step = Step::new(device, precision, option("--batch", 4)?, option("--size", 256)?)?;
+    let mut step = TimedStep::new(device, precision, option("--batch", 4)?, option("--size", 256)?)?;
     if std::env::args().any(|argument| argument == "--serve") {
         return serve(&mut step);
     }
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
 }
 
 /// Answers each line of standard input by the seconds of one step, wall and processor, and the peak memory so far, kB.
-fn serve(step: &mut Step) -> Result<()> {
+fn serve(step: &mut TimedStep) -> Result<()> {
     println!("ready {}", peak_memory());
     io::stdout().flush().context(|| "cannot write to standard output")?;
     for line in io::stdin().lock().lines() {
@@ -57,10 +57,10 @@ fn serve(step: &mut Step) -> Result<()> {
 fn option<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
     let mut words = std::env::args().skip_while(|word| word != name).skip(1);
     let Some(word) = words.next() else { return Ok(default) };
-    word.parse().map_err(|_| Error::usage(format!("`{name} {word}` makes no sense")))
+    word.parse().map_err(|_| Error::usage(format!("`{name} {word}` is not valid")))
 }
 
-struct Step {
+struct TimedStep {
     network: StyleNet,
     parameters: Parameters,
     objective: Objective,
@@ -68,11 +68,11 @@ struct Step {
     photos: Vec<u8>,
     shape: [usize; 4],
     device: Device,
-    precision: Precision,
+    precision: TrainPrecision,
 }
 
-impl Step {
-    fn new(device: Device, precision: Precision, batch: usize, size: usize) -> Result<Self> {
+impl TimedStep {
+    fn new(device: Device, precision: TrainPrecision, batch: usize, size: usize) -> Result<Self> {
         let config = StyleNetConfig::from(Preset::L);
         let parameters = init::random_parameters(&config, 0, &device)?;
         let loss_network = LossNetwork::new(Architecture::Vgg16, &random_vgg()?, &device)?;

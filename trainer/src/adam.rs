@@ -1,4 +1,4 @@
-//! Adam (Kingma and Ba, 2015) with its moments in the open, so that a run can be resumed to the byte.
+//! Adam (Kingma and Ba, 2015) with public moments, so that a run can be resumed to the byte.
 //!
 //! candle's own keeps them private. The arithmetic is PyTorch's, operation by operation.
 
@@ -10,6 +10,7 @@ use impasto_common::{Error, Result};
 use impasto_nn::ops::{self, AdamNumbers, AdamParameter};
 
 use crate::init::Parameters;
+use crate::peers::Peers;
 
 /// The constants of Adam.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,27 +58,37 @@ impl Gradients {
     ///
     /// # Errors
     ///
-    /// If a parameter has none: it has no part in the loss.
+    /// If a parameter has none: the loss does not depend on it.
     pub fn of(parameters: &Parameters, gradients: &GradStore) -> Result<Self> {
         let own = parameters.iter().map(|(name, parameter)| {
             let gradient = gradients.get(parameter).ok_or_else(|| no_gradient(name))?;
-            // Detached: a gradient knows what it was computed from, all activations, and would keep their memory.
+            // Detached: a gradient refers to all activations that it was computed from, and would keep their memory.
             Ok((name.clone(), gradient.contiguous()?.detach()))
         });
         Ok(Self(own.collect::<Result<_>>()?))
     }
 
-    /// The sum with the gradients of the same parameters by another part of the batch.
+    /// The sum with the gradients of another micro-batch.
     ///
     /// # Errors
     ///
-    /// If they are those of other parameters.
+    /// If they belong to other parameters.
     pub fn plus(self, other: &Self) -> Result<Self> {
         let sums = self.0.into_iter().map(|(name, gradient)| {
             let sum = (gradient + other.0.get(&name).ok_or_else(|| no_gradient(&name))?)?;
             Ok((name, sum))
         });
         Ok(Self(sums.collect::<Result<_>>()?))
+    }
+
+    /// The mean over all processes.
+    ///
+    /// # Errors
+    ///
+    /// If a process is gone.
+    pub fn mean_over(self, peers: &mut Peers) -> Result<Self> {
+        let (names, gradients): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
+        Ok(Self(names.into_iter().zip(peers.means(gradients)?).collect()))
     }
 
     /// All of them times `factor`.
@@ -117,7 +128,7 @@ impl Adam {
     ///
     /// # Errors
     ///
-    /// If a parameter has no gradient: it has no part in the loss.
+    /// If a parameter has no gradient: the loss does not depend on it.
     pub fn step(
         &mut self,
         parameters: &Parameters,

@@ -1,4 +1,4 @@
-//! The command line: it turns words into a configuration, and errors into an exit code.
+//! The command line: it turns arguments into a configuration, and errors into an exit code.
 
 mod card;
 mod download;
@@ -23,7 +23,7 @@ use impasto_error::escaped;
 
 use crate::peers::Seat;
 
-/// Set by Ctrl-C: the step at hand is finished, and the run saved.
+/// Set by Ctrl-C: the current step is finished, and the run saved.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Teach a network to paint any picture in the style of one painting.
@@ -43,10 +43,10 @@ enum Command {
     Interpolate(interpolate::Args),
 }
 
-/// The machine to work with.
+/// What to compute on.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
-struct Machine {
+struct MachineArgs {
     /// Where to compute: `auto`, `cpu`, `cuda` or `cuda:N`
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default())]
     device: DeviceChoice,
@@ -55,8 +55,8 @@ struct Machine {
     threads: usize,
 }
 
-impl Machine {
-    /// Opens the device of one of several processes: each takes the GPU of its number, unless one is named.
+impl MachineArgs {
+    /// Opens the device of one of several processes: each takes the GPU with its own number, unless one is named.
     fn open_for(&self, seat: &Seat) -> Result<candle_core::Device> {
         let own = DeviceChoice::Cuda(seat.local);
         match self.device {
@@ -88,7 +88,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the program with `args`, its own name first.
 ///
-/// Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 130 stopped.
+/// Exit codes: 0 done, 1 failed, 2 asked for something impossible, 130 stopped.
 pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -139,14 +139,14 @@ fn report(error: &Error) {
     }
 }
 
-/// Makes Ctrl-C and a request to terminate set the flag that is returned; a second one ends the process at once.
+/// Makes Ctrl-C and a request to terminate set the returned flag. A second one ends the process at once.
 fn stop_on_signal() -> Result<&'static AtomicBool> {
     static INSTALLED: Once = Once::new();
     let mut result = Ok(());
     INSTALLED.call_once(|| {
         result = ctrlc::set_handler(|| {
             if STOP.swap(true, Ordering::Relaxed) {
-                // The last snapshot is whole: there is nothing that a slower end would save.
+                // The last snapshot is complete: a slower end would save nothing more.
                 std::process::exit(130);
             }
             say("stopping after this step; press Ctrl-C again to stop at once");

@@ -1,4 +1,4 @@
-//! How calm painted clips are, and what calm has cost.
+//! How steady painted clips are, and what that costs in content and style.
 //!
 //! The measure is the warping error of Lai et al. (2018, "Learning Blind Video Temporal Consistency", section 4.2). For
 //! frames `V_t` of a painted clip, RGB in `[0, 1]`,
@@ -12,9 +12,9 @@
 //! `V_t+1` interpolated linearly, `w_t` the flow from the *original* frame `t` to the next, and `M_t` 1 where the pixel is
 //! seen in both frames and lies on no boundary between movements, by the two inequalities of Ruder et al. (2016) that
 //! [`impasto_flow::Trust::SeenInside`] gives. The original clip's own error, from noise, light and what the flow misses, is
-//! the floor. The flow is ours at full size ([`FlowOptions::fine`]), not `FlowNet2`.
+//! the lower limit. The flow is ours at full size ([`FlowOptions::fine`]), not `FlowNet2`.
 //!
-//! A blurred painting has a low error too. Content and style loss, by the objective that trains networks, stand beside it.
+//! A blurred painting has a low error too, so the content and style losses of the training objective are given with it.
 
 mod frames;
 
@@ -35,9 +35,9 @@ pub use frames::Frames;
 /// How clips are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClipConfig {
-    /// The losses are taken on one frame in so many, the first among them. Default: 10.
+    /// Losses are computed on every Nth frame, from the first on. Default: 10.
     pub loss_every: usize,
-    /// Frames that are read at most. Default: no limit.
+    /// The largest number of frames to read. Default: no limit.
     pub max_frames: Option<usize>,
 }
 
@@ -47,7 +47,7 @@ impl Default for ClipConfig {
     }
 }
 
-/// What one clip came to.
+/// The result for one clip.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClipResult {
     /// The clip.
@@ -58,7 +58,7 @@ pub struct ClipResult {
     pub losses: Option<Terms>,
 }
 
-/// What all clips came to.
+/// The results for all clips.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClipEvaluation {
     /// Frames compared.
@@ -67,16 +67,16 @@ pub struct ClipEvaluation {
     pub height: u32,
     /// Their width, pixels.
     pub width: u32,
-    /// The share of pixels that count, the mean over pairs.
+    /// The fraction of pixels that count, averaged over pairs.
     pub seen: f64,
-    /// The original: its warping error is the floor, its losses those of painting nothing.
+    /// The original: its warping error is the lower limit, its losses are those of the photos as they are.
     pub original: ClipResult,
     /// The painted clips.
     pub painted: Vec<ClipResult>,
 }
 
 /// Evaluates `painted` clips of the `original`, each a video or a folder of frames. `observe` is told how many frames are
-/// done and says whether to go on.
+/// done and says whether to continue.
 ///
 /// # Errors
 ///
@@ -146,7 +146,7 @@ pub fn evaluate(
     })
 }
 
-/// An error if a painting goes on where the original has ended.
+/// An error if a painting has more frames than the original.
 fn longer_than(paintings: &mut [Track], frames: usize) -> Result<Option<Error>> {
     for track in paintings {
         if track.next_frame()?.is_some() {
@@ -171,12 +171,12 @@ impl Pair {
         Self { flow, mask }
     }
 
-    /// The share of pixels that count.
+    /// The fraction of pixels that count.
     fn seen(&self) -> f64 {
         self.mask.iter().filter(|&&seen| seen).count() as f64 / self.mask.len().max(1) as f64
     }
 
-    /// The warping error of two frames; none where no pixel counts, as over a cut.
+    /// The warping error of two frames; none if no pixel counts, as across a cut.
     fn error(&self, first: &FlowFrame, second: &FlowFrame) -> Option<f64> {
         let moved = second.along(&self.flow);
         let (mut sum, mut count) = (0.0, 0u64);
@@ -190,7 +190,7 @@ impl Pair {
     }
 }
 
-/// A clip while it is read, and what it has come to so far.
+/// A clip while it is read, and its results so far.
 struct Track {
     path: PathBuf,
     frames: Frames,
@@ -209,7 +209,7 @@ impl Track {
         self.frames.next().transpose().context(|| format!("cannot read `{}`", self.path.display()))
     }
 
-    /// The next frame, of which the original has one.
+    /// The next frame; an error if the clip ends before the original.
     fn frame_of(&mut self, index: usize) -> Result<RgbImage> {
         let path = self.path.display().to_string();
         let frame = self.next_frame()?;

@@ -1,4 +1,4 @@
-//! What is trained and how: everything that decides the bytes of the result, and travels inside it.
+//! What is trained and how: everything that decides the bytes of the result. It is stored in the result.
 
 use impasto_common::network::Network;
 use impasto_common::network::StyleNetConfig;
@@ -6,7 +6,7 @@ use impasto_common::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::ObjectiveConfig;
-use crate::precision::Precision;
+use crate::precision::TrainPrecision;
 use crate::schedule::Schedule;
 use impasto_nn::loss_network::Architecture;
 
@@ -16,7 +16,7 @@ use impasto_nn::loss_network::Architecture;
 pub enum Length {
     /// This many steps of one batch each.
     Steps(usize),
-    /// This many visits to every photo.
+    /// This many passes over all photos.
     Epochs(usize),
 }
 
@@ -38,18 +38,18 @@ pub struct TrainConfig {
     pub network: StyleNetConfig,
     /// The network that judges. Default: VGG-16, as in Johnson et al. (2016).
     pub loss_network: Architecture,
-    /// What it judges by.
+    /// What it judges paintings by.
     pub objective: ObjectiveConfig,
-    /// Weight of the temporal loss, for videos. Default: 0. Left out of the JSON then, which stays as it was without it.
+    /// Weight of the temporal loss, for videos. Default: 0, which is left out of the JSON: older files read the same.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub temporal_weight: f64,
     /// Short side of the style picture, pixels; a smaller one is not enlarged. Default: 512.
     pub style_size: usize,
     /// Height and width of a training crop, pixels. Default: 256.
     pub size: usize,
-    /// Every batch has crops of another size, from `size` to this, where there is one. Default: none.
+    /// If set, each batch has a random crop size from `size` to this. Default: none, which is left out of the JSON.
     ///
-    /// A network that saw pictures of several sizes paints them equally well. Left out of the JSON where there is none.
+    /// A network that was trained on several sizes paints them equally well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_size: Option<usize>,
     /// The short side of a photo before it is cropped lies between `size` and this many times `size`. Default: 1.15.
@@ -60,19 +60,18 @@ pub struct TrainConfig {
     pub length: Length,
     /// Learning rate of Adam. Default: 1e-3.
     pub learning_rate: f64,
-    /// The course of the learning rate. Default: cosine.
+    /// The schedule of the learning rate. Default: cosine.
     pub schedule: Schedule,
-    /// Steps over which the learning rate rises at first. Default: 0.
+    /// Steps over which the learning rate rises at the start. Default: 0.
     pub warmup: usize,
     /// The largest norm of the gradient; a larger one is scaled down to it. 0 leaves all as they are. Default: 10.
     pub clip_norm: f64,
-    /// The numbers of activations. Default: f32; the command line chooses by the device. Left out of the JSON for f32, which stays
-    /// as it was without it.
-    #[serde(default, skip_serializing_if = "Precision::is_f32")]
-    pub precision: Precision,
+    /// The arithmetic precision. Default: f32, which is left out of the JSON; the command line chooses by the device.
+    #[serde(default, skip_serializing_if = "TrainPrecision::is_f32")]
+    pub precision: TrainPrecision,
     /// The seed of first weights, order, crops, flips and temporal changes. Default: 0.
     pub seed: u64,
-    /// Photos of the folder set aside to judge by, at most a tenth. Default: 20, as many as `trainer evaluate` takes.
+    /// Photos of the folder that are set aside for evaluation, at most a tenth. Default: 20, as many as `trainer evaluate` takes.
     pub held_out: usize,
 }
 
@@ -93,7 +92,7 @@ impl Default for TrainConfig {
             schedule: Schedule::default(),
             warmup: 0,
             clip_norm: 10.0,
-            precision: Precision::F32,
+            precision: TrainPrecision::F32,
             seed: 0,
             held_out: 20,
         }
@@ -158,7 +157,7 @@ mod tests {
             assert!(!json.contains(later), "cards and snapshots without it keep their bytes: {json}");
         }
         let config =
-            TrainConfig { temporal_weight: 0.5, largest_size: Some(384), precision: Precision::Bf16, ..config };
+            TrainConfig { temporal_weight: 0.5, largest_size: Some(384), precision: TrainPrecision::Bf16, ..config };
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
     }

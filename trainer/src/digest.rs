@@ -8,7 +8,10 @@ use std::path::Path;
 use impasto_common::{Result, ResultExt};
 use serde::{Deserialize, Serialize};
 
-/// A 64-bit FNV-1a hash: it tells files apart by accident, not by malice.
+/// A 64-bit FNV-1a hash: enough against accidents, not against malice.
+///
+/// Written out here, not taken from a crate: snapshots hold it and held-out photos are chosen by it, so its values must never
+/// change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest(String);
 

@@ -1,5 +1,5 @@
-//! How well a network paints: its objective on photos it never saw, and the number of L-BFGS iterations from noise that
-//! reach the same value. Johnson et al. (2016, section 4.1) report 50 to 100 for theirs.
+//! How well a network paints photos it was not trained on: the objective of its paintings, and the number of L-BFGS iterations
+//! that reach the same value from noise. Johnson et al. (2016, section 4.1) report 50 to 100 for their networks.
 
 use candle_core::Device;
 use image::RgbImage;
@@ -53,14 +53,14 @@ impl Terms {
     }
 }
 
-/// What one photo came to.
+/// The result for one photo.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PhotoResult {
     /// The photo.
     pub photo: PathBuf,
     /// The objective of the network's painting.
     pub painted: Terms,
-    /// The objective of the photo itself: what painting nothing comes to.
+    /// The objective of the photo itself, not painted.
     pub unpainted: Terms,
     /// L-BFGS iterations from noise until the objective is as low; none if the search gave up.
     pub iterations: Option<usize>,
@@ -69,16 +69,16 @@ pub struct PhotoResult {
 /// The quartiles of a number over all photos.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quartiles {
-    /// A quarter of the photos lies below.
+    /// A quarter of the photos lie below.
     pub lower: f64,
-    /// Half of the photos lies below.
+    /// Half of the photos lie below.
     pub median: f64,
     /// Three quarters of the photos lie below.
     pub upper: f64,
 }
 
 impl Quartiles {
-    /// The quartiles of `values`, interpolated linearly between neighbours; none of nothing.
+    /// The quartiles of `values`, interpolated linearly between neighbours; none if there are no values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -93,12 +93,12 @@ impl Quartiles {
     }
 }
 
-/// What all photos came to.
+/// The results for all photos.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Height and width the photos were painted at, pixels.
     pub size: usize,
-    /// Every photo by itself.
+    /// The result for each photo.
     pub photos: Vec<PhotoResult>,
     /// The objective of the paintings.
     pub objective: Quartiles,
@@ -108,25 +108,25 @@ pub struct Evaluation {
     pub style: Quartiles,
     /// Its weighted total variation.
     pub tv: Quartiles,
-    /// Iterations of L-BFGS that do as well. A search that gave up counts as infinitely many.
+    /// L-BFGS iterations that reach the same objective. A search that gave up counts as infinitely many.
     #[serde(serialize_with = "finite_or_null")]
     pub iterations: Quartiles,
-    /// The most iterations that were tried.
+    /// The largest number of iterations that was tried.
     pub max_iterations: usize,
 }
 
-/// JSON knows no infinity.
+/// JSON has no infinity.
 fn finite_or_null<S: serde::Serializer>(quartiles: &Quartiles, serializer: S) -> Result<S::Ok, S::Error> {
     let finite = |value: f64| value.is_finite().then_some(value);
     let [lower, median, upper] = [quartiles.lower, quartiles.median, quartiles.upper].map(finite);
     serde_json::json!({ "lower": lower, "median": median, "upper": upper }).serialize(serializer)
 }
 
-/// Evaluates `network` on `photos`. `observe` is told of every result and says whether to go on.
+/// Evaluates `network` on `photos`. `observe` is told every result and says whether to continue.
 ///
 /// # Errors
 ///
-/// If a photo cannot be read, there are none, or it was stopped before the first.
+/// If a photo cannot be read, there are none, or `observe` stops before the first.
 pub fn evaluate(
     network: &StyleNet,
     objective: &Objective,

@@ -48,10 +48,7 @@ pub fn random_parameters(config: &StyleNetConfig, seed: u64, device: &Device) ->
 ///
 /// If its network has other sizes than `config`.
 pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Device) -> Result<Parameters> {
-    check_sizes(model, config).map_err(|error| match model.card.network.preset() {
-        Some(preset) => error.with_hint(format!("train with `--preset {preset}`")),
-        None => error,
-    })?;
+    check_start(model, config)?;
     let mut parameters = Parameters::new();
     for (name, shape) in shapes(config)? {
         let array = model.tensors.get(&name).filter(|array| array.shape() == shape.dims());
@@ -59,6 +56,18 @@ pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Devic
         parameters.insert(name, Var::from_tensor(&arrays::to_tensor(array, device)?)?);
     }
     Ok(parameters)
+}
+
+/// Checks that a training of `config` can start from a style.
+///
+/// # Errors
+///
+/// If its network has other sizes; the hint names its preset.
+pub(crate) fn check_start(model: &StyleModel, config: &StyleNetConfig) -> Result<()> {
+    check_sizes(model, config).map_err(|error| match model.card.network.preset() {
+        Some(preset) => error.with_hint(format!("train with `--preset {preset}`")),
+        None => error,
+    })
 }
 
 /// Checks that the network of a style has the sizes of `config`.
@@ -87,7 +96,7 @@ pub fn network(config: &StyleNetConfig, parameters: &Parameters) -> Result<Style
     Ok(StyleNet::new(config, VarBuilder::from_tensors(tensors, DType::F32, &device))?)
 }
 
-/// The inputs of one output value of the convolution that `name` belongs to; nothing for an instance normalisation.
+/// The inputs of one output value of the convolution that `name` belongs to; none for an instance normalisation.
 fn fan_in(name: &str, shapes: &BTreeMap<String, Shape>) -> Option<usize> {
     let (layer, _) = name.rsplit_once('.')?;
     match shapes.get(&format!("{layer}.weight"))?.dims() {
@@ -96,7 +105,7 @@ fn fan_in(name: &str, shapes: &BTreeMap<String, Shape>) -> Option<usize> {
     }
 }
 
-/// Names and shapes of a network's tensors, as its own constructor asks for them.
+/// Names and shapes of a network's tensors, as its constructor asks for them.
 fn shapes(config: &StyleNetConfig) -> Result<BTreeMap<String, Shape>> {
     let asked = Arc::new(Mutex::new(BTreeMap::new()));
     let recorder = Recorder(asked.clone());
@@ -105,7 +114,7 @@ fn shapes(config: &StyleNetConfig) -> Result<BTreeMap<String, Shape>> {
     Ok(shapes.clone())
 }
 
-/// Answers every request for a tensor with zeros and notes it.
+/// Answers every request for a tensor with zeros, and records it.
 struct Recorder(Arc<Mutex<BTreeMap<String, Shape>>>);
 
 impl SimpleBackend for Recorder {

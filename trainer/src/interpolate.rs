@@ -1,10 +1,10 @@
-//! A style between two, of which one was trained from the other: their weights mixed one by one.
+//! Mixes two styles, one of which was trained from the other, weight by weight.
 //!
-//! Networks that share the beginning of their training can be mixed linearly, and paint what lies between (Wang et al., 2019, "Deep
-//! Network Interpolation for Continuous Imagery Effect Transition"). The mixture of a network with its fine-tuned successor
-//! often keeps more of both than either has (Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models"): so a style that
-//! was made steady for clips gets back the strength of its strokes. Between networks that were trained apart lies nothing: their
-//! channels do not mean the same.
+//! Networks that share the beginning of their training can be mixed linearly, and the mixture paints a style between theirs (Wang et al., 2019,
+//! "Deep Network Interpolation for Continuous Imagery Effect Transition"). The mixture of a network with its fine-tuned successor
+//! often keeps the strengths of both (Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models"). For example, a style
+//! that was made steady for clips gets back the strength of its strokes. Networks that were trained separately cannot be mixed:
+//! their channels mean different things.
 
 use impasto_common::model_file::{ModelCard, StyleModel};
 use impasto_common::weights::Array;
@@ -12,9 +12,9 @@ use impasto_common::{Error, Result};
 
 use crate::init::check_sizes;
 
-/// The style `amount` of the way from `from` to `to`: 0 is the one, 1 the other, and what lies outside goes on beyond.
+/// The style at `amount` of the way from `from` to `to`: 0 is `from`, 1 is `to`, and values outside extrapolate.
 ///
-/// The card is that of `to`, without the objective, which was another network's.
+/// The model card is that of `to`, without its objective, which was measured on another network.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleM
 
 /// How far apart the weights of two networks lie: the norm of their difference by the geometric mean of their norms.
 ///
-/// The root of 2 or so for networks that were trained apart, even in the same style; a tenth to a half for one that was
+/// About the root of 2 for networks that were trained separately, even in the same style; 0.1 to 0.5 for a network that was
 /// trained from the other.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! L-BFGS (Nocedal, 1980; Liu and Nocedal, 1989) with a fixed step, the optimiser of Gatys et al. (2015).
 //!
-//! The arithmetic is that of `torch.optim.LBFGS` without a line search, which is that of the Torch 7 program Johnson et
-//! al. (2016) compare with: one evaluation of the objective to an iteration, so that iterations can be compared.
+//! The arithmetic is that of `torch.optim.LBFGS` without a line search, as in the Torch 7 program that Johnson et al. (2016)
+//! compare with. Each iteration evaluates the objective once, so numbers of iterations can be compared.
 
 use std::collections::VecDeque;
 
@@ -10,14 +10,15 @@ use rayon::prelude::*;
 /// The constants of L-BFGS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LbfgsConfig {
-    /// Steps remembered to model the curvature. Default: 100, as in the papers.
+    /// Past steps that are kept to model the curvature. Default: 100, as in the papers.
     pub history: usize,
-    /// Length of every step that a model of the curvature gives, in units of its own. Default: 1.
+    /// Factor of every step that the model of the curvature gives. Default: 1.
     pub learning_rate: f64,
-    /// How far a step goes that no model gives, as the first, summed over the absolute changes of all values. Default: 1, as in PyTorch.
+    /// Length of a step without a model, such as the first: the sum of the absolute changes of all values. Default: 1, as in
+    /// PyTorch.
     ///
-    /// PyTorch goes no further than the gradient itself, which is nothing where the objective is of order 1 and has
-    /// a million variables of order 100: a picture wants about its number of values here.
+    /// PyTorch also limits it to the gradient itself, which is far too short for an objective of order 1 with a million
+    /// variables of order 100. For a picture, set it to about the number of its values.
     pub first_step: f64,
 }
 
@@ -52,7 +53,7 @@ struct Last {
 }
 
 impl Lbfgs {
-    /// An optimiser that knows nothing yet.
+    /// An optimiser before its first step.
     #[must_use]
     pub fn new(config: LbfgsConfig) -> Self {
         Self { config, pairs: VecDeque::new(), last: None, first_step: config.first_step }
@@ -66,7 +67,7 @@ impl Lbfgs {
         }
     }
 
-    /// Moves `values` one iteration on; `gradient` is the objective's at `values`.
+    /// Makes one iteration on `values`; `gradient` is the objective's at `values`.
     pub fn step(&mut self, values: &mut [f32], gradient: &[f32]) {
         let steepness = sum_of_absolutes(gradient);
         if steepness == 0.0 {
@@ -91,7 +92,7 @@ impl Lbfgs {
         self.last = Some(Last { gradient: gradient.to_vec(), step });
     }
 
-    /// Remembers the last step with the change of the gradient along it, if the objective curves upwards there.
+    /// Keeps the last step with the change of the gradient along it, if the objective curves upwards there.
     fn learn(&mut self, gradient: &[f32]) {
         let Some(Last { gradient: before, step }) = &self.last else { return };
         let change: Vec<_> = gradient.par_iter().zip(before).map(|(now, before)| now - before).collect();
@@ -125,7 +126,7 @@ impl Lbfgs {
     }
 }
 
-/// Values that one task sums up: the same for any number of threads, so that sums are the same too.
+/// Values that one task adds up: the same for any number of threads, so that sums do not depend on it.
 const CHUNK: usize = 1 << 15;
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

@@ -1,6 +1,8 @@
-//! Fits a feed-forward network to one style image.
+//! Trains a feed-forward network to paint any picture in the style of one painting.
 //!
-//! Nothing here prints, exits or parses arguments, but for [`cli`].
+//! [`train::train`] is the training loop; `trainer/examples/train.rs` is a whole training in 50 lines of Rust.
+//!
+//! Only [`cli`] prints, exits or parses arguments.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +12,7 @@ pub mod clip;
 pub mod config;
 pub mod digest;
 pub mod evaluate;
+pub mod hub;
 pub mod init;
 pub mod interpolate;
 pub mod lbfgs;
@@ -17,10 +20,11 @@ pub mod live;
 pub mod loader;
 pub mod loss_weights;
 pub mod metrics;
+pub mod micro_batches;
 pub mod objective;
 pub mod optimize;
+pub mod output;
 pub mod pace;
-pub mod parts;
 pub mod peers;
 pub mod photos;
 pub mod precision;

@@ -1,74 +1,24 @@
 //! Batches of random crops, made ahead by worker threads.
 //!
-//! Every batch is a pure function of the seed and its number: which thread makes it, and when, changes nothing.
+//! Which thread makes a batch, and when, changes nothing in it.
+
+mod batch;
+mod crop;
+mod order;
 
 use std::collections::BTreeMap;
-use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use image::RgbImage;
 use impasto_common::{Error, Result, ResultExt};
-use rand::seq::SliceRandom;
-use rand::{Rng, RngExt};
 
+use self::batch::BatchMaker;
+pub use self::batch::{Batch, LoaderConfig};
 use crate::photos::Photos;
-use crate::random::{Purpose, generator};
-use crate::resample::{self, Rectangle};
 
 /// Batches that wait for the trainer at most.
 const AHEAD: u64 = 4;
-
-/// A crop whose channels all span fewer levels than this is of one colour.
-///
-/// It teaches nothing, and worse: the variances in every instance normalisation are then zero but for rounding, so that each
-/// multiplies the gradient by 300, and all of them beyond the largest float.
-const LEVELS: u8 = 8;
-
-/// Crops that are tried of a photo before another takes its place.
-const TRIES: usize = 32;
-
-/// Pixels between the sizes that crops may have: a multiple of what the networks halve their pictures by.
-const SIZE_STEP: usize = 32;
-
-/// How batches are made.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoaderConfig {
-    /// Crops in a batch.
-    pub batch: usize,
-    /// The part of each batch that is made here, of how many equal ones.
-    pub part: (usize, usize),
-    /// Height and width of a crop, pixels.
-    pub size: usize,
-    /// The largest height and width: every batch has a size of its own, drawn in steps of 32 from `size` on.
-    pub largest_size: usize,
-    /// A crop's height and width lie between the short side of the photo and this many times less.
-    pub zoom: f64,
-    /// The seed of order, crops and flips.
-    pub seed: u64,
-    /// Worker threads.
-    pub threads: usize,
-}
-
-impl LoaderConfig {
-    /// The height and width of the crops in batch `number`.
-    fn size_of(&self, number: u64) -> usize {
-        let larger = self.largest_size.saturating_sub(self.size) / SIZE_STEP;
-        self.size + SIZE_STEP * generator(self.seed, Purpose::Size, number).random_range(0..=larger)
-    }
-}
-
-/// Some photos, ready for the network.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// Height and width of its crops, pixels.
-    pub size: usize,
-    /// `(batch, 3, size, size)` in row-major order, RGB. Bytes, so that a device is sent a quarter of the floats.
-    pub pixels: Vec<u8>,
-    /// Photos that had to be replaced by others, by name, with the reason.
-    pub skipped: BTreeMap<String, String>,
-}
 
 /// An endless, ordered supply of batches.
 #[derive(Debug)]
@@ -84,7 +34,7 @@ impl Loader {
     ///
     /// If the system gives no more threads.
     pub fn start(photos: Arc<Photos>, config: LoaderConfig, first: u64) -> Result<Self> {
-        let queue = Queue { next: first, wanted: first, ready: BTreeMap::new(), closed: false };
+        let queue = BatchQueue { next: first, wanted: first, ready: BTreeMap::new(), closed: false };
         let shared = Arc::new(Shared { photos, config, queue: Mutex::new(queue), changed: Condvar::new() });
         let mut loader = Self { shared, workers: Vec::new() };
         for number in 0..config.threads.max(1) {
@@ -110,7 +60,7 @@ impl Drop for Loader {
         self.shared.lock().closed = true;
         self.shared.changed.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker catches its panics and hands them over as errors; there is nothing left to report here.
+            // A worker turns its panics into errors of its batches: nothing is left to report here.
             let _ = worker.join();
         }
     }
@@ -120,12 +70,12 @@ impl Drop for Loader {
 struct Shared {
     photos: Arc<Photos>,
     config: LoaderConfig,
-    queue: Mutex<Queue>,
+    queue: Mutex<BatchQueue>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Queue {
+struct BatchQueue {
     /// The next batch to be made.
     next: u64,
     /// The next batch to be taken.
@@ -135,14 +85,14 @@ struct Queue {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, BatchQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn work(&self) {
-        let mut order = Order::new(self.photos.len(), self.config.seed);
+        let mut maker = BatchMaker::new(self.photos.clone(), self.config);
         while let Some(number) = self.claim() {
-            let batch = catch_unwind(AssertUnwindSafe(|| self.make(number, &mut order)));
+            let batch = catch_unwind(AssertUnwindSafe(|| maker.make(number)));
             let batch = batch.unwrap_or_else(|_| Err(Error::new("a loader thread panicked")));
             self.lock().ready.insert(number, batch);
             self.changed.notify_all();
@@ -151,7 +101,7 @@ impl Shared {
 
     /// The number of a batch to make, as soon as there is room for it.
     fn claim(&self) -> Option<u64> {
-        let full = |queue: &mut Queue| !queue.closed && queue.next >= queue.wanted + AHEAD;
+        let full = |queue: &mut BatchQueue| !queue.closed && queue.next >= queue.wanted + AHEAD;
         let mut queue = self.changed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
         let number = queue.next;
         queue.next += 1;
@@ -159,7 +109,7 @@ impl Shared {
     }
 
     fn take(&self) -> Result<Batch> {
-        let missing = |queue: &mut Queue| !queue.ready.contains_key(&queue.wanted);
+        let missing = |queue: &mut BatchQueue| !queue.ready.contains_key(&queue.wanted);
         let mut queue = self.changed.wait_while(self.lock(), missing).unwrap_or_else(PoisonError::into_inner);
         let wanted = queue.wanted;
         queue.wanted += 1;
@@ -168,148 +118,21 @@ impl Shared {
         self.changed.notify_all();
         batch.unwrap_or_else(|| Err(Error::new(format!("batch {wanted} is missing"))))
     }
-
-    fn make(&self, number: u64, order: &mut Order) -> Result<Batch> {
-        let LoaderConfig { batch, part: (part, parts), zoom, .. } = self.config;
-        let (own, size) = (batch / parts, self.config.size_of(number));
-        let mut pixels = Vec::with_capacity(own * 3 * size * size);
-        let mut skipped = BTreeMap::new();
-        let first = number * batch as u64 + (part * own) as u64;
-        for sample in first..first + own as u64 {
-            let mut random = generator(self.config.seed, Purpose::Crop, sample);
-            let drawn = Crop::draw(&mut random);
-            let replacement = random.random();
-            let crops: Vec<Crop> = iter::once(drawn).chain((1..TRIES).map(|_| Crop::draw(&mut random))).collect();
-            let cuts = Cuts { crops: &crops, size, zoom };
-            let crop = self.usable_crop(order.photo(sample), replacement, &cuts, &mut skipped)?;
-            append_planes(&mut pixels, &crop, drawn.flip);
-        }
-        Ok(Batch { size, pixels, skipped })
-    }
-
-    /// A crop of photo `index`, or of the first usable one from a random place on.
-    fn usable_crop(
-        &self,
-        index: usize,
-        replacement: u64,
-        cuts: &Cuts,
-        skipped: &mut BTreeMap<String, String>,
-    ) -> Result<RgbImage> {
-        let photos = self.photos.len();
-        let others = (0..photos).map(|step| (replacement as usize % photos + step) % photos);
-        for candidate in iter::once(index).chain(others) {
-            let reason = match self.photos.get(candidate) {
-                Ok(photo) => match cuts.contrasting(&photo)? {
-                    Some(crop) => return Ok(crop),
-                    None => format!("`{}` is of one colour", self.photos.name(candidate)),
-                },
-                Err(reason) => reason,
-            };
-            skipped.insert(self.photos.name(candidate).to_owned(), reason);
-        }
-        let reason = skipped.values().next().cloned().unwrap_or_default();
-        Err(Error::new(format!("none of {photos} photos can be used")).with_source(Error::new(reason)))
-    }
-}
-
-/// The crops that are tried of a photo, in their order.
-struct Cuts<'a> {
-    crops: &'a [Crop],
-    size: usize,
-    zoom: f64,
-}
-
-impl Cuts<'_> {
-    /// The first one that is of more than one colour.
-    fn contrasting(&self, photo: &RgbImage) -> Result<Option<RgbImage>> {
-        for crop in self.crops {
-            let cut = crop.cut(photo, self.size, self.zoom)?;
-            if !is_flat(&cut) {
-                return Ok(Some(cut));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The order of the photos: every epoch visits each once, in an order of its own.
-#[derive(Debug)]
-struct Order {
-    seed: u64,
-    epoch: Option<u64>,
-    photos: Vec<u32>,
-}
-
-impl Order {
-    fn new(photos: usize, seed: u64) -> Self {
-        Self { seed, epoch: None, photos: (0..photos as u32).collect() }
-    }
-
-    fn photo(&mut self, sample: u64) -> usize {
-        let count = self.photos.len() as u64;
-        let epoch = sample / count;
-        if self.epoch != Some(epoch) {
-            // From the sorted order each time, so that an epoch does not depend on those before it.
-            self.photos.sort_unstable();
-            self.photos.shuffle(&mut generator(self.seed, Purpose::Order, epoch));
-            self.epoch = Some(epoch);
-        }
-        self.photos[(sample % count) as usize] as usize
-    }
-}
-
-/// How one photo is cropped, in fractions of what is possible.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Crop {
-    zoom: f64,
-    left: f64,
-    top: f64,
-    flip: bool,
-}
-
-impl Crop {
-    fn draw(random: &mut impl Rng) -> Self {
-        Self { zoom: random.random(), left: random.random(), top: random.random(), flip: random.random() }
-    }
-
-    /// A square of the photo, its side the photo's short side over a factor between 1 and `zoom`.
-    fn cut(&self, photo: &RgbImage, size: usize, zoom: f64) -> Result<RgbImage> {
-        let (width, height) = photo.dimensions();
-        let side = (f64::from(width.min(height)) / (1.0 + self.zoom * (zoom - 1.0))).round() as u32;
-        // A fraction below 1 of a count of places is a place.
-        let place = |fraction: f64, length: u32| (fraction * f64::from(length - side + 1)) as u32;
-        let (left, top) = (place(self.left, width), place(self.top, height));
-        let square = Rectangle { left, top, width: side, height: side };
-        resample::resize(photo, square, size as u32, size as u32)
-    }
-}
-
-fn is_flat(crop: &RgbImage) -> bool {
-    (0..3).all(|channel| {
-        let levels = || crop.pixels().map(|pixel| pixel.0[channel]);
-        levels().max().unwrap_or(0) - levels().min().unwrap_or(0) < LEVELS
-    })
-}
-
-fn append_planes(pixels: &mut Vec<u8>, crop: &RgbImage, flip: bool) {
-    for channel in 0..3 {
-        for row in crop.rows() {
-            let values = row.map(|pixel| pixel.0[channel]);
-            if flip { pixels.extend(values.rev()) } else { pixels.extend(values) }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use image::Rgb;
+    use image::{Rgb, RgbImage};
 
+    use super::batch::SIZE_STEP;
+    use super::crop::LEVELS;
     use super::*;
+    use crate::peers::Share;
 
     const CONFIG: LoaderConfig =
-        LoaderConfig { batch: 3, part: (0, 1), size: 8, largest_size: 8, zoom: 1.5, seed: 5, threads: 1 };
+        LoaderConfig { batch: 3, share: Share::WHOLE, size: 8, largest_size: 8, zoom: 1.5, seed: 5, threads: 1 };
 
     /// Five photos of a few colours each, and a file that is none.
     fn folder() -> tempfile::TempDir {
@@ -358,29 +181,17 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_batch_are_the_batch() {
+    fn the_shares_of_a_batch_are_the_batch() {
         let folder = folder();
         let whole = batches(&photos(folder.path(), 0), CONFIG, 0, 4);
-        let parts =
-            [0, 1, 2].map(|part| batches(&photos(folder.path(), 0), LoaderConfig { part: (part, 3), ..CONFIG }, 0, 4));
+        let shares = [0, 1, 2].map(|index| {
+            let share = Share { index, count: 3 };
+            batches(&photos(folder.path(), 0), LoaderConfig { share, ..CONFIG }, 0, 4)
+        });
         for (number, batch) in whole.iter().enumerate() {
-            let joined: Vec<u8> = parts.iter().flat_map(|part| part[number].pixels.clone()).collect();
+            let joined: Vec<u8> = shares.iter().flat_map(|share| share[number].pixels.clone()).collect();
             assert_eq!(joined, batch.pixels);
         }
-    }
-
-    #[test]
-    fn an_epoch_visits_every_photo_once_in_an_order_of_its_own() {
-        let mut order = Order::new(50, 1);
-        let epochs: Vec<Vec<usize>> =
-            (0..3).map(|epoch| (0..50).map(|i| order.photo(50 * epoch + i)).collect()).collect();
-        for epoch in &epochs {
-            let mut sorted = epoch.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, (0..50).collect::<Vec<_>>());
-        }
-        assert!(epochs[0] != epochs[1] && epochs[1] != epochs[2]);
-        assert_eq!(Order::new(50, 1).photo(120), epochs[2][20]);
     }
 
     #[test]
@@ -415,32 +226,5 @@ mod tests {
         let mut loader = Loader::start(photos(folder.path(), 0), CONFIG, 0).unwrap();
         let error = loader.take().unwrap_err().to_string();
         assert!(error.starts_with("none of 1 photos can be used: ") && error.contains("too small: 3x3"), "{error}");
-    }
-
-    #[test]
-    fn crops_are_squares_inside_the_photo_down_to_the_zoom() {
-        let photo = RgbImage::from_fn(40, 30, |x, y| Rgb([x as u8, y as u8, 0]));
-        let mut corners = Vec::new();
-        for sample in 0..200 {
-            let crop = Crop::draw(&mut generator(3, Purpose::Crop, sample)).cut(&photo, 30, 1.2).unwrap();
-            assert_eq!(crop.dimensions(), (30, 30));
-            let (first, last) = (crop.get_pixel(0, 0), crop.get_pixel(29, 29));
-            let (width, height) = (last[0] - first[0], last[1] - first[1]);
-            assert!((24..=30).contains(&width) && width.abs_diff(height) <= 1, "{width}x{height}");
-            corners.push(first[0]);
-        }
-        assert!(corners.contains(&0) && corners.iter().any(|&left| left >= 10));
-    }
-
-    #[test]
-    fn planes_follow_each_other_and_a_flip_turns_rows_round() {
-        let crop = RgbImage::from_fn(2, 1, |x, _| Rgb([x as u8, 10 + x as u8, 20 + x as u8]));
-        let planes = |flip| {
-            let mut pixels = Vec::new();
-            append_planes(&mut pixels, &crop, flip);
-            pixels
-        };
-        assert_eq!(planes(false), [0, 1, 10, 11, 20, 21]);
-        assert_eq!(planes(true), [1, 0, 11, 10, 21, 20]);
     }
 }

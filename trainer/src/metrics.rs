@@ -1,4 +1,4 @@
-//! The figures of every step, and the table that keeps them.
+//! The figures of a step, on the device and read back, and the table that keeps them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -8,8 +8,9 @@ use candle_core::Tensor;
 use impasto_common::{Error, Result, ResultExt};
 use serde::{Deserialize, Serialize};
 
+use crate::micro_batches;
 use crate::objective::Losses;
-use crate::parts;
+use crate::peers::Peers;
 
 /// The figures of one step. Losses are averages over the batch, before the step's update.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct Metrics {
     pub style: f32,
     /// The weighted total variation.
     pub tv: f32,
-    /// The weighted temporal loss, where there is one.
+    /// The weighted temporal loss, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporal: Option<f32>,
     /// The Euclidean norm of the gradient before clipping.
@@ -36,7 +37,61 @@ pub struct Metrics {
     pub layers: Vec<(String, f32)>,
 }
 
-/// A number as text: JSON numbers come back up to one unit in the last place off, and a resumed run would differ.
+/// The figures of one step while they are still on the device: means over the batch.
+#[derive(Debug)]
+pub struct StepFigures {
+    /// `(figures,)`: total, content, style, total variation, gradient norm, the temporal loss if there is one, the layers.
+    values: Tensor,
+    has_temporal: bool,
+    layers: Vec<String>,
+}
+
+impl StepFigures {
+    /// The mean of the losses of this process's micro-batches, all of one size, and the norm of the gradient.
+    ///
+    /// # Errors
+    ///
+    /// If there is no micro-batch, or a loss is not a scalar.
+    pub fn of(losses: &[Losses], gradient_norm: &Tensor) -> Result<Self> {
+        let rows = losses.iter().map(|losses| {
+            let terms = [&losses.total, &losses.content, &losses.style, &losses.tv, gradient_norm];
+            let layers = losses.layers.iter().map(|(_, value)| value);
+            let scalars: Vec<_> = terms.into_iter().chain(&losses.temporal).chain(layers).map(Tensor::detach).collect();
+            Ok(Tensor::stack(&scalars, 0)?)
+        });
+        let values = micro_batches::mean(&rows.collect::<Result<Vec<_>>>()?)?;
+        let losses = losses.first().ok_or_else(|| Error::new("a step has no micro-batch"))?;
+        let layers = losses.layers.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Self { values, has_temporal: losses.temporal.is_some(), layers })
+    }
+
+    /// The mean over all processes.
+    ///
+    /// # Errors
+    ///
+    /// If a process is gone.
+    pub fn mean_over(self, peers: &mut Peers) -> Result<Self> {
+        Ok(Self { values: peers.mean(self.values)?, ..self })
+    }
+
+    /// Reads all of them back at once: the one device sync of a step.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn read(self, step: usize, learning_rate: f64) -> Result<Metrics> {
+        let values = self.values.to_vec1::<f32>()?;
+        let [total, content, style, tv, gradient_norm, ref rest @ ..] = values[..] else {
+            return Err(Error::new("the objective lacks a term"));
+        };
+        let (temporal, layers) = rest.split_at(usize::from(self.has_temporal));
+        let temporal = temporal.first().copied();
+        let layers = self.layers.into_iter().zip(layers.iter().copied()).collect();
+        Ok(Metrics { step, learning_rate, total, content, style, tv, temporal, gradient_norm, layers })
+    }
+}
+
+/// A number as text: a JSON number may change in its last digit when it is read back, and a resumed run would differ.
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -51,39 +106,7 @@ mod exact {
 }
 
 impl Metrics {
-    /// Reads all scalars of a step back at once: the one device sync of a step.
-    ///
-    /// `losses` are those of the parts of this process, all of one size; `mean` makes means over a process means over the batch.
-    ///
-    /// # Errors
-    ///
-    /// If there is no part, a loss is not a scalar, or `mean` fails.
-    pub fn read(
-        step: usize,
-        learning_rate: f64,
-        losses: &[Losses],
-        gradient_norm: &Tensor,
-        mean: impl FnOnce(Tensor) -> Result<Tensor>,
-    ) -> Result<Self> {
-        let rows = losses.iter().map(|losses| {
-            let terms = [&losses.total, &losses.content, &losses.style, &losses.tv, gradient_norm];
-            let layers = losses.layers.iter().map(|(_, value)| value);
-            let scalars: Vec<_> = terms.into_iter().chain(&losses.temporal).chain(layers).map(Tensor::detach).collect();
-            Ok(Tensor::stack(&scalars, 0)?)
-        });
-        let values = mean(parts::mean(&rows.collect::<Result<Vec<_>>>()?)?)?.to_vec1::<f32>()?;
-        let losses = losses.first().ok_or_else(|| Error::new("a step has no part"))?;
-        let [total, content, style, tv, gradient_norm, ref rest @ ..] = values[..] else {
-            return Err(Error::new("the objective lacks a term"));
-        };
-        let (temporal, layers) = rest.split_at(usize::from(losses.temporal.is_some()));
-        let temporal = temporal.first().copied();
-        let names = losses.layers.iter().map(|(name, _)| name.clone());
-        let layers = names.zip(layers.iter().copied()).collect();
-        Ok(Self { step, learning_rate, total, content, style, tv, temporal, gradient_norm, layers })
-    }
-
-    /// Whether the step can be trusted.
+    /// Whether the losses and the gradient are finite, so that the step can be trusted.
     #[must_use]
     pub fn is_finite(&self) -> bool {
         self.total.is_finite() && self.gradient_norm.is_finite()
@@ -104,9 +127,9 @@ impl Metrics {
     }
 }
 
-/// The CSV file of a run: one row a step.
+/// The CSV file of a run: one row for each step.
 ///
-/// It holds no clock times: a resumed run ends with the very table of an uninterrupted one.
+/// It holds no clock times: a resumed run ends with the same table as an uninterrupted one.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,

@@ -1,6 +1,6 @@
 //! What a painting is judged by: J = alpha J_content + beta J_style + gamma J_tv (Gatys et al., 2015; Johnson et al., 2016).
 //!
-//! One code for training, for optimising a picture and for evaluating a network.
+//! Training, optimising a picture and evaluating a network all use this one.
 
 mod config;
 mod content;
@@ -15,7 +15,7 @@ pub use self::config::{Convention, ObjectiveConfig};
 pub use self::content::{ContentFeatures, ContentTarget};
 use impasto_nn::loss_network::{Layer, LossNetwork};
 
-/// The objective of one style, its targets computed once.
+/// The objective of one style, with its targets computed once.
 #[derive(Debug, Clone)]
 pub struct Objective {
     network: LossNetwork,
@@ -43,7 +43,7 @@ pub struct Losses {
     pub style: Tensor,
     /// The total variation times its weight.
     pub tv: Tensor,
-    /// The temporal loss times its weight, where a network is judged with it: a picture alone has none.
+    /// The temporal loss times its weight, if a network is trained with it; a single picture has none.
     pub temporal: Option<Tensor>,
     /// The scaled but unweighted distance at every layer, under names such as `content.relu3_3`.
     pub layers: Vec<(String, Tensor)>,
@@ -59,7 +59,7 @@ impl Losses {
         Ok(Self { total: (&self.total + &temporal)?, temporal: Some(temporal), ..self })
     }
 
-    /// The figures alone, without what they were computed from: the memory of a backward pass is free then.
+    /// The figures without the graph that they were computed from, so that the memory of the backward pass is freed.
     #[must_use]
     pub fn detach(&self) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl Objective {
         features.target(magnitudes.as_ref())
     }
 
-    /// The first half of [`Self::content_target`], for photos that are one part of a batch: the second needs a mean over all parts.
+    /// The first half of [`Self::content_target`], for the photos of a micro-batch: the second half needs a mean over the batch.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Style transfer by optimising the picture itself (Gatys et al., 2015): minutes a picture, and the yardstick of quality.
+//! Style transfer by optimising the picture itself (Gatys et al., 2015): minutes for each picture, and the reference for
+//! quality.
 //!
 //! Coarse scales come first: a stroke wider than the loss network's field of view cannot form at full size. The idea and
 //! the order are those of crowsonkb/style-transfer-pytorch.
@@ -36,7 +37,7 @@ pub enum Method {
 /// The picture that the optimisation starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
-    /// The photo: what it shows survives best.
+    /// The photo: its content is kept best.
     #[default]
     Photo,
     /// White noise, as in Gatys et al. (2015).
@@ -96,9 +97,9 @@ pub struct OptimizeConfig {
     pub method: Method,
     /// Where to start. Default: the photo.
     pub start: Start,
-    /// Step of Adam, in levels of 255. Default: 5.
+    /// Step size of Adam, in levels of 0 to 255. Default: 5.
     pub learning_rate: f64,
-    /// Steps that L-BFGS remembers. Default: 100.
+    /// Past steps that L-BFGS keeps. Default: 100.
     pub history: usize,
     /// The seed of the noise. Default: 0.
     pub seed: u64,
@@ -153,12 +154,12 @@ impl OptimizeConfig {
     }
 }
 
-/// L-BFGS whose first step changes a picture of `values` values by one level of 255 on average.
+/// L-BFGS whose first step changes a picture of `values` values by one level on average.
 pub(crate) fn picture_lbfgs(history: usize, values: usize) -> LbfgsConfig {
     LbfgsConfig { history, first_step: values as f64, ..LbfgsConfig::default() }
 }
 
-/// How far an optimisation is.
+/// How far an optimisation has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// Iterations done, over all scales.
@@ -175,13 +176,13 @@ pub struct Progress {
     pub style: f64,
 }
 
-/// Paints `photo` in the style of `style`. `observe` is told of every iteration and says whether to go on.
+/// Paints `photo` in the style of `style`. `observe` is told every iteration and says whether to continue.
 ///
-/// A stopped optimisation returns the picture as far as it came, at the size of the scale at hand.
+/// A stopped optimisation returns the picture as it is then, at the size of the current scale.
 ///
 /// # Errors
 ///
-/// If the configuration is not valid, or the objective stays without a finite value.
+/// If the configuration is not valid, or the objective never becomes finite.
 pub fn optimize(
     network: &LossNetwork,
     photo: &RgbImage,
@@ -239,7 +240,7 @@ fn fit(picture: &RgbImage, side: impl Fn(&RgbImage) -> u32, length: u32) -> RgbI
     imageops::resize(picture, scaled(picture.width()), scaled(picture.height()), FilterType::Lanczos3)
 }
 
-/// White noise: every value uniform over all 256 levels. `counter` tells pictures of one seed apart.
+/// White noise: every value uniform over all 256 levels. `counter` separates pictures with the same seed.
 pub(crate) fn noise(width: u32, height: u32, seed: u64, counter: u64) -> RgbImage {
     let mut picture = RgbImage::new(width, height);
     random::generator(seed, Purpose::Noise, counter).fill_bytes(&mut picture);

@@ -1,24 +1,27 @@
 //! Several processes that train one style together, one for each GPU: data-parallel training.
 //!
-//! Each takes its part of every batch; what is a mean over the batch (magnitudes of content features, gradients, figures) is made
-//! one by the mean over the processes, as it is by that over the parts of a process (`parts`). So the losses are those of one process with the same batch, up to the order of sums, and
-//! every process makes the same step. The first one writes the files.
+//! Each process takes its [`Share`] of every batch. Whatever is a mean over the batch (magnitudes of content features,
+//! gradients, figures) is averaged over the processes, as it is over the micro-batches of a process
+//! ([`crate::micro_batches`]). So the losses are those of one process with the same batch, up to the order of sums, and every
+//! process makes the same step. The first process writes the files.
 //!
-//! Who takes part is what the launchers that people have say in the environment (`launcher`); they meet over TCP (`star`), which
+//! The usual launchers say in the environment which process this is (`launcher`). The processes meet over TCP (`star`), which
 //! also carries the sums where NCCL does not.
 
 mod launcher;
 #[cfg(feature = "nccl")]
 mod nccl;
+mod share;
 mod star;
 
 use candle_core::{DType, Device, Tensor};
-use impasto_common::{Error, Result};
+use impasto_common::Result;
 
 pub use self::launcher::Seat;
+pub use self::share::Share;
 use self::star::Star;
 
-/// This process among those that train together; alone it has nobody to ask.
+/// The connection of this process to those that it trains with. A process on its own exchanges nothing.
 #[derive(Debug)]
 pub struct Peers {
     seat: Seat,
@@ -39,11 +42,11 @@ impl Peers {
         }
     }
 
-    /// Meets the others; waits for all of them.
+    /// Connects to the other processes, and waits for all of them.
     ///
     /// # Errors
     ///
-    /// If one does not come, or the network fails.
+    /// If one of them does not connect, or the network fails.
     pub fn meet(seat: &Seat, device: &Device) -> Result<Self> {
         if seat.count == 1 {
             return Ok(Self::alone());
@@ -60,41 +63,23 @@ impl Peers {
             #[cfg(feature = "nccl")]
             ring,
         };
-        // Nobody goes on before all have come this far.
-        peers.mean_of(0.0)?;
+        peers.barrier()?;
         Ok(peers)
     }
 
-    /// How many there are.
+    /// The portion of every batch that this process trains on.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.seat.count
+    pub fn share(&self) -> Share {
+        self.seat.share()
     }
 
-    /// Which one this is, from 0.
-    #[must_use]
-    pub fn index(&self) -> usize {
-        self.seat.index
-    }
-
-    /// Whether this process writes the files.
-    #[must_use]
-    pub fn writes(&self) -> bool {
-        self.seat.index == 0
-    }
-
-    /// Checks that batches can be cut into equal parts.
+    /// Waits until every process has reached this point.
     ///
     /// # Errors
     ///
-    /// If they cannot.
-    pub fn check_batch(&self, batch: usize) -> Result<()> {
-        if batch.is_multiple_of(self.count()) {
-            return Ok(());
-        }
-        let message = format!("`--batch {batch}` cannot be shared out to {} processes equally", self.count());
-        let next = batch.next_multiple_of(self.count());
-        Err(Error::usage(message).with_hint(format!("use a multiple of {}, such as {next}", self.count())))
+    /// If a process is gone.
+    pub fn barrier(&mut self) -> Result<()> {
+        self.mean_of(0.0).map(drop)
     }
 
     /// The mean of a number over all processes.
@@ -108,7 +93,7 @@ impl Peers {
         Ok(f64::from(sum.first().copied().unwrap_or_default()) / self.seat.count as f64)
     }
 
-    /// Whether something holds in one process at least.
+    /// Whether `own` is true in at least one process.
     ///
     /// # Errors
     ///
@@ -117,7 +102,7 @@ impl Peers {
         Ok(self.mean_of(f64::from(u8::from(own)))? > 0.0)
     }
 
-    /// The mean of an f32 tensor over all processes, every value by itself.
+    /// The mean of an f32 tensor over all processes, value by value.
     ///
     /// # Errors
     ///
@@ -146,12 +131,12 @@ impl Peers {
         let flat = tensors.iter().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
         let mean = self.mean(Tensor::cat(&flat, 0)?)?;
         let mut first = 0;
-        let parts = tensors.iter().map(|tensor| {
-            let part = mean.narrow(0, first, tensor.elem_count())?.reshape(tensor.shape())?;
+        let means = tensors.iter().map(|tensor| {
+            let mean = mean.narrow(0, first, tensor.elem_count())?.reshape(tensor.shape())?;
             first += tensor.elem_count();
-            Ok(part)
+            Ok(mean)
         });
-        parts.collect()
+        means.collect()
     }
 }
 
@@ -162,7 +147,9 @@ mod tests {
     #[test]
     fn alone_everything_stays_as_it_is() {
         let mut peers = Peers::alone();
-        assert!((peers.count(), peers.index(), peers.writes()) == (1, 0, true));
+        assert_eq!(peers.share(), Share::WHOLE);
+        assert!(Seat::ALONE.writes());
+        peers.barrier().unwrap();
         let tensor = Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap();
         assert_eq!(peers.mean(tensor).unwrap().to_vec1::<f32>().unwrap(), [1.0, 2.0]);
         assert_eq!(peers.mean_of(0.3).unwrap().to_bits(), 0.3f64.to_bits());
@@ -185,14 +172,5 @@ mod tests {
         for thread in threads {
             assert!((thread.join().unwrap() - 1.0).abs() < 1e-6);
         }
-    }
-
-    #[test]
-    fn a_batch_that_cannot_be_shared_out_is_refused_with_the_next_that_can() {
-        let peers = Peers { seat: Seat { count: 3, ..Seat::ALONE }, ..Peers::alone() };
-        peers.check_batch(6).unwrap();
-        let error = peers.check_batch(4).unwrap_err();
-        assert_eq!(error.to_string(), "`--batch 4` cannot be shared out to 3 processes equally");
-        assert_eq!(error.hint(), Some("use a multiple of 3, such as 6"));
     }
 }

@@ -1,19 +1,19 @@
-//! The folder of training photos: which are trained on, which are set aside, which turn out to be of no use.
+//! The folder of training photos: which are trained on, which are set aside, and which cannot be used.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use image::RgbImage;
-use impasto_common::{Error, Result};
+use impasto_common::{Error, Result, ResultExt};
 
 use crate::digest::Digest;
 use crate::resample;
 
-/// A photo whose short side is less than this part of the crop would be more blur than picture.
-const SMALLEST_PART: f64 = 0.5;
+/// A photo whose short side is less than this fraction of the crop would be mostly blur.
+const SMALLEST_FRACTION: f64 = 0.5;
 
-/// Photos found in a folder, read on demand and kept in memory as far as a budget goes.
+/// The photos of a folder, read on demand and kept in memory within a budget.
 #[derive(Debug)]
 pub struct Photos {
     paths: Vec<PathBuf>,
@@ -26,9 +26,9 @@ pub struct Photos {
 
 type Reading = Result<Arc<RgbImage>, String>;
 
-/// The files of a folder, parted in two.
+/// The photos of a folder in two groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
+pub struct PhotoSplit {
     /// Trained on, sorted by path.
     pub training: Vec<PathBuf>,
     /// Never trained on, in the order of preference.
@@ -42,12 +42,12 @@ pub struct Split {
 /// # Errors
 ///
 /// If the folder cannot be read or has no photos.
-pub fn find(folder: &Path, held_out: usize) -> Result<Split> {
+pub fn find(folder: &Path, held_out: usize) -> Result<PhotoSplit> {
     let mut training = in_order_of_preference(folder)?;
     let count = held_out.min(training.len() / 10);
     let held_out = training.drain(..count).collect();
     training.sort();
-    Ok(Split { training, held_out })
+    Ok(PhotoSplit { training, held_out })
 }
 
 /// The photos below `folder` in the order in which they are set aside: the first are never trained on.
@@ -68,8 +68,8 @@ pub fn in_order_of_preference(folder: &Path) -> Result<Vec<PathBuf>> {
 impl Photos {
     /// Photos to be cropped to `crop` pixels out of pictures up to `zoom` times as large.
     ///
-    /// `cache_bytes` bounds what is kept in memory. The first photos read are kept, not the last: with every photo
-    /// visited once an epoch, a cache of the latest would always have dropped the next one.
+    /// `cache_bytes` limits what is kept in memory. The first photos read are kept, not the last: every photo is visited once
+    /// an epoch, so a cache of the latest photos would always have dropped the next one.
     #[must_use]
     pub fn new(folder: &Path, paths: Vec<PathBuf>, crop: usize, zoom: f64, cache_bytes: usize) -> Self {
         Self {
@@ -100,10 +100,25 @@ impl Photos {
         &self.names[index]
     }
 
-    /// A number that changes when a photo comes, goes or is renamed.
+    /// A digest that changes when a photo is added, removed or renamed.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(self.names.join("\n").as_bytes())
+    }
+
+    /// A digest of the sizes of all files: it changes, but for rare accidents, when a photo is replaced under its name.
+    ///
+    /// Digests of the contents would cost a reading of the whole folder.
+    ///
+    /// # Errors
+    ///
+    /// If a file is gone.
+    pub fn sizes_digest(&self) -> Result<Digest> {
+        let sizes = self.paths.iter().map(|path| {
+            let metadata = std::fs::metadata(path).context(|| format!("cannot read `{}`", path.display()))?;
+            Ok(format!("{}\n", metadata.len()))
+        });
+        Ok(Digest::of(sizes.collect::<Result<String>>()?.as_bytes()))
     }
 
     /// Photo `index`, shrunk to what a crop can need; or why it cannot be used.
@@ -127,7 +142,7 @@ impl Photos {
     fn decode(&self, path: &Path) -> Result<RgbImage> {
         let photo = impasto_picture::read_rgb(path)?;
         let short_side = photo.width().min(photo.height());
-        if f64::from(short_side) < SMALLEST_PART * self.crop as f64 {
+        if f64::from(short_side) < SMALLEST_FRACTION * self.crop as f64 {
             let size = format!("{}x{}", photo.width(), photo.height());
             return Err(Error::new(format!("`{}` is too small: {size} for crops of {}", path.display(), self.crop)));
         }
@@ -135,9 +150,9 @@ impl Photos {
     }
 }
 
-/// The path below `folder` with `/` between its parts on every system.
+/// The path below `folder`, with `/` as the separator on every system.
 fn name_below(folder: &Path, path: &Path) -> String {
     let below = path.strip_prefix(folder).unwrap_or(path);
-    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    parts.join("/")
+    let names: Vec<_> = below.components().map(|name| name.as_os_str().to_string_lossy()).collect();
+    names.join("/")
 }

@@ -1,8 +1,8 @@
-//! The numbers that a training computes with (mixed precision: Micikevicius et al., 2018).
+//! The arithmetic precision of a training (mixed precision: Micikevicius et al., 2018).
 //!
 //! Whatever the precision, weights, their moments, statistics, Gram sums, gradients of weights and losses are f32. bf16 has the
-//! exponents of f32, so no loss is scaled. A painting is f32 between network and objective: total variation and content look at
-//! differences of levels, which bf16 would round to whole ones.
+//! exponents of f32, so no loss is scaled. A painting is f32 between network and objective: total variation and content depend
+//! on differences of levels, which bf16 would round to whole ones.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,24 +12,24 @@ use impasto_common::{Error, Result};
 use impasto_nn::StyleNet;
 use serde::{Deserialize, Serialize};
 
-/// The numbers of activations, and what convolutions multiply.
+/// The number type of activations and of the factors in convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
+pub enum TrainPrecision {
     /// f32 throughout.
     #[default]
     F32,
-    /// f32 whose factors are rounded to 10 bits of fraction as they are multiplied.
+    /// f32, with factors rounded to a fraction of 10 bits as they are multiplied.
     Tf32,
-    /// Activations and factors of bf16: 7 bits of fraction.
+    /// bf16 activations and factors: a fraction of 7 bits.
     Bf16,
 }
 
-impl Precision {
+impl TrainPrecision {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::F32, Self::Tf32, Self::Bf16];
 
-    /// What a device trains in unless told otherwise: bf16 where it computes so, else f32.
+    /// The default of a device: bf16 if it computes in bf16, else f32.
     #[must_use]
     pub fn of_device(device: &Device) -> Self {
         if impasto_nn::device::has_bf16(device) { Self::Bf16 } else { Self::F32 }
@@ -44,31 +44,31 @@ impl Precision {
         }
     }
 
-    /// Whether this is f32, which cards do not mention.
+    /// Whether this is f32, which the model card does not mention.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     pub(crate) fn is_f32(&self) -> bool {
         *self == Self::F32
     }
 
-    /// Makes the device compute so, in this process.
+    /// Sets the device to this precision, in this process.
     ///
     /// # Errors
     ///
-    /// If the device does not.
+    /// If the device does not support it.
     pub fn prepare(self, device: &Device) -> Result<()> {
         if self != Self::F32 && device.is_cpu() {
             return Err(Error::usage(format!("`--precision {self}` needs a GPU; the CPU trains in f32"))
-                .with_hint("drop `--precision`, or train with `--device cuda` where there is one"));
+                .with_hint("drop `--precision`, or train on a GPU with `--device cuda`"));
         }
         if self == Self::Bf16 && !impasto_nn::device::has_bf16(device) {
-            return Err(Error::usage("this GPU does not compute in bf16")
+            return Err(Error::usage("`--precision bf16` is not supported by this GPU")
                 .with_hint("use `--precision f32`; bf16 needs an Ampere GPU or a later one"));
         }
         impasto_nn::device::allow_tf32(self == Self::Tf32);
         Ok(())
     }
 
-    /// Paints f32 photos to f32 paintings, computing so in between.
+    /// Paints f32 photos to f32 paintings, in this precision.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Precision {
     }
 }
 
-impl fmt::Display for Precision {
+impl fmt::Display for TrainPrecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
@@ -88,7 +88,7 @@ impl fmt::Display for Precision {
     }
 }
 
-impl FromStr for Precision {
+impl FromStr for TrainPrecision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -103,9 +103,9 @@ mod tests {
 
     #[test]
     fn the_cpu_trains_in_f32_and_says_so() {
-        assert_eq!(Precision::of_device(&Device::Cpu), Precision::F32);
-        Precision::F32.prepare(&Device::Cpu).unwrap();
-        for precision in [Precision::Tf32, Precision::Bf16] {
+        assert_eq!(TrainPrecision::of_device(&Device::Cpu), TrainPrecision::F32);
+        TrainPrecision::F32.prepare(&Device::Cpu).unwrap();
+        for precision in [TrainPrecision::Tf32, TrainPrecision::Bf16] {
             let error = precision.prepare(&Device::Cpu).unwrap_err();
             assert_eq!(error.to_string(), format!("`--precision {precision}` needs a GPU; the CPU trains in f32"));
             assert_eq!(error.exit_code(), 2);
@@ -115,9 +115,9 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        for precision in Precision::ALL {
+        for precision in TrainPrecision::ALL {
             assert_eq!(precision.to_string().parse(), Ok(precision));
         }
-        assert!("f64".parse::<Precision>().is_err());
+        assert!("f64".parse::<TrainPrecision>().is_err());
     }
 }

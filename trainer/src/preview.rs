@@ -1,5 +1,6 @@
-//! Contact sheets: fixed photos, painted again and again, to watch a style come.
+//! Contact sheets: the same few photos, painted at every snapshot, to watch the training.
 
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,8 +57,10 @@ impl Preview {
                 sheet.copy_from(picture, offset(index as u32), offset(row as u32)).context(|| "the sheet is full")?;
             }
         }
+        let mut png = Cursor::new(Vec::new());
+        sheet.write_to(&mut png, ImageFormat::Png).context(|| "cannot encode the contact sheet")?;
         impasto_files::write_atomic(path, |writer| {
-            sheet.write_to(writer, ImageFormat::Png).context(|| "cannot encode the contact sheet")
+            writer.write_all(png.get_ref()).context(|| "cannot write the contact sheet")
         })
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub(crate) use self::curve::Curve;
 use crate::run_folder::RunFiles;
-use crate::snapshot::{Identity, State};
+use crate::snapshot::{Identity, TrainingState};
 
 /// Contact sheets shown at most: the first, the last, and evenly spaced ones between.
 const SHEETS: usize = 8;
@@ -46,7 +46,7 @@ pub struct Facts<'a> {
 /// # Errors
 ///
 /// If a file of the folder cannot be read, or the report cannot be written.
-pub fn write(folder: &RunFiles, state: &State, identity: &Identity, facts: &Facts) -> Result<()> {
+pub fn write(folder: &RunFiles, state: &TrainingState, identity: &Identity, facts: &Facts) -> Result<()> {
     let curves = Curve::read_all(&folder.metrics())?.iter().map(Curve::svg).collect::<Vec<_>>().concat();
     let page = [
         head(state, facts),
@@ -62,7 +62,7 @@ pub fn write(folder: &RunFiles, state: &State, identity: &Identity, facts: &Fact
     })
 }
 
-fn head(state: &State, facts: &Facts) -> String {
+fn head(state: &TrainingState, facts: &Facts) -> String {
     let name = escaped(facts.name);
     let progress = format!("Step {} of {}, on {} photos.", state.step, facts.steps, facts.photos);
     let slower = if state.rate_scale < 1.0 {
@@ -102,7 +102,7 @@ fn jpeg(path: &Path) -> Result<Vec<u8>> {
     Ok(encoded)
 }
 
-fn skipped(state: &State) -> String {
+fn skipped(state: &TrainingState) -> String {
     if state.skipped.is_empty() {
         return String::new();
     }

@@ -6,34 +6,34 @@ use std::path::{Path, PathBuf};
 
 use impasto_common::{Error, Result, ResultExt};
 
-/// Where the files of a run folder lie. Whoever has only this looks on.
+/// The paths of the files in a run folder, for reading.
 #[derive(Debug, Clone)]
 pub struct RunFiles {
     root: PathBuf,
 }
 
-/// The folder of a training that this process has to itself.
+/// A run folder that this process has locked.
 #[derive(Debug)]
 pub struct RunFolder {
     files: RunFiles,
-    /// Held, not read: the lock ends with the process, however it ends.
+    /// The lock ends with the process, however that ends.
     lock: File,
 }
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        // Closing would not do: a process that is just being started elsewhere holds a copy for a moment. Where unlocking
-        // fails there was no lock.
+        // Closing is not enough: a process that is being started elsewhere may hold a copy for a moment. If unlocking fails,
+        // there was no lock.
         let _ = self.lock.unlock();
     }
 }
 
 impl RunFolder {
-    /// Opens the folder, making it if needed, and locks it.
+    /// Opens the folder and locks it; creates it if needed.
     ///
     /// # Errors
     ///
-    /// If it cannot be made, or another process trains in it.
+    /// If it cannot be created, or another process trains in it.
     pub fn open(root: &Path) -> Result<Self> {
         let action = || format!("cannot open run folder `{}`", root.display());
         fs::create_dir_all(root).context(action)?;
@@ -43,14 +43,14 @@ impl RunFolder {
                 remove_litter(root)?;
                 Ok(Self { files: RunFiles::new(root), lock })
             }
-            Err(TryLockError::WouldBlock) => Err(Error::usage("another training is at work there"))
+            Err(TryLockError::WouldBlock) => Err(Error::usage("another training is running there"))
                 .context(action)
                 .map_err(|error| error.with_hint("wait for it, or choose another `--run-dir`")),
             Err(TryLockError::Error(error)) => Err(error).context(action),
         }
     }
 
-    /// Forgets the snapshots, metrics and previews of an earlier training.
+    /// Deletes the snapshots, metrics and previews of an earlier training.
     ///
     /// # Errors
     ///
@@ -60,10 +60,11 @@ impl RunFolder {
         remove_if_there(&self.snapshot(), |path| fs::remove_file(path))?;
         remove_if_there(&self.metrics(), |path| fs::remove_file(path))?;
         remove_if_there(&self.report(), |path| fs::remove_file(path))?;
+        remove_if_there(&self.rescued_style(), |path| fs::remove_file(path))?;
         remove_if_there(&self.root.join("previews"), |path| fs::remove_dir_all(path))
     }
 
-    /// Removes the snapshot of an interruption that a later snapshot has overtaken.
+    /// Deletes the snapshot of an interruption after a later snapshot was written.
     ///
     /// # Errors
     ///
@@ -139,6 +140,12 @@ impl RunFiles {
         }
         sheets.sort();
         Ok(sheets)
+    }
+
+    /// The style, if it could not be written where the user wanted it.
+    #[must_use]
+    pub fn rescued_style(&self) -> PathBuf {
+        self.root.join("style.safetensors")
     }
 
     /// The report.

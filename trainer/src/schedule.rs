@@ -1,4 +1,4 @@
-//! How the learning rate changes over a run.
+//! How the learning rate changes during a training.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The course of the learning rate after the warm-up.
+/// The learning rate over the steps after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
@@ -14,8 +14,8 @@ pub enum Schedule {
     Constant,
     /// A straight line down to zero.
     Linear,
-    /// Half a cosine down to zero (Loshchilov and Hutter, 2017): a short run ends on a calmer picture than at a
-    /// constant rate.
+    /// Half a cosine down to zero (Loshchilov and Hutter, 2017): a short training ends with calmer pictures than at a constant
+    /// rate.
     #[default]
     Cosine,
 }

@@ -1,9 +1,13 @@
-//! The state of a training between two steps, and the one file that holds it.
+//! The state of a training between two steps, and the file that holds it.
 //!
 //! A `.safetensors` file with the weights (`weights.NAME`) and both of Adam's moments (`first.NAME`, `second.NAME`); the
-//! rest is JSON in its header. Order and crops of the photos follow from the step, so no generator is stored.
+//! rest is JSON in its header, with a checksum of the whole file. Order and crops of the photos follow from the step, so no
+//! generator is stored.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod checksum;
+mod identity;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
 use std::path::Path;
 
@@ -13,55 +17,46 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::identity::{Identity, config_value};
 use crate::adam::{Adam, AdamConfig, Moments};
-use crate::config::TrainConfig;
-use crate::digest::Digest;
 use crate::init::Parameters;
 use crate::metrics::Metrics;
+use crate::run_folder::RunFiles;
 
-/// The version of the file; a reader refuses any other.
-pub const FORMAT: u32 = 1;
+/// The version of the file. Version 1, which has no checksum, is read as well.
+pub const FORMAT: u32 = 2;
 
 const HEADER_KEY: &str = "impasto-snapshot";
+
+/// What is said of a file whose checksum is not that of its bytes.
+const DAMAGED: &str = "the snapshot is damaged: its checksum does not match";
 
 /// Steps whose metrics are kept to average over.
 const RECENT: usize = 100;
 
 /// Everything that changes during a training.
 #[derive(Debug)]
-pub struct State {
+pub struct TrainingState {
     /// Steps done.
     pub step: usize,
-    /// What the learning rate is multiplied by; halved by every roll-back.
+    /// Factor of the learning rate. Every roll-back halves it.
     pub rate_scale: f64,
     /// The weights.
     pub parameters: Parameters,
     /// The optimiser.
     pub adam: Adam,
-    /// Photos that could not be used so far, by name, with the reason.
+    /// Photos that could not be used so far: name and reason.
     pub skipped: BTreeMap<String, String>,
     /// The metrics of the last steps.
     pub recent: VecDeque<Metrics>,
 }
 
-/// Everything that must not change during a training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The configuration: a [`TrainConfig`].
-    pub config: Value,
-    /// The style picture.
-    pub style: Digest,
-    /// The names of the photos trained on.
-    pub photos: Digest,
-    /// The weights of the loss network.
-    pub loss_weights: Digest,
-    /// The style whose weights were the first ones.
-    pub init_from: Option<Digest>,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     format: u32,
+    /// Before anything that a user named: its place is found by its name.
+    #[serde(default)]
+    checksum: String,
     crate_version: String,
     step: usize,
     rate_scale: f64,
@@ -70,7 +65,7 @@ struct Header {
     recent: VecDeque<Metrics>,
 }
 
-impl State {
+impl TrainingState {
     /// The state before the first step.
     ///
     /// # Errors
@@ -92,7 +87,7 @@ impl State {
         }
     }
 
-    /// Whether every weight is a number.
+    /// Whether all weights are finite.
     ///
     /// # Errors
     ///
@@ -114,6 +109,7 @@ impl State {
     pub fn save(&self, path: &Path, identity: &Identity) -> Result<()> {
         let header = Header {
             format: FORMAT,
+            checksum: checksum::BLANK.into(),
             crate_version: env!("CARGO_PKG_VERSION").into(),
             step: self.step,
             rate_scale: self.rate_scale,
@@ -129,9 +125,10 @@ impl State {
             tensors.push((format!("first.{name}"), &moments.first));
             tensors.push((format!("second.{name}"), &moments.second));
         }
-        // One key only: the header keeps a hash map, whose order would change the bytes from run to run.
+        // A single key: safetensors keeps a hash map, whose order would change the bytes from run to run.
         let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
-        let bytes = safetensors::serialize(tensors, Some(metadata)).context(|| "cannot write the snapshot")?;
+        let mut bytes = safetensors::serialize(tensors, Some(metadata)).context(|| "cannot write the snapshot")?;
+        checksum::seal(&mut bytes)?;
         impasto_files::write_atomic(path, |writer| writer.write_all(&bytes).context(|| "cannot write the weights"))
     }
 
@@ -139,7 +136,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// If the file is no snapshot, is damaged, or is of another format.
+    /// If the file is not a snapshot, is damaged, or has another format.
     pub fn open(path: &Path, device: &Device) -> Result<(Self, Identity)> {
         let opened = std::fs::read(path).map_err(Into::into).and_then(|bytes| Self::from_bytes(&bytes, device));
         opened
@@ -147,12 +144,48 @@ impl State {
             .map_err(|error| error.with_hint("start again with `--restart`"))
     }
 
+    /// Reads the later of a run folder's snapshots; none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be read; the hint names the other one, if that can be.
+    pub fn latest(files: &RunFiles, device: &Device) -> Result<Option<(Self, Identity)>> {
+        let paths = [files.snapshot(), files.interrupted()].into_iter().filter(|path| path.exists());
+        let (mut read, mut unreadable) = (Vec::new(), None);
+        for path in paths {
+            match Self::open(&path, device) {
+                Ok((state, identity)) => read.push((path, state, identity)),
+                Err(error) => unreadable = Some((path, error)),
+            }
+        }
+        match (unreadable, read.first()) {
+            (Some((path, error)), Some((other, state, _))) => {
+                let (path, other) = (path.display(), other.display());
+                Err(error.with_hint(format!(
+                    "`{other}` can be used, with {} steps: delete `{path}`, and `--resume` goes on from there",
+                    state.step
+                )))
+            }
+            (Some((_, error)), None) => Err(error),
+            (None, _) => Ok(read
+                .into_iter()
+                .max_by_key(|(_, state, _)| state.step)
+                .map(|(_, state, identity)| (state, identity))),
+        }
+    }
+
     fn from_bytes(bytes: &[u8], device: &Device) -> Result<(Self, Identity), Box<dyn std::error::Error + Send + Sync>> {
+        let checksum = checksum::holds(bytes);
+        if checksum == Some(false) {
+            return Err(DAMAGED.into());
+        }
         let (_, metadata) = SafeTensors::read_metadata(bytes)?;
         let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get(HEADER_KEY));
         let header: Value = serde_json::from_str(header.ok_or("it is not a snapshot of a training")?)?;
-        if header.get("format") != Some(&FORMAT.into()) {
-            return Err("it was written by another version of this program".into());
+        match header.get("format").and_then(Value::as_u64) {
+            Some(2) if checksum.is_none() => return Err(DAMAGED.into()),
+            Some(1 | 2) => {}
+            _ => return Err("it was written by another version of this program".into()),
         }
         let Header { step, rate_scale, identity, skipped, recent, .. } = serde_json::from_value(header)?;
         let mut tensors = candle_core::safetensors::load_buffer(bytes, device)?;
@@ -177,66 +210,90 @@ impl State {
     }
 }
 
-impl Identity {
-    /// Checks that a run of `self` may go on from a snapshot of `then`.
-    ///
-    /// The length may differ: a training can be extended.
-    ///
-    /// # Errors
-    ///
-    /// If anything else differs; the first difference is named.
-    pub fn continues(&self, then: &Self) -> Result<()> {
-        let (then, now) = (then.lasting()?, self.lasting()?);
-        match difference(&then, &now, &[]) {
-            None => Ok(()),
-            Some(difference) => Err(Error::usage(format!("cannot resume: {difference}"))
-                .with_hint("take back the change, or start again with `--restart`")),
-        }
-    }
-
-    /// All of it but the length.
-    fn lasting(&self) -> Result<Value> {
-        let mut value = serde_json::to_value(self).context(|| "cannot compare configurations")?;
-        if let Some(config) = value["config"].as_object_mut() {
-            config.remove("length");
-            // Not written where there is none; the difference should read as one of numbers.
-            config.entry("temporal_weight").or_insert_with(|| 0.0.into());
-        }
-        Ok(value)
-    }
-}
-
-/// Describes the first field, by name, in which two JSON values differ.
-fn difference(then: &Value, now: &Value, path: &[&str]) -> Option<String> {
-    let (Value::Object(fields_then), Value::Object(fields_now)) = (then, now) else {
-        return (then != now).then(|| describe(path, then, now));
-    };
-    let names: BTreeSet<_> = fields_then.keys().chain(fields_now.keys()).collect();
-    names.into_iter().find_map(|name| difference(&then[name], &now[name], &[path, &[name]].concat()))
-}
-
-fn describe(path: &[&str], then: &Value, now: &Value) -> String {
-    match path {
-        ["style"] => "the style picture is another one".into(),
-        ["photos"] => "photos came, went or were renamed".into(),
-        ["loss_weights"] => "the weights of the loss network are others".into(),
-        ["init_from", ..] => "the style to start from is another one".into(),
-        ["config", fields @ ..] | fields => format!("`{}` was {then} and is {now}", fields.join(".")),
-    }
-}
-
 fn missing(kind: &str, name: &str) -> Error {
     Error::new(format!("it has no tensor `{kind}.{name}`"))
 }
 
-/// The configuration as an [`Identity`] holds it.
-///
-/// It has been to text and back: the last digit of a number may change on that way, and a run has to recognise its own.
-///
-/// # Errors
-///
-/// If it cannot be written as JSON.
-pub fn config_value(config: &TrainConfig) -> Result<Value> {
-    let value = serde_json::to_string(config).and_then(|text| serde_json::from_str(&text));
-    value.context(|| "cannot write the configuration")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainConfig;
+    use crate::digest::Digest;
+
+    fn identity() -> Identity {
+        let digest = Digest::of(b"any");
+        let config = config_value(&TrainConfig::default()).unwrap();
+        let (style, photos, loss_weights) = (digest.clone(), digest.clone(), digest.clone());
+        Identity { config, style, photos, photo_sizes: Some(digest), loss_weights, init_from: None }
+    }
+
+    fn state(step: usize) -> TrainingState {
+        let weight = Var::new(&[0.5f32, -1.25, 3.0], &Device::Cpu).unwrap();
+        let mut state = TrainingState::new(Parameters::from([("conv.weight".to_owned(), weight)])).unwrap();
+        state.step = step;
+        state.skipped.insert(r#"a","checksum":"b.jpg"#.into(), "too small".into());
+        state
+    }
+
+    fn weights(state: &TrainingState) -> Vec<f32> {
+        state.parameters["conv.weight"].to_vec1().unwrap()
+    }
+
+    #[test]
+    fn one_flipped_bit_anywhere_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshot.safetensors");
+        state(7).save(&path, &identity()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for place in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1 << (place % 8);
+            assert!(TrainingState::from_bytes(&bytes, &Device::Cpu).is_err(), "byte {place}");
+        }
+        let cut = &whole[..whole.len() - 1];
+        let error = TrainingState::from_bytes(cut, &Device::Cpu).unwrap_err();
+        assert_eq!(error.to_string(), "the snapshot is damaged: its checksum does not match");
+        let (back, then) = TrainingState::open(&path, &Device::Cpu).unwrap();
+        assert_eq!((back.step, weights(&back), then), (7, weights(&state(7)), identity()));
+    }
+
+    #[test]
+    fn a_snapshot_from_before_there_were_checksums_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshot.safetensors");
+        state(7).save(&path, &identity()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let mut header: Value = serde_json::from_str(&metadata.metadata().as_ref().unwrap()[HEADER_KEY]).unwrap();
+        header["format"] = 1.into();
+        header.as_object_mut().unwrap().remove("checksum");
+        header["identity"].as_object_mut().unwrap().remove("photo_sizes");
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header.to_string())]);
+        std::fs::write(&path, safetensors::serialize(tensors.tensors(), Some(metadata)).unwrap()).unwrap();
+        let (back, then) = TrainingState::open(&path, &Device::Cpu).unwrap();
+        assert_eq!((back.step, weights(&back), then.photo_sizes), (7, weights(&state(7)), None));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_an_error_that_names_the_one_to_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = RunFiles::new(folder.path());
+        assert!(TrainingState::latest(&files, &Device::Cpu).unwrap().is_none());
+        state(6).save(&files.snapshot(), &identity()).unwrap();
+        state(8).save(&files.interrupted(), &identity()).unwrap();
+        assert_eq!(TrainingState::latest(&files, &Device::Cpu).unwrap().unwrap().0.step, 8);
+        let mut bytes = std::fs::read(files.interrupted()).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(files.interrupted(), bytes).unwrap();
+        let error = TrainingState::latest(&files, &Device::Cpu).unwrap_err();
+        let (damaged, sound) = (files.interrupted(), files.snapshot());
+        let text = format!("cannot resume from `{}`: {DAMAGED}", damaged.display());
+        assert_eq!(error.to_string(), text);
+        let hint = format!("`{}` can be used, with 6 steps: delete `{}`, and", sound.display(), damaged.display());
+        assert!(error.hint().unwrap().starts_with(&hint), "{:?}", error.hint());
+        std::fs::remove_file(sound).unwrap();
+        let error = TrainingState::latest(&files, &Device::Cpu).unwrap_err();
+        assert_eq!(error.hint(), Some("start again with `--restart`"));
+    }
 }

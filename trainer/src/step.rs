@@ -1,10 +1,10 @@
-//! The gradients and figures of one step, computed in as many parts as asked for.
+//! One training step: from a batch of photos to the gradients of the weights, in as many micro-batches as memory asks for.
 //!
-//! Instance normalisation is per picture, and so is every loss but for two numbers of the whole batch: the magnitudes of content
-//! features (convention `relative`) and the part of all pixels that the temporal loss counts. They are known before the first
-//! backward pass, so gradients of parts can be added up as they come, and the memory of each is free for the next. What stays of
-//! all parts meanwhile is their photos' content features, a few hundredths of what a backward pass keeps; computing them once
-//! more would cost another pass through the loss network.
+//! Instance normalisation works on each picture alone, and so does every loss but for two numbers of the whole batch: the
+//! magnitudes of content features (convention `relative`), and the fraction of all pixels that the temporal loss counts. Both
+//! are known before the first backward pass. So the gradients of micro-batches are added up as they come, and the memory of
+//! each is free for the next. What stays meanwhile are the content features of all micro-batches, a few hundredths of what a
+//! backward pass keeps; computing them twice would cost another pass through the loss network.
 
 use candle_core::{DType, Device, Tensor};
 use impasto_common::{Error, Result};
@@ -14,123 +14,141 @@ use crate::adam::Gradients;
 use crate::config::TrainConfig;
 use crate::init::Parameters;
 use crate::loader::Batch;
-use crate::metrics::Metrics;
+use crate::metrics::StepFigures;
+use crate::micro_batches::{self, MicroBatches, StepFailure, agree};
 use crate::objective::{ContentFeatures, Losses, Objective};
-use crate::parts::{self, Failure, agree};
 use crate::peers::Peers;
 use crate::temporal::TemporalLoss;
+use crate::train::Observer;
 
-/// What a step is computed with. Computing it changes nothing.
+/// What a step is computed from. Computing it changes no weights.
 #[derive(Debug)]
-pub struct Step<'a> {
+pub struct TrainingStep<'a> {
     /// The configuration of the training.
     pub config: &'a TrainConfig,
     /// The network, which follows `parameters`.
     pub network: &'a StyleNet,
     /// Its weights.
     pub parameters: &'a Parameters,
-    /// What it is judged by.
+    /// What its paintings are judged by.
     pub objective: &'a Objective,
-    /// The temporal loss, where it has a weight.
+    /// The temporal loss, if it has a weight.
     pub temporal: Option<&'a TemporalLoss>,
-    /// Steps made before.
+    /// The device of all tensors.
+    pub device: &'a Device,
+    /// Steps made before this one.
     pub done: usize,
-    /// The learning rate, which the figures tell.
-    pub learning_rate: f64,
 }
 
-/// A part of this process's photos, before its painting.
-struct Part {
+/// Some of this process's photos, before they are painted.
+struct MicroBatch {
     /// `(photos, 3, size, size)`, RGB in `[0, 255]`.
     photos: Tensor,
     content: ContentFeatures,
-    /// The number of the first photo among all of the training.
+    /// The number of the first photo among all photos of the training.
     sample: u64,
 }
 
-/// What is one for the whole batch.
-struct Whole {
+/// The numbers that belong to the whole batch.
+struct WholeBatch {
+    /// The magnitudes of content features; none where content has no weight.
     magnitudes: Option<Tensor>,
-    /// Nothing where the batch is one part, which finds it on its way.
+    /// The fraction of pixels that the temporal loss counts; none where there is no such loss, or where the batch is one
+    /// micro-batch, which counts them itself.
     visible: Option<f64>,
 }
 
-impl Step<'_> {
-    /// The mean gradients and figures of the batch of which `own` is this process's share, in `parts` parts of it.
+impl TrainingStep<'_> {
+    /// The mean gradients and figures of the batch of which `own` is this process's share.
+    ///
+    /// If the device runs out of memory, the share is split into more micro-batches, `observer` is told, and the step computed
+    /// again.
     ///
     /// # Errors
     ///
-    /// Of kind [`Failure::NoMemory`] where the device of a process has no memory for a part; otherwise if a photo is too small, or
-    /// another process is gone.
-    pub fn attempt(
+    /// If there is no memory for one photo at a time, a photo is too small, or another process is gone.
+    pub fn compute(
         &self,
         own: &Batch,
-        parts: usize,
-        device: &Device,
+        micro_batches: &mut MicroBatches,
         peers: &mut Peers,
-    ) -> Result<(Gradients, Metrics), Failure> {
-        let first = self.done * self.config.batch + peers.index() * (self.config.batch / peers.count());
-        let prepared = agree(self.prepare(own, first, parts, device), peers)?;
-        let (prepared, magnitudes) = prepared;
+        observer: &mut dyn Observer,
+    ) -> Result<(Gradients, StepFigures)> {
+        let mut count = micro_batches.count(own.size);
+        loop {
+            match self.attempt(own, count, peers) {
+                Ok(computed) => return Ok(computed),
+                Err(StepFailure::Other(error)) => return Err(error),
+                Err(StepFailure::OutOfMemory(error)) => {
+                    count = micro_batches.split_further(own.size, own.photos(), error)?;
+                }
+            }
+            observer.split(own.size, count);
+            impasto_nn::device::release_memory(self.device)?;
+        }
+    }
+
+    /// As [`Self::compute`], in `count` micro-batches.
+    fn attempt(&self, own: &Batch, count: usize, peers: &mut Peers) -> Result<(Gradients, StepFigures), StepFailure> {
+        let first_sample = peers.share().samples(self.done as u64, self.config.batch).start;
+        let (micro_batches, magnitudes) = agree(self.content_pass(own, first_sample, count), peers)?;
         let magnitudes = magnitudes.map(|own| peers.mean(own)).transpose()?;
-        let visible = self.visible(own, first, parts, peers)?;
-        let computed = self.compute(prepared, &Whole { magnitudes, visible });
-        let (gradients, losses) = agree(computed, peers)?;
-        let (names, tensors): (Vec<_>, Vec<_>) = gradients.0.into_iter().unzip();
-        let gradients = Gradients(names.into_iter().zip(peers.means(tensors)?).collect());
-        let norm = gradients.norm()?;
-        let mean = |figures| peers.mean(figures);
-        let metrics = Metrics::read(self.done + 1, self.learning_rate, &losses, &norm, mean)?;
-        Ok((gradients, metrics))
+        let visible = self.visible(own, first_sample, count, peers)?;
+        let whole = WholeBatch { magnitudes, visible };
+        let (gradients, losses) = agree(self.backward_passes(micro_batches, &whole), peers)?;
+        let gradients = gradients.mean_over(peers)?;
+        let figures = StepFigures::of(&losses, &gradients.norm()?)?.mean_over(peers)?;
+        Ok((gradients, figures))
     }
 
-    /// The parts, and the mean of their magnitudes.
-    fn prepare(&self, own: &Batch, first: usize, parts: usize, device: &Device) -> Result<(Vec<Part>, Option<Tensor>)> {
-        let Batch { size, pixels, .. } = own;
-        let photos = photos_of(own) / parts;
-        let cut = pixels.chunks_exact(photos * 3 * size * size).enumerate().map(|(at, pixels)| {
+    /// The micro-batches with their content features, and the mean of their magnitudes.
+    fn content_pass(&self, own: &Batch, first_sample: u64, count: usize) -> Result<(Vec<MicroBatch>, Option<Tensor>)> {
+        let size = own.size;
+        let photos = own.photos() / count;
+        let micro_batches = own.pixels.chunks_exact(photos * 3 * size * size).enumerate().map(|(index, pixels)| {
             // Bytes to the device, floats there.
-            let pixels = Tensor::from_slice(pixels, (photos, 3, *size, *size), device)?.to_dtype(DType::F32)?;
+            let pixels = Tensor::from_slice(pixels, (photos, 3, size, size), self.device)?.to_dtype(DType::F32)?;
             let content = self.objective.content_features(&pixels)?;
-            Ok(Part { photos: pixels, content, sample: (first + at * photos) as u64 })
+            Ok(MicroBatch { photos: pixels, content, sample: first_sample + (index * photos) as u64 })
         });
-        let cut = cut.collect::<Result<Vec<_>>>()?;
-        let magnitudes: Vec<_> = cut.iter().filter_map(|part| part.content.magnitudes().cloned()).collect();
-        let magnitudes = (!magnitudes.is_empty()).then(|| parts::mean(&magnitudes)).transpose()?;
-        Ok((cut, magnitudes))
+        let micro_batches = micro_batches.collect::<Result<Vec<_>>>()?;
+        let magnitudes: Vec<_> =
+            micro_batches.iter().filter_map(|micro_batch| micro_batch.content.magnitudes().cloned()).collect();
+        let magnitudes = (!magnitudes.is_empty()).then(|| micro_batches::mean(&magnitudes)).transpose()?;
+        Ok((micro_batches, magnitudes))
     }
 
-    /// The part of the batch's pixels that the temporal loss counts, where there is one and the batch is in parts.
-    fn visible(&self, own: &Batch, first: usize, parts: usize, peers: &mut Peers) -> Result<Option<f64>> {
+    /// The fraction of the batch's pixels that the temporal loss counts, where it is needed: see [`WholeBatch`].
+    fn visible(&self, own: &Batch, first_sample: u64, count: usize, peers: &mut Peers) -> Result<Option<f64>> {
         match self.temporal {
-            Some(temporal) if parts * peers.count() > 1 => {
-                let visible = temporal.visible(first as u64, photos_of(own), (own.size, own.size));
+            Some(temporal) if count * peers.share().count > 1 => {
+                let visible = temporal.visible(first_sample, own.photos(), (own.size, own.size));
                 peers.mean_of(visible).map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    /// The mean gradients of all parts, and the losses of each.
-    fn compute(&self, parts: Vec<Part>, whole: &Whole) -> Result<(Gradients, Vec<Losses>)> {
-        let count = parts.len();
+    /// The mean gradients of all micro-batches, and the losses of each.
+    fn backward_passes(&self, micro_batches: Vec<MicroBatch>, whole: &WholeBatch) -> Result<(Gradients, Vec<Losses>)> {
+        let count = micro_batches.len();
         let (mut sum, mut losses) = (None, Vec::with_capacity(count));
-        for part in parts {
-            let (gradients, figures) = self.compute_part(part, whole)?;
-            losses.push(figures);
+        for micro_batch in micro_batches {
+            let (gradients, own_losses) = self.backward_pass(micro_batch, whole)?;
+            losses.push(own_losses);
             sum = Some(match sum {
                 None => gradients,
                 Some(sum) => gradients.plus(&sum)?,
             });
         }
-        let sum = sum.ok_or_else(|| Error::new("a step has no part"))?;
+        let sum = sum.ok_or_else(|| Error::new("a step has no micro-batch"))?;
         let mean = if count > 1 { sum.times(1.0 / count as f64)? } else { sum };
         Ok((mean, losses))
     }
 
-    /// The gradients of one part, and its losses: nothing else of it stays.
-    fn compute_part(&self, part: Part, whole: &Whole) -> Result<(Gradients, Losses)> {
-        let Part { photos, content, sample } = part;
+    /// The gradients of one micro-batch, and its losses. Nothing else of it stays in memory.
+    fn backward_pass(&self, micro_batch: MicroBatch, whole: &WholeBatch) -> Result<(Gradients, Losses)> {
+        let MicroBatch { photos, content, sample } = micro_batch;
         let paint = |photos: &Tensor| self.config.precision.paint(self.network, photos);
         let painted = paint(&photos)?;
         let losses = self.objective.losses_to(&painted, &content.target(whole.magnitudes.as_ref())?)?;
@@ -140,10 +158,6 @@ impl Step<'_> {
         };
         Ok((Gradients::of(self.parameters, &losses.total.backward()?)?, losses.detach()))
     }
-}
-
-fn photos_of(batch: &Batch) -> usize {
-    batch.pixels.len() / (3 * batch.size * batch.size)
 }
 
 #[cfg(test)]

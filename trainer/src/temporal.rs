@@ -1,24 +1,24 @@
 //! The temporal loss: how much a painting changes when its photo moves, and its light and noise change, a little.
 //!
-//! A network that has only seen photos paints two frames of a video anew, and the painting flickers. The loss draws a small
-//! change of a photo x, a movement T, another light and noise, and compares the painting of the changed photo with the moved
-//! painting: mean M (f(T x + light + noise) - T f(x))^2, where M leaves out what came in over the border.
+//! A network that has only seen photos paints each frame of a video afresh, and the painting flickers. The loss draws a small
+//! random change of a photo x (a movement T, a change of light, noise) and compares the painting of the changed photo with the
+//! moved painting: mean M (f(T x + light + noise) - T f(x))^2, where M leaves out what came in over the border.
 //!
 //! Ruder et al. (2016) and Huang et al. (2017) take x and its successor from videos and T from optical flow. Zheng et al.
 //! (2016, stability training) need no second picture, only noise; Wang et al. (2020, compound regularisation) add a movement of
-//! the whole picture, which makes T known exactly and any photo a clip. Here the same, with what follows from our network:
+//! the whole picture: T is then known exactly, and any photo serves as a clip. We do the same, with what follows from our
+//! network:
 //!
 //! - **The gradient flows through both paintings**, as in Huang et al. and Zheng et al.: neither is the truth. (Ruder et al.
 //!   hold the earlier frame still, because it is already shown.) The other terms judge the first painting alone, so a change
 //!   costs no pass through the loss network.
 //! - **Light does not pass to the painting.** Gao et al. (2018) let the painting follow the photo's luminance. Here instance
-//!   normalisation takes away whatever a whole picture is multiplied by or raised by, exactly: such a change is free, and a
-//!   painting that follows it out of reach. So the light changes as that of a scene does, more on one side than on the other,
-//!   up to clipped highlights, and the painting is to stay: by a few levels it may follow, which costs next to nothing, while
-//!   other strokes cost a lot.
-//! - **Noise is what makes a still camera flicker**, and drawn in every strength up to that of a telephone at night.
-//! - **Movements are small.** The network subsamples by 4, so a movement by 4 pixels is nearly free, and all others repeat what
-//!   happens within 4. Zoom, rotation and sway give every part of the picture another fraction of a pixel.
+//!   normalisation removes any gain or offset of a whole picture exactly: such a change costs nothing, and no painting can
+//!   follow it. So the light changes as in a real scene, more on one side than on the other, up to clipped highlights, and the
+//!   painting is to stay the same. Following by a few levels costs next to nothing; other strokes cost a lot.
+//! - **Noise makes even the video of a still camera flicker.** It is drawn in every strength up to that of a phone at night.
+//! - **Movements are small.** The network subsamples by 4, so a movement by 4 pixels is nearly free, and larger ones only repeat
+//!   the movements up to 4. Zoom, rotation and sway give every part of the picture another fraction of a pixel.
 //! - **Interpolation is cubic**: a linear one blurs the painting, and asks the network to blur (Gupta et al., 2017, show that
 //!   a style is the less stable the stronger its texture; the cheapest way to be stable is to have none).
 
@@ -37,7 +37,8 @@ const LEAST_VARIANCE: f64 = 1.0;
 /// The temporal loss of one style.
 ///
 /// Its unit is the mean squared difference between two pixels that are drawn from the style picture at random, twice the
-/// variance of its colours: 0 is a painting that moves with its photo, 1 one that is drawn anew for every frame, in any style.
+/// variance of its colours. A painting that moves with its photo has a loss of 0; one painted afresh for every frame has
+/// about 1, in any style.
 #[derive(Debug, Clone, Copy)]
 pub struct TemporalLoss {
     weight: f64,
@@ -57,9 +58,9 @@ impl TemporalLoss {
         Ok(Self { weight, seed, unit: 2.0 * f64::from(variance).max(LEAST_VARIANCE) })
     }
 
-    /// The weighted loss, a scalar, of the network that is `paint` and its paintings `painted` of `photos`, both `(batch, 3, height, width)`,
-    /// RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from their numbers. Where they are a part
-    /// of a batch, `visible` is what [`Self::visible`] says of all of it.
+    /// The weighted loss, a scalar, of the network that `paint` applies and of its paintings `painted` of `photos`, both
+    /// `(batch, 3, height, width)`, RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from
+    /// their numbers. For a micro-batch or a share, `visible` is [`Self::visible`] of the whole batch.
     ///
     /// # Errors
     ///
@@ -82,16 +83,16 @@ impl TemporalLoss {
         Ok((difference * (self.weight / (self.unit * visible.unwrap_or(changes.visible))))?)
     }
 
-    /// The part of all pixels that counts in `photos` photos of `(height, width)` pixels, numbered from `sample` on.
+    /// The fraction of all pixels that count in `photos` photos of `(height, width)` pixels, numbered from `sample` on.
     #[must_use]
     pub fn visible(&self, sample: u64, photos: usize, (height, width): (usize, usize)) -> f64 {
         let count = |picture| Change::visible(self.seed, sample + picture as u64, (height, width));
-        part_of(&(0..photos).into_par_iter().map(count).collect::<Vec<_>>(), height * width)
+        counted_fraction(&(0..photos).into_par_iter().map(count).collect::<Vec<_>>(), height * width)
     }
 }
 
-/// The part that counts of pictures of `pixels` pixels each, given how many count in each.
-fn part_of(visible: &[usize], pixels: usize) -> f64 {
+/// The fraction of pixels that count, given how many count in each picture of `pixels` pixels.
+fn counted_fraction(visible: &[usize], pixels: usize) -> f64 {
     // In a picture too small to have a middle nothing counts, and the loss is 0.
     visible.iter().sum::<usize>().max(1) as f64 / (visible.len() * pixels) as f64
 }
@@ -107,7 +108,7 @@ struct Changes {
     added: Tensor,
     /// 1 where a pixel counts and 0 elsewhere, `(batch, 1, height, width)`.
     mask: Tensor,
-    /// The part of all pixels that counts.
+    /// The fraction of all pixels that count.
     visible: f64,
 }
 
@@ -124,7 +125,7 @@ impl Changes {
             gain: Tensor::from_vec(gains, (changes.len(), 1, 1, 1), device)?,
             added: all(|change| &change.added, 3)?,
             mask: all(|change| &change.mask, 1)?,
-            visible: part_of(&visible.collect::<Vec<_>>(), height * width),
+            visible: counted_fraction(&visible.collect::<Vec<_>>(), height * width),
         })
     }
 

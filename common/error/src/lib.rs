@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod escape;
+mod exhausted;
 
 use std::error::Error as StdError;
 use std::fmt;
 
 pub use escape::{escaped, escaped_lines};
+use exhausted::{Resource, exhausted};
 
 /// A result whose error is an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// How a run should end because of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The user asked for something that cannot be: exit code 2.
+    /// The user asked for something impossible: exit code 2.
     Usage,
     /// The work failed: exit code 1.
     Failed,
@@ -68,6 +70,18 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Whether the cause is a lack of memory: of the machine, of a GPU, or of page-locked memory for a GPU.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        exhausted(self) == Some(Resource::Memory)
+    }
+
+    /// Whether the cause is a full disk, or a used-up quota on it.
+    #[must_use]
+    pub fn is_storage_full(&self) -> bool {
+        exhausted(self) == Some(Resource::Storage)
     }
 
     /// The innermost hint: the one nearest the cause knows best.
@@ -178,5 +192,51 @@ mod tests {
     fn a_foreign_cause_is_printed_once() {
         let io: Result<(), _> = Err(std::io::Error::other("disk full"));
         assert_eq!(io.context(|| "cannot write `x`").unwrap_err().to_string(), "cannot write `x`: disk full");
+    }
+
+    #[test]
+    fn a_full_disk_and_a_lack_of_memory_are_known_by_the_kind_of_the_innermost_cause() {
+        let wrapped = |kind: std::io::ErrorKind| {
+            let io: Result<(), _> = Err(std::io::Error::from(kind));
+            let written: Result<()> = io.context(|| "cannot flush").context(|| "cannot write `x`");
+            written.unwrap_err()
+        };
+        let (disk, memory) = (wrapped(std::io::ErrorKind::StorageFull), wrapped(std::io::ErrorKind::OutOfMemory));
+        assert_eq!((disk.is_storage_full(), disk.is_out_of_memory()), (true, false));
+        assert_eq!((memory.is_storage_full(), memory.is_out_of_memory()), (false, true));
+        let other = wrapped(std::io::ErrorKind::PermissionDenied);
+        assert!(!other.is_storage_full() && !other.is_out_of_memory());
+        let words = Error::new("out of memory: No space left on device");
+        assert!(!words.is_storage_full() && !words.is_out_of_memory(), "words alone say nothing");
+        let inside = std::io::Error::other(wrapped(std::io::ErrorKind::StorageFull));
+        assert!(Error::new("cannot encode").with_source(inside).is_storage_full());
+    }
+
+    #[test]
+    #[cfg(feature = "candle")]
+    fn what_a_tensor_library_wraps_is_known_as_well() {
+        let full = || candle_core::Error::Io(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let traced = candle_core::Error::WithBacktrace { inner: Box::new(full()), backtrace };
+        assert!(Error::from(full()).is_storage_full() && Error::from(traced).is_storage_full());
+        let gpu = Box::new(std::io::Error::from(std::io::ErrorKind::OutOfMemory));
+        assert!(Error::from(candle_core::Error::Cuda(gpu)).is_out_of_memory());
+    }
+
+    #[test]
+    #[cfg(feature = "cuda")]
+    fn the_codes_of_the_driver_and_its_libraries_are_known() {
+        use candle_core::cuda_backend::{CudaError, cudarc};
+        use cudarc::cublas::{result::CublasError, sys::cublasStatus_t};
+        use cudarc::cudnn::{result::CudnnError, sys::cudnnStatus_t};
+        use cudarc::driver::{DriverError, sys::CUresult};
+
+        let driver = |code| Error::from(candle_core::Error::from(CudaError::Cuda(DriverError(code))));
+        assert!(driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY).is_out_of_memory());
+        assert!(!driver(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS).is_out_of_memory());
+        let blas = CublasError(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED);
+        assert!(Error::from(candle_core::Error::from(CudaError::Cublas(blas))).is_out_of_memory());
+        let dnn = CudnnError(cudnnStatus_t::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED);
+        assert!(Error::from(candle_core::Error::Cuda(Box::new(dnn))).is_out_of_memory());
     }
 }

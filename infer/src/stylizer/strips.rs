@@ -68,7 +68,8 @@ impl Stylizer {
             writer.write(strip)
         })?;
         writer.finish()?;
-        Ok(PaintedFile { losses, notes: note.into_iter().collect() })
+        let notes = under.notes().iter().cloned().chain(note).collect();
+        Ok(PaintedFile { losses, notes })
     }
 }
 

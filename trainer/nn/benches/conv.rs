@@ -1,6 +1,6 @@
 //! Convolutions of the transformer network and of VGG-16, forward and backward, batch 1 at 256x256.
 //!
-//! `cargo bench -p impasto-common --bench conv -- res128`. Throughput is in multiply-adds, each once: half of the FLOPs.
+//! `cargo bench -p impasto-nn --bench conv -- res128`. Throughput is in multiply-adds, each once: half of the FLOPs.
 //! `RAYON_NUM_THREADS` sets the threads. Backward includes candle's bookkeeping, which adds each gradient to zeros.
 
 use candle_core::{Device, Result, Tensor, Var};

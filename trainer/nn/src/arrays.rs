@@ -1,4 +1,4 @@
-//! Weights of files as tensors, and back.
+//! Weights read from files as tensors, and back.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
-//! Opens the device that tensors live on, and tells what it can do.
+//! Opens the device that tensors are computed on, and says what it can do.
 
 use candle_core::Device;
 use impasto_common::device::{DeviceChoice, OpenGpu};
 use impasto_error::Result;
 
-/// Opens the device, and says in a line what the user should know of it: see [`DeviceChoice::open_with`].
+/// Opens the device. The text, if any, is a one-line notice for the user: see [`DeviceChoice::open_with`].
 ///
 /// # Errors
 ///
@@ -31,8 +31,9 @@ pub fn has_bf16(device: &Device) -> bool {
     }
 }
 
-/// Waits for the device, and gives back what it keeps for later computations of this thread: to be called before trying with less
-/// after [`is_out_of_memory`](impasto_common::device::is_out_of_memory).
+/// Waits for the device and frees what it keeps for later computations of this thread.
+///
+/// Call it after an error that [is a lack of memory](impasto_error::Error::is_out_of_memory), before trying with less.
 ///
 /// # Errors
 ///
@@ -45,7 +46,7 @@ pub fn release_memory(device: &Device) -> Result<()> {
     Ok(device.synchronize()?)
 }
 
-/// Lets GPUs round the factors of f32 products to TF32 from now on, in this process. They do not unless told.
+/// Sets whether GPUs may round the factors of f32 products to TF32, in this process, from now on. Default: no.
 pub fn allow_tf32(allowed: bool) {
     #[cfg(feature = "cuda")]
     impasto_kernels::gpu::allow_tf32(allowed);

@@ -1,6 +1,6 @@
 //! The loss network: features of VGG-16 or VGG-19 (Simonyan and Zisserman, 2015) trained on ImageNet, frozen.
 //!
-//! Only the layers up to the deepest one asked for are computed, and nothing is ever differentiated for the weights.
+//! Only the layers up to the deepest one asked for are computed. The weights never get gradients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -114,7 +114,7 @@ impl TryFrom<String> for Layer {
     }
 }
 
-/// A frozen VGG, as deep as its weights go.
+/// A frozen VGG, with as many layers as its weights have.
 #[derive(Debug, Clone)]
 pub struct LossNetwork {
     architecture: Architecture,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use impasto_error::{Error, Result};
 
-/// Pixels a thread converts at a time: enough to outweigh handing them over, few enough to stay in its cache.
+/// Pixels that a thread converts at a time: enough to pay for the hand-over, few enough to stay in its cache.
 const BAND: usize = 1 << 14;
 
 /// Turns an image into a `(1, 3, height, width)` tensor, RGB in `[0, 255]`.

@@ -1,4 +1,4 @@
-//! What a command line says of the style-model file that it writes.
+//! The arguments about the model card of the style-model file that a command writes.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::train::CardText;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Card")]
 pub(super) struct Card {
-    /// Name of the style [default: the output's]
+    /// Name of the style [default: the output's file name]
     #[arg(long)]
     name: Option<String>,
     /// What the style imitates: painter, title, year
@@ -22,13 +22,13 @@ pub(super) struct Card {
 }
 
 impl Card {
-    /// The style's name: the one that is asked for, else that of the file.
+    /// The style's name: the given one, else the name of the file without its extension.
     pub(super) fn name(&self, output: &Path) -> String {
         let stem = || output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.name.clone().unwrap_or_else(stem)
     }
 
-    /// What the card of the style says; `words` are the command line.
+    /// What the model card says; `words` are the command line.
     pub(super) fn text(&self, output: &Path, words: &[OsString]) -> CardText {
         CardText {
             name: self.name(output),
@@ -47,7 +47,7 @@ pub(super) fn parse_dtype(text: &str) -> Result<StoredType, String> {
     }
 }
 
-/// The command as one would type it, without what does not change the result: a resumed run writes the same card.
+/// The command to type, without what does not change the result: so a resumed run writes the same card.
 fn command_line(words: &[OsString]) -> String {
     let mut kept = vec!["trainer".to_owned()];
     let mut words = words.iter().skip(1).map(|word| word.to_string_lossy()).peekable();

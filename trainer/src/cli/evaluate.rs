@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use candle_core::Device;
+use image::RgbImage;
 use impasto_common::model_file::StyleModel;
 use impasto_common::styles::BundledStyle;
 use impasto_common::{Error, Result, ResultExt};
 use impasto_error::escaped_lines;
 use serde::Serialize;
 
-use super::{Machine, download, progress, say, stop_on_signal};
+use super::{MachineArgs, download, progress, say, stop_on_signal};
 use crate::config::TrainConfig;
 use crate::evaluate::{self, EvaluateConfig, Evaluation, PhotoResult, Quartiles};
 use crate::objective::Objective;
@@ -21,9 +22,9 @@ use impasto_nn::loss_network::LossNetwork;
 
 /// Measure how well a style paints photos it never saw
 ///
-/// For each photo: the objective of the painting, by term, and the number of L-BFGS iterations from noise that reach the
-/// same value (Johnson et al., 2016, report 50 to 100 for their networks). The objective is the one the style was trained
-/// with, which its card tells.
+/// For each photo: the objective of the painting, by term, and the number of L-BFGS iterations that reach the same value from
+/// noise (Johnson et al., 2016, report 50 to 100 for their networks). The objective is the one that the style was trained with;
+/// the model card holds it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The style: a file, or the name of a bundled one
@@ -32,13 +33,13 @@ pub(super) struct Args {
     /// The painting it imitates
     #[arg(long, value_name = "FILE")]
     style: PathBuf,
-    /// A folder of photos; the ones that a training on it sets aside come first
+    /// A folder of photos; those that a training on it sets aside come first
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
-    /// Photos to evaluate on
+    /// Number of photos
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     count: usize,
-    /// Height and width the middle of each photo is painted at
+    /// Height and width at which the middle of each photo is painted
     #[arg(long, value_name = "PIXELS", default_value_t = EvaluateConfig::default().size)]
     size: usize,
     /// Iterations after which a search gives up
@@ -47,15 +48,15 @@ pub(super) struct Args {
     /// Seed of the noise
     #[arg(long, value_name = "NUMBER", default_value_t = EvaluateConfig::default().seed)]
     seed: u64,
-    /// The loss network's weights; without, they are downloaded once and cached
+    /// The loss network's weights [default: downloaded once (0.55 GB) and cached]
     #[arg(long, value_name = "FILE")]
     loss_weights: Option<PathBuf>,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    machine: Machine,
-    /// Say nothing but the result and errors
+    machine: MachineArgs,
+    /// Print only the result and errors
     #[arg(long, short)]
     quiet: bool,
 }
@@ -66,9 +67,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let training = training_config(&model)?;
     let paths = photos::in_order_of_preference(&args.photos)?;
     let paths: Vec<_> = paths.into_iter().take(args.count).collect();
+    let style = impasto_picture::read_rgb(&args.style)?;
     let device = args.machine.open()?;
+    // A download of 0.55 GB, the first time: after all that can fail at once.
     let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
-    let objective = objective(&training, &args.style, &weights, &device)?;
+    let objective = objective(&training, style, &weights, &device)?;
     let config = EvaluateConfig { size: args.size, max_iterations: args.max_iterations, seed: args.seed };
     let stop = stop_on_signal()?;
     let bar = progress::bar(paths.len(), args.quiet);
@@ -91,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// A bundled style of this name, else the file.
+/// The bundled style with this name, else the file.
 pub(super) fn open(model: &str) -> Result<StyleModel> {
     match BundledStyle::named(model) {
         Some(style) => style.model(),
@@ -99,7 +102,7 @@ pub(super) fn open(model: &str) -> Result<StyleModel> {
     }
 }
 
-/// The configuration a style was trained with; the default for one that another program trained.
+/// The configuration that a style was trained with; the default if another program trained it.
 pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
     match &model.card.training {
         None => Ok(TrainConfig::default()),
@@ -109,13 +112,13 @@ pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
 }
 
 /// What a style of this training is judged by.
-pub(super) fn objective(training: &TrainConfig, style: &Path, weights: &Path, device: &Device) -> Result<Objective> {
-    let style = resample::shrink_to_short_side(impasto_picture::read_rgb(style)?, training.style_size)?;
+pub(super) fn objective(training: &TrainConfig, style: RgbImage, weights: &Path, device: &Device) -> Result<Objective> {
+    let style = resample::shrink_to_short_side(style, training.style_size)?;
     let network = LossNetwork::open(training.loss_network, weights, device)?;
     Objective::new(network, &impasto_nn::rgb_to_tensor(&style, device)?, &training.objective)
 }
 
-/// Prints an evaluation as a table, or as JSON where there is none.
+/// Prints an evaluation as a table, or as JSON if `table` is none.
 pub(super) fn print<T: Serialize>(evaluation: &T, table: Option<fn(&T) -> String>) -> Result<()> {
     let text = match table {
         Some(table) => table(evaluation),

@@ -1,4 +1,4 @@
-//! `trainer evaluate-clip`: how calm painted clips are.
+//! `trainer evaluate-clip`: how steady painted clips are.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -9,46 +9,46 @@ use impasto_error::escaped;
 use indicatif::ProgressBar;
 
 use super::evaluate::{self, open, print, training_config};
-use super::{Machine, download, stop_on_signal};
+use super::{MachineArgs, download, stop_on_signal};
 use crate::clip::{self, ClipConfig, ClipEvaluation, ClipResult};
 use crate::config::TrainConfig;
 use crate::objective::Objective;
 
-/// Measure how calm painted clips are
+/// Measure how steady painted clips are
 ///
-/// The warping error of Lai et al. (2018): how much frames differ along the movement of the original clip, where a pixel is
-/// seen in both frames; squared distance of colours in [0, 1], the mean over pixels, then over pairs of frames. The original's
-/// own error is the floor. A blurred painting has a low error too, so content and style loss stand beside it. Clips are
-/// videos (which need ffmpeg) or folders of frames; compression with loss changes all of it.
+/// The warping error of Lai et al. (2018): how much successive frames differ after the motion of the original clip is undone,
+/// over pixels that are visible in both frames. It is the squared distance of colours in [0, 1], averaged over pixels and then
+/// over pairs of frames. The error of the original clip is the lower limit. A blurred painting has a low error too, so content and style
+/// loss are shown with it. Clips are videos (which need ffmpeg) or folders of frames. Lossy compression changes all figures.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The original: a video, or a folder of frames in the order of their names
     #[arg(long, value_name = "CLIP")]
     clip: PathBuf,
-    /// A painted clip, as many frames; may be given several times
+    /// A painted clip with as many frames; can be given several times
     #[arg(long, value_name = "CLIP", required = true)]
     painted: Vec<PathBuf>,
-    /// The painting that they imitate; without, no losses are computed
+    /// The painting that they imitate; without it no losses are computed
     #[arg(long, value_name = "FILE")]
     style: Option<PathBuf>,
-    /// The style that painted, a file or the name of a bundled one; its card tells the objective. Without, it is the default
+    /// The style that painted the clips, a file or the name of a bundled one: sets the objective. Without it, the default one is used
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
-    /// Frames to read at most
+    /// Largest number of frames to read
     #[arg(long, value_name = "COUNT")]
     frames: Option<usize>,
-    /// Compute the losses of one frame in so many
+    /// Compute the losses of every Nth frame only
     #[arg(long, value_name = "COUNT", default_value_t = ClipConfig::default().loss_every)]
     loss_every: usize,
-    /// The loss network's weights; without, they are downloaded once and cached
+    /// The loss network's weights [default: downloaded once (0.55 GB) and cached]
     #[arg(long, value_name = "FILE")]
     loss_weights: Option<PathBuf>,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    machine: Machine,
-    /// Say nothing but the result and errors
+    machine: MachineArgs,
+    /// Print only the result and errors
     #[arg(long, short)]
     quiet: bool,
 }
@@ -85,6 +85,7 @@ fn objective(args: &Args, device: &Device) -> Result<Option<Objective>> {
         Some(model) => training_config(&open(model)?)?,
         None => TrainConfig::default(),
     };
+    let style = impasto_picture::read_rgb(style)?;
     let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
     evaluate::objective(&training, style, &weights, device).map(Some)
 }

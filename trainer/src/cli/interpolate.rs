@@ -12,31 +12,32 @@ use super::{evaluate, say};
 use crate::interpolate;
 use crate::train::CardText;
 
-/// Networks farther apart than this were hardly trained one from the other: see [`interpolate::distance`].
+/// Networks farther apart than this were probably not trained one from the other: see [`interpolate::distance`].
 const FAR: f64 = 0.9;
 
-/// Mix two styles of which one was trained from the other (`trainer train --init-from`)
+/// Mix two styles, one of which was trained from the other (`trainer train --init-from`)
 ///
-/// Weight by weight (Wang et al., 2019): a style between the two, without training. So a style gets back strokes that it lost when it
-/// was trained on for clips, or half of another painting's. `trainer evaluate` and `evaluate-clip` tell what is won and lost.
+/// Averages the weights (Wang et al., 2019): a style between the two, without training. For example, a style that was
+/// trained further for clips gets back some of the strokes that it lost. `trainer evaluate` and `trainer evaluate-clip` measure
+/// the result.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The style to start from: a file, or the name of a bundled one
     #[arg(long, value_name = "NAME|FILE")]
     from: String,
-    /// The style to go towards, a file or a bundled one; the result is judged as this one is
+    /// The style to move towards, a file or a bundled one; the result takes its objective from this one
     #[arg(long, value_name = "NAME|FILE")]
     to: String,
-    /// How far to go: 0 is --from, 1 is --to; less or more goes on beyond
+    /// How far to move: 0 is --from, 1 is --to; values outside this range extrapolate
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, allow_negative_numbers = true)]
     amount: f64,
     /// The style-model file to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Numbers in the style-model file: `f32`, or `f16` for half the size
+    /// Number type in the style-model file: `f32`, or `f16` for half the size
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = card::parse_dtype)]
     dtype: StoredType,
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -60,8 +61,8 @@ pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
         let distance = interpolate::distance(&from, &to)?;
         if distance > FAR {
             say(&format!(
-                "note: the networks of `{}` and `{}` have little in common (distance {distance:.2}): they were trained apart, and \
-                 what lies between may paint neither",
+                "note: the networks of `{}` and `{}` have little in common (distance {distance:.2}): they were trained \
+                 separately, and a mixture may show neither style",
                 from.card.name, to.card.name
             ));
         }

@@ -1,4 +1,4 @@
-//! The arguments that say what a painting is judged by, the same for every command.
+//! The arguments about what a painting is judged by, the same for every command.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,16 +18,16 @@ pub(super) struct ObjectiveArgs {
     /// The network that judges: `vgg16` or `vgg19`
     #[arg(long, value_name = "NAME", default_value_t = Architecture::default())]
     pub(super) loss_network: Architecture,
-    /// Its weights, `.safetensors` or `.pth` with torchvision's names; without, they are downloaded once and cached
+    /// Its weights, `.safetensors` or `.pth` with torchvision's names [default: downloaded once (0.55 GB) and cached]
     #[arg(long, value_name = "FILE")]
-    loss_weights: Option<PathBuf>,
-    /// Weight of the content loss: how much of the photo stays
+    pub(super) loss_weights: Option<PathBuf>,
+    /// Weight of the content loss: how much of the photo to keep
     #[arg(long, value_name = "WEIGHT", default_value_t = ObjectiveConfig::default().content_weight)]
     content_weight: f64,
-    /// Weight of the style loss: how much of the painting comes
+    /// Weight of the style loss: how much of the painting's style to apply
     #[arg(long, value_name = "WEIGHT", default_value_t = ObjectiveConfig::default().style_weight)]
     style_weight: f64,
-    /// Weight of the total variation: how smooth it is
+    /// Weight of the total variation: how smooth the result is
     #[arg(long, value_name = "WEIGHT", default_value_t = ObjectiveConfig::default().tv_weight)]
     tv_weight: f64,
     /// Layers of the content loss, each with `:WEIGHT` if it is not 1
@@ -54,8 +54,8 @@ impl ObjectiveArgs {
         }
     }
 
-    /// The file of the loss network's weights, downloaded where none is named and none is cached.
-    pub(super) fn weights_file(&self, quiet: bool) -> Result<PathBuf> {
+    /// The file of the loss network's weights; downloads 0.55 GB if none is named and none is cached.
+    pub(super) fn fetch_weights(&self, quiet: bool) -> Result<PathBuf> {
         download::loss_weights(self.loss_weights.as_deref(), self.loss_network, quiet)
     }
 }

@@ -7,13 +7,14 @@ use image::ImageFormat;
 use impasto_common::{Error, Result, ResultExt};
 
 use super::objective::ObjectiveArgs;
-use super::{Machine, progress, stop_on_signal};
+use super::{MachineArgs, progress, stop_on_signal};
 use crate::optimize::{self, Method, OptimizeConfig, Start};
+use crate::output;
 use impasto_nn::loss_network::LossNetwork;
 
-/// Paint one photo by optimising the picture itself: slow, and the yardstick of quality
+/// Paint one photo by optimising the picture itself: slow, and the reference for quality
 ///
-/// A preview of a style before a night of training. After Gatys et al. (2015).
+/// Shows what a style may look like before a long training. After Gatys et al. (2015).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The photo to paint
@@ -22,7 +23,7 @@ pub(super) struct Args {
     /// The painting to imitate
     #[arg(long, value_name = "FILE")]
     style: PathBuf,
-    /// Where to write the picture; the name's ending chooses the format
+    /// Where to write the picture; the extension sets the format
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Long side of the result; a smaller photo is not enlarged
@@ -31,7 +32,7 @@ pub(super) struct Args {
     /// Short side of the painting at the last scale; a smaller one is not enlarged
     #[arg(long, value_name = "PIXELS", default_value_t = OptimizeConfig::default().style_size)]
     style_size: usize,
-    /// Scales, each half the size of the next; large strokes form at the small ones
+    /// Number of scales, each half the size of the next; large strokes form at the small scales
     #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().scales)]
     scales: usize,
     /// Iterations at each scale
@@ -43,10 +44,10 @@ pub(super) struct Args {
     /// What to start from: `photo` or `noise`
     #[arg(long, value_name = "NAME", default_value_t = Start::default())]
     start: Start,
-    /// Step of Adam, in levels of 255
+    /// Step size of Adam, in levels of 0 to 255
     #[arg(long, value_name = "LEVELS", default_value_t = OptimizeConfig::default().learning_rate)]
     lr: f64,
-    /// Steps that L-BFGS remembers
+    /// Number of past steps that L-BFGS keeps
     #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().history)]
     history: usize,
     /// Seed of the noise
@@ -55,8 +56,8 @@ pub(super) struct Args {
     #[command(flatten)]
     objective: ObjectiveArgs,
     #[command(flatten)]
-    machine: Machine,
-    /// Say nothing but errors
+    machine: MachineArgs,
+    /// Print only errors
     #[arg(long, short)]
     quiet: bool,
 }
@@ -78,18 +79,19 @@ impl Args {
     }
 }
 
-/// Runs the command. Ctrl-C writes the picture as far as it came.
+/// Runs the command. After Ctrl-C the picture is written as it is then.
 pub(super) fn run(args: &Args) -> Result<()> {
     let config = args.config();
     config.validate()?;
-    // A name that no format belongs to should fail before the work, not after it.
+    // An output that cannot be written should fail before the work, not after it.
+    output::check(&args.output)?;
     let format = ImageFormat::from_path(&args.output)
         .context(|| format!("cannot write `{}`", args.output.display()))
-        .map_err(|error| error.with_hint("end the name in `.png` or `.jpg`"))?;
+        .map_err(|error| error.with_hint("use the extension `.png` or `.jpg`"))?;
     let photo = impasto_picture::read_rgb(&args.photo)?;
     let style = impasto_picture::read_rgb(&args.style)?;
     let device = args.machine.open()?;
-    let weights = args.objective.weights_file(args.quiet)?;
+    let weights = args.objective.fetch_weights(args.quiet)?;
     let network = LossNetwork::open(args.objective.loss_network, &weights, &device)?;
     let stop = stop_on_signal()?;
     let bar = progress::bar(config.scales * config.iterations, args.quiet);
@@ -107,7 +109,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         painted.write_to(writer, format).context(|| "cannot encode the picture")
     })?;
     if stop.load(Ordering::Relaxed) {
-        Err(Error::interrupted(format!("stopped; `{}` is as far as it came", args.output.display())))
+        Err(Error::interrupted(format!("stopped early; `{}` is the picture so far", args.output.display())))
     } else {
         Ok(())
     }

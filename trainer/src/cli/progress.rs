@@ -1,22 +1,24 @@
-//! The progress of a training on standard error: a bar on a terminal, a line now and then elsewhere.
+//! The progress of a training on standard error: a bar on a terminal, otherwise a line now and then.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-use super::say;
+use super::{download, say};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::train::Observer;
 
-/// Time between lines where there is no bar.
+/// Time between lines if there is no bar.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// An observer that talks on standard error.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
+    /// The bar of the download, while there is one.
+    download: Option<ProgressBar>,
     batch: usize,
     steps: usize,
     pace: Pace,
@@ -26,7 +28,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(batch: usize) -> Self {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(0).with_style(style()));
-        Self { bar, batch, steps: 0, pace: Pace::default(), last_line: None }
+        Self { bar, download: None, batch, steps: 0, pace: Pace::default(), last_line: None }
     }
 
     fn talk(&self, line: &str) {
@@ -38,7 +40,16 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn fetching(&mut self, done: u64, total: u64) {
+        let bar = self.download.get_or_insert_with(download::bar);
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+
     fn started(&mut self, done: usize, steps: usize, photos: usize) {
+        if let Some(bar) = self.download.take() {
+            bar.finish_and_clear();
+        }
         self.steps = steps;
         self.pace.begin();
         let from = if done > 0 { format!(", from step {done}") } else { String::new() };
@@ -72,15 +83,16 @@ impl Observer for Progress {
         self.pace.begin();
     }
 
-    fn split(&mut self, size: usize, parts: usize) {
+    fn split(&mut self, size: usize, micro_batches: usize) {
         self.talk(&format!(
-            "the device has no memory for a step at {size}x{size} at once: it is computed in {parts} parts from now on"
+            "a batch at {size}x{size} does not fit in the device's memory: it is split into {micro_batches} micro-batches \
+             from now on"
         ));
     }
 
     fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {
         self.talk(&format!(
-            "losses are not finite after step {failed}: back to step {step} with the learning rate times {rate_scale}"
+            "losses are not finite after step {failed}: going back to step {step}, with the learning rate times {rate_scale}"
         ));
     }
 }
@@ -93,7 +105,7 @@ impl Drop for Progress {
     }
 }
 
-/// A bar for `length` steps of one kind, with a message and the time left; nothing where standard error is no terminal.
+/// A bar for `length` steps, with a message and the time left; hidden if `quiet`.
 pub(super) fn bar(length: usize, quiet: bool) -> ProgressBar {
     if quiet {
         return ProgressBar::hidden();

@@ -4,20 +4,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use impasto_common::Result;
 use impasto_common::network::Preset;
 use impasto_common::weights::StoredType;
+use impasto_common::{Result, device};
 
 use super::card::{self, Card};
 use super::objective::ObjectiveArgs;
 use super::progress::Progress;
-use super::{Machine, say, stop_on_signal};
+use super::{MachineArgs, say, stop_on_signal};
 use crate::config::{Length, TrainConfig};
 use crate::live::{self, Address, Live};
 use crate::peers::Seat;
-use crate::precision::Precision;
+use crate::precision::TrainPrecision;
 use crate::schedule::Schedule;
-use crate::train::{self, Job, Observers, Outcome, Start};
+use crate::train::{self, EarlierTraining, Observers, Outcome, TrainingJob};
 
 /// Photos that could not be used are listed up to this many.
 const LISTED: usize = 20;
@@ -28,94 +28,94 @@ pub(super) struct Args {
     /// The painting
     #[arg(long, value_name = "FILE")]
     style: PathBuf,
-    /// The folder of photos to train on, searched with all folders in it
+    /// The folder of photos to train on, including all its subfolders
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
     /// The style-model file to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
-    judge: Judge,
+    judged_by: JudgeArgs,
     #[command(flatten)]
-    network: Network,
+    network: NetworkArgs,
     #[command(flatten)]
-    course: Course,
+    course: CourseArgs,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
     card: Card,
     #[command(flatten)]
-    machine: Machine,
+    machine: MachineArgs,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Objective")]
-struct Judge {
+struct JudgeArgs {
     #[command(flatten)]
     objective: ObjectiveArgs,
-    /// Short side to which the painting is shrunk: the smaller, the finer its strokes on a photo
+    /// Short side to which the painting is shrunk; a smaller one gives finer strokes
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().style_size)]
     style_size: usize,
-    /// Weight of the temporal loss: how closely a painting follows small movements of its photo and stays through noise and
-    /// changes of light. For videos, about 3; 0 leaves it out
+    /// Weight of the temporal loss, which keeps the painting steady while the photo moves a little, is noisy or changes its
+    /// light. About 3 for videos; 0 turns it off
     #[arg(long, value_name = "WEIGHT", default_value_t = TrainConfig::default().temporal_weight)]
     temporal_weight: f64,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
-struct Network {
+struct NetworkArgs {
     /// Size of the network: `l`, `m`, `s` or `xs`
     #[arg(long, value_name = "NAME", default_value_t = Preset::default())]
     preset: Preset,
     /// Start from the weights of another style instead of random ones
     #[arg(long, value_name = "FILE")]
     init_from: Option<PathBuf>,
-    /// Numbers in the style-model file: `f32`, or `f16` for half the size
+    /// Number type in the style-model file: `f32`, or `f16` for half the size
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = card::parse_dtype)]
     dtype: StoredType,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
-struct Course {
-    /// Steps to train
+struct CourseArgs {
+    /// Number of training steps
     #[arg(long, value_name = "COUNT", default_value_t = default_steps(), conflicts_with = "epochs")]
     steps: usize,
-    /// Visits to every photo, instead of --steps
+    /// Passes over all photos, instead of --steps
     #[arg(long, value_name = "COUNT")]
     epochs: Option<usize>,
-    /// Photos per step
+    /// Photos per step. A batch that does not fit in GPU memory is split into micro-batches
     #[arg(long, value_name = "COUNT", default_value_t = TrainConfig::default().batch)]
     batch: usize,
     /// Height and width of the crops to train on
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().size)]
     size: usize,
-    /// Draw the size of every batch's crops anew, from --size to this in steps of 32
+    /// Give each batch a random crop size, from --size to this in steps of 32
     #[arg(long, value_name = "PIXELS")]
     largest_size: Option<usize>,
-    /// A crop is up to this many times smaller than the photo it is cut from
+    /// Largest ratio of a photo's short side to the crop that is cut from it
     #[arg(long, value_name = "FACTOR", default_value_t = TrainConfig::default().zoom)]
     zoom: f64,
     /// Learning rate
     #[arg(long, value_name = "RATE", default_value_t = TrainConfig::default().learning_rate)]
     lr: f64,
-    /// Course of the learning rate: `constant`, `linear` or `cosine`
+    /// Schedule of the learning rate: `constant`, `linear` or `cosine`
     #[arg(long, value_name = "NAME", default_value_t = TrainConfig::default().schedule)]
     schedule: Schedule,
-    /// Steps over which the learning rate rises at first
+    /// Steps over which the learning rate rises at the start
     #[arg(long, value_name = "COUNT", default_value_t = TrainConfig::default().warmup)]
     warmup: usize,
-    /// Largest norm of the gradient; 0 is none
+    /// Largest norm of the gradient; 0 is no limit
     #[arg(long, value_name = "NORM", default_value_t = TrainConfig::default().clip_norm)]
     clip_norm: f64,
-    /// Numbers to compute with: `f32`, `tf32` or `bf16` [default: bf16 on a GPU that has it, else f32]
+    /// Arithmetic precision: `f32`, `tf32` or `bf16` [default: bf16 on a GPU that supports it, else f32]
     #[arg(long, value_name = "TYPE")]
-    precision: Option<Precision>,
-    /// Seed of first weights, order, crops, flips, and of the changes that the temporal loss makes
+    precision: Option<TrainPrecision>,
+    /// Seed of the initial weights, the order, crops and flips of photos, and the changes for the temporal loss
     #[arg(long, value_name = "NUMBER", default_value_t = TrainConfig::default().seed)]
     seed: u64,
 }
@@ -123,19 +123,19 @@ struct Course {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Run")]
 struct RunArgs {
-    /// Folder of snapshots, metrics and contact sheets [default: the output with `.run` for its ending]
+    /// Folder of snapshots, metrics and contact sheets [default: the output with the extension `.run`]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Steps between snapshots
     #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = at_least_one)]
     snapshot_every: usize,
-    /// Go on from the last snapshot; start afresh where there is none
+    /// Continue from the last snapshot; start a new training if there is none
     #[arg(long)]
     resume: bool,
-    /// Throw an earlier training in the run folder away
+    /// Delete an earlier training in the run folder and start a new one
     #[arg(long, conflicts_with = "resume")]
     restart: bool,
-    /// Show the training in a web page while it runs: at `PORT` of this machine only, or at `HOST:PORT`. Without either, at
+    /// Show the training in a web page while it runs, at `PORT` on this machine only, or at `HOST:PORT`. The default address is
     /// 127.0.0.1:8017
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = live::DEFAULT_ADDRESS)]
     serve: Option<Address>,
@@ -145,20 +145,21 @@ struct RunArgs {
     /// Threads that prepare photos
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     loader_threads: usize,
-    /// Memory for photos that were read
+    /// Memory for decoded photos
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     cache: usize,
 }
 
 pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
+    device::check_threads("--loader-threads", args.run.loader_threads)?;
     let seat = Seat::find(|name| std::env::var(name).ok())?;
-    // Of several processes one talks.
-    let (quiet, first) = (args.quiet || seat.index > 0, seat.index == 0);
+    // Only the first of several processes prints, and serves the page.
+    let (quiet, first) = (args.quiet || !seat.writes(), seat.writes());
     let device = args.machine.open_for(&seat)?;
-    let config = config(args, args.course.precision.unwrap_or_else(|| Precision::of_device(&device)));
-    // Before anything is read: an address that is taken should not cost a minute to learn of.
+    let config = config(args, args.course.precision.unwrap_or_else(|| TrainPrecision::of_device(&device)));
+    // Before anything is read: if the address is taken, the user should learn it at once.
     let live = if first { open_page(args, config.batch)? } else { None };
-    let job = job(args, words, device, seat)?;
+    let job = job(args, words, device, seat);
     let mut observers = Observers::default();
     if !quiet {
         observers.0.push(Box::new(Progress::new(config.batch)));
@@ -174,14 +175,14 @@ pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// The page of the training, if one is wanted; says where it is.
+/// Opens the page of the training, if one is wanted, and prints its address.
 fn open_page(args: &Args, batch: usize) -> Result<Option<Live>> {
     let Some(address) = &args.run.serve else { return Ok(None) };
     let live = Live::open(address, &run_dir(args), &args.card.name(&args.output), batch)?;
     if !args.quiet {
         let bound = live.address();
-        let reach = if bound.ip().is_loopback() { "" } else { ", also by others who reach this machine" };
-        say(&format!("to be watched at http://{}/{reach}", Address { port: bound.port(), ..address.clone() }));
+        let reach = if bound.ip().is_loopback() { "" } else { ", which other machines can reach too" };
+        say(&format!("watch the training at http://{}/{reach}", Address { port: bound.port(), ..address.clone() }));
     }
     Ok(Some(live))
 }
@@ -190,15 +191,27 @@ fn run_dir(args: &Args) -> PathBuf {
     args.run.run_dir.clone().unwrap_or_else(|| args.output.with_extension("run"))
 }
 
-fn config(args: &Args, precision: Precision) -> TrainConfig {
-    let Course { steps, epochs, batch, size, largest_size, zoom, lr, schedule, warmup, clip_norm, precision: _, seed } =
-        args.course;
+fn config(args: &Args, precision: TrainPrecision) -> TrainConfig {
+    let CourseArgs {
+        steps,
+        epochs,
+        batch,
+        size,
+        largest_size,
+        zoom,
+        lr,
+        schedule,
+        warmup,
+        clip_norm,
+        precision: _,
+        seed,
+    } = args.course;
     TrainConfig {
         network: args.network.preset.into(),
-        loss_network: args.judge.objective.loss_network,
-        objective: args.judge.objective.config(),
-        temporal_weight: args.judge.temporal_weight,
-        style_size: args.judge.style_size,
+        loss_network: args.judged_by.objective.loss_network,
+        objective: args.judged_by.objective.config(),
+        temporal_weight: args.judged_by.temporal_weight,
+        style_size: args.judged_by.style_size,
         size,
         largest_size,
         zoom,
@@ -214,21 +227,21 @@ fn config(args: &Args, precision: Precision) -> TrainConfig {
     }
 }
 
-fn job(args: &Args, words: &[OsString], device: Device, seat: Seat) -> Result<Job> {
+fn job(args: &Args, words: &[OsString], device: Device, seat: Seat) -> TrainingJob {
     let run = &args.run;
-    Ok(Job {
+    TrainingJob {
         style: args.style.clone(),
         photos: args.photos.clone(),
         held_out: run.held_out.clone(),
-        loss_weights: args.judge.objective.weights_file(args.quiet)?,
+        loss_weights: args.judged_by.objective.loss_weights.clone(),
         init_from: args.network.init_from.clone(),
         output: args.output.clone(),
         dtype: args.network.dtype,
         run_dir: run_dir(args),
-        start: match (run.resume, run.restart) {
-            (true, _) => Start::Resume,
-            (_, true) => Start::Restart,
-            _ => Start::Fresh,
+        earlier: match (run.resume, run.restart) {
+            (true, _) => EarlierTraining::Resume,
+            (_, true) => EarlierTraining::Discard,
+            _ => EarlierTraining::Refuse,
         },
         snapshot_every: run.snapshot_every,
         device,
@@ -236,7 +249,7 @@ fn job(args: &Args, words: &[OsString], device: Device, seat: Seat) -> Result<Jo
         loader_threads: run.loader_threads,
         cache_bytes: run.cache << 20,
         card: args.card.text(&args.output, words),
-    })
+    }
 }
 
 fn tell(outcome: &Outcome, output: &Path) {

@@ -4,25 +4,25 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use impasto_common::{Error, Result};
-use impasto_picture::find_images;
-use impasto_picture::read_rgb;
-use impasto_video::{self, ReadOptions, VideoReader};
+use impasto_picture::{find_images, read_rgb};
+use impasto_video::{ReadOptions, VideoFrame, VideoReader};
 
 use crate::resample::{Rectangle, resize};
 
 /// The frames of a clip, one in memory at a time.
 pub struct Frames {
     size: (u32, u32),
-    source: Source,
+    source: FrameSource,
 }
 
-enum Source {
+enum FrameSource {
     Video(Box<VideoReader>),
     Folder(std::vec::IntoIter<PathBuf>),
 }
 
 impl Frames {
-    /// Opens a video, or a folder of frames in the order of their names; brought to `size`, width and height, if it is given.
+    /// Opens a video, or a folder of frames in the order of their names. Frames are resized to `size` (width and height), if
+    /// given.
     ///
     /// # Errors
     ///
@@ -37,10 +37,10 @@ impl Frames {
                 Some(size) => size,
                 None => read_rgb(first)?.dimensions(),
             };
-            return Ok(Self { size, source: Source::Folder(pictures.into_iter()) });
+            return Ok(Self { size, source: FrameSource::Folder(pictures.into_iter()) });
         }
         let reader = VideoReader::with_options(path, ReadOptions { size, ..ReadOptions::default() })?;
-        Ok(Self { size: reader.size(), source: Source::Video(Box::new(reader)) })
+        Ok(Self { size: reader.size(), source: FrameSource::Video(Box::new(reader)) })
     }
 
     /// The width and height of the frames.
@@ -55,11 +55,11 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<Self::Item> {
         let image = match &mut self.source {
-            Source::Video(reader) => match reader.next() {
-                Some(frame) => frame.map(|impasto_video::VideoFrame { picture, .. }| picture.into_rgb8()),
+            FrameSource::Video(reader) => match reader.next() {
+                Some(frame) => frame.map(|VideoFrame { picture, .. }| picture.into_rgb8()),
                 None => return reader.damage().map(Err),
             },
-            Source::Folder(paths) => read_rgb(&paths.next()?),
+            FrameSource::Folder(paths) => read_rgb(&paths.next()?),
         };
         Some(image.and_then(|image| fitted(image, self.size)))
     }

@@ -1,4 +1,4 @@
-//! What an objective weighs, and the conventions by which its distances are scaled.
+//! The weights and layers of an objective, and the conventions by which its distances are scaled.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,7 +74,7 @@ impl FromStr for Convention {
     }
 }
 
-/// The weights of the objective and the layers it looks at.
+/// The weights and layers of an objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ObjectiveConfig {
     /// Weight of the content loss, alpha. Default: 1.

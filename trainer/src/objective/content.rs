@@ -1,7 +1,7 @@
 //! What the content loss compares a painting with.
 //!
-//! In two halves, because the convention `relative` divides by the mean square of the features of a whole batch, of which a
-//! process or a part of its share sees only its own photos.
+//! In two halves, because the convention `relative` divides by the mean square of the features of a whole batch, while a
+//! process or a micro-batch sees only its own photos.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,7 @@ use impasto_nn::ops;
 use super::Convention;
 use impasto_nn::loss_network::Layer;
 
-/// The features that the content loss compares with, of photos that may be a part of a batch, and what of them is a mean over the
-/// batch.
+/// The features that the content loss compares with, of the photos of a batch or a micro-batch, and their magnitudes.
 #[derive(Debug, Clone)]
 pub struct ContentFeatures {
     features: BTreeMap<Layer, Tensor>,
@@ -39,8 +38,8 @@ impl ContentFeatures {
         Ok(Self { features, magnitudes })
     }
 
-    /// The magnitudes of these features, one for each layer, whose mean over all parts of a batch is that of the batch; nothing where
-    /// content has no weight. They stay on the device: nothing is read back.
+    /// The magnitudes of these features, one for each layer; none where content has no weight. Their mean over all micro-batches
+    /// is that of the batch. They stay on the device: nothing is read back.
     #[must_use]
     pub fn magnitudes(&self) -> Option<&Tensor> {
         self.magnitudes.as_ref()

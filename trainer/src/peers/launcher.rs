@@ -1,20 +1,22 @@
-//! Which of several processes this is, as torchrun, Slurm's `srun`, and `mpirun` say it.
+//! Which of several processes this is, from the environment variables of torchrun, Slurm's `srun` and `mpirun`.
 
 use impasto_common::{Error, Result};
+
+use super::Share;
 
 /// Where the first process is found unless `MASTER_ADDR` and `MASTER_PORT` say otherwise.
 const ADDRESS: (&str, u16) = ("127.0.0.1", 29_500);
 
-/// A launcher's words for: index among all, number of all, index on its machine.
+/// Each launcher's variables: the index among all processes, their number, the index on this machine.
 const LAUNCHERS: [(&str, [&str; 3]); 4] = [
     ("torchrun", ["RANK", "WORLD_SIZE", "LOCAL_RANK"]),
     ("mpirun", ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"]),
     ("mpiexec", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"]),
-    // Of the step: a batch script that starts one process alone has no step, but the numbers of its allocation.
+    // Of the job step, not of the allocation: a batch script that starts one process without `srun` has no step.
     ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"]),
 ];
 
-/// A process among several.
+/// Which of several processes this is, and how it reaches the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
     /// Which one, from 0.
@@ -31,7 +33,7 @@ impl Seat {
     /// A process on its own.
     pub const ALONE: Self = Self { index: 0, count: 1, local: 0, address: (String::new(), 0) };
 
-    /// The seat that the environment names; [`Self::ALONE`] where no launcher is at work.
+    /// The seat that the environment names; [`Self::ALONE`] if no launcher started this process.
     ///
     /// # Errors
     ///
@@ -58,6 +60,32 @@ impl Seat {
             return Ok(Self { index: index_found, count: count_found, local, address: (host, port) });
         }
         Ok(Self::ALONE)
+    }
+
+    /// The portion of every batch that this process trains on.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share { index: self.index, count: self.count }
+    }
+
+    /// Whether this process writes the files.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.index == 0
+    }
+
+    /// Checks that batches can be cut into equal shares.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot.
+    pub fn check_batch(&self, batch: usize) -> Result<()> {
+        if batch.is_multiple_of(self.count) {
+            return Ok(());
+        }
+        let message = format!("`--batch {batch}` cannot be split equally between {} processes", self.count);
+        let next = batch.next_multiple_of(self.count);
+        Err(Error::usage(message).with_hint(format!("use a multiple of {}, such as {next}", self.count)))
     }
 
     /// Seats for `count` processes on this machine.
@@ -106,11 +134,20 @@ mod tests {
     }
 
     #[test]
-    fn words_that_make_no_sense_are_named() {
+    fn values_that_make_no_sense_are_named() {
         let text = |variables: &[(&str, &str)]| find(variables).unwrap_err().to_string();
         assert_eq!(text(&[("RANK", "x"), ("WORLD_SIZE", "2")]), "`RANK=x` is not a number");
         assert_eq!(text(&[("RANK", "2"), ("WORLD_SIZE", "2")]), "`RANK=2` is not below `WORLD_SIZE=2`");
         let port = [("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_PORT", "65535")];
         assert_eq!(text(&port), "`MASTER_PORT=65535` is no port");
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_shared_out_is_refused_with_the_next_that_can() {
+        let seat = Seat { count: 3, ..Seat::ALONE };
+        seat.check_batch(6).unwrap();
+        let error = seat.check_batch(4).unwrap_err();
+        assert_eq!(error.to_string(), "`--batch 4` cannot be split equally between 3 processes");
+        assert_eq!(error.hint(), Some("use a multiple of 3, such as 6"));
     }
 }

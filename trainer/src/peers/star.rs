@@ -1,6 +1,6 @@
-//! Processes that meet at the first one over TCP: bytes handed out, sums taken.
+//! Processes connected to the first one over TCP: bytes that it hands out, sums that it takes.
 //!
-//! A sum is taken by the first process, in the order of the processes, and sent to all: every process gets the same bytes, and
+//! The first process adds up in the order of the processes and sends the sum to all. So every process gets the same bytes, and
 //! the same ones in every run.
 
 use std::io::{Read, Write};
@@ -14,10 +14,10 @@ use super::Seat;
 /// How long processes wait for each other at the start: launchers start them together.
 const MEETING: Duration = Duration::from_secs(120);
 
-/// How long one waits for another's sums: a snapshot, a contact sheet and a slow disk included.
+/// How long a process waits for another's sums. In that time the first one may write a snapshot and a contact sheet to a slow disk.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Sent first, with index and count: what else may call at this port is sent away.
+/// Sent first, with index and count: any other caller at this port is turned away.
 const GREETING: [u8; 8] = *b"impasto1";
 
 /// The connections of one process: the first one's to all others in their order, the others' to the first.
@@ -34,7 +34,7 @@ impl Star {
         let streams = streams.map_err(|error| {
             Error::new(format!("process {} of {} cannot meet the others at {host}:{port}", seat.index, seat.count))
                 .with_source(error)
-                .with_hint("all of them must be started; `MASTER_ADDR` and `MASTER_PORT` say where the first one is")
+                .with_hint("start all of them; `MASTER_ADDR` and `MASTER_PORT` say where the first one listens")
         })?;
         for stream in &streams {
             let prepared = stream
@@ -63,8 +63,8 @@ impl Star {
         if self.first {
             for stream in &mut self.streams {
                 stream.read_exact(&mut bytes).context(gone)?;
-                for (sum, &part) in sums.iter_mut().zip(bytes.as_chunks().0) {
-                    *sum += f32::from_le_bytes(part);
+                for (sum, &value) in sums.iter_mut().zip(bytes.as_chunks().0) {
+                    *sum += f32::from_le_bytes(value);
                 }
             }
         }
@@ -100,7 +100,7 @@ fn greeting(seat: &Seat) -> [u8; 16] {
 /// Waits for all others, whichever comes first.
 fn listen(seat: &Seat) -> Result<Vec<TcpStream>> {
     let (host, port) = &seat.address;
-    // By its name only where that is this machine's alone.
+    // A loopback address is bound as such: no other machine can connect then.
     let local = host == "127.0.0.1" || host == "localhost";
     let listener = TcpListener::bind((if local { "127.0.0.1" } else { "0.0.0.0" }, *port));
     let listener = listener.context(|| "cannot listen")?;
@@ -114,7 +114,7 @@ fn listen(seat: &Seat) -> Result<Vec<TcpStream>> {
             }
         } else if start.elapsed() > MEETING {
             let missing = others.iter().filter(|other| other.is_none()).count();
-            return Err(Error::new(format!("{missing} did not come within {} s", MEETING.as_secs())));
+            return Err(Error::new(format!("{missing} did not connect within {} s", MEETING.as_secs())));
         } else {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -49,31 +49,31 @@ impl Curve {
         Self { name: name.to_owned(), points: averaged(points) }
     }
 
-    /// The drawing: every value faintly, their running mean boldly.
+    /// The drawing: every value as a faint line, their running mean as a bold one.
     pub(crate) fn svg(&self) -> String {
         let positive = self.points.iter().filter(|point| point.1 > 0.0);
         let points: Vec<_> = positive.map(|&(step, value)| (step, value.log10())).collect();
         let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
         let low = points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
         let high = points.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
-        let frame = Frame { steps: (first.0, last.0), logs: (low - 0.02, high + 0.02) };
-        let lines = [frame.line("values", &points), frame.line("mean", &smooth(&points))].concat();
+        let area = PlotArea { steps: (first.0, last.0), logs: (low - 0.02, high + 0.02) };
+        let lines = [area.line("values", &points), area.line("mean", &smooth(&points))].concat();
         format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">\
              <text x=\"{MARGIN}\" y=\"14\">{0}</text>{1}{lines}</svg>\n",
             self.name,
-            frame.labels()
+            area.labels()
         )
     }
 }
 
 /// Where steps and logarithms of values lie in the drawing.
-struct Frame {
+struct PlotArea {
     steps: (f64, f64),
     logs: (f64, f64),
 }
 
-impl Frame {
+impl PlotArea {
     fn x(&self, step: f64) -> f64 {
         MARGIN + (WIDTH - MARGIN) * (step - self.steps.0) / (self.steps.1 - self.steps.0).max(1.0)
     }
@@ -85,8 +85,8 @@ impl Frame {
 
     /// Three values beside the drawing, the first and the last step under it.
     fn labels(&self) -> String {
-        let value = |part: f64| {
-            let log = self.logs.0 + (self.logs.1 - self.logs.0) * part;
+        let value = |fraction: f64| {
+            let log = self.logs.0 + (self.logs.1 - self.logs.0) * fraction;
             let (y, value) = (self.y(log), short(10f64.powf(log)));
             format!(
                 "<line class=\"grid\" x1=\"{MARGIN}\" x2=\"{WIDTH}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
@@ -95,7 +95,7 @@ impl Frame {
             )
         };
         let step = |step: f64, anchor: &str| {
-            // The letters' feet, a little above the edge that cuts them.
+            // A little above the lower edge, which would cut the letters off.
             let (x, y, step) = (self.x(step), HEIGHT - 3.0, step.round());
             format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{step}</text>")
         };
@@ -163,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn every_column_becomes_a_drawing_within_its_frame() {
+    fn every_column_becomes_a_drawing_within_its_area() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "step,total,tv\n1,100,0\n2,10,0\n3,1,0\n").unwrap();
         let curves = Curve::read_all(file.path()).unwrap();
         assert_eq!(curves.iter().map(|curve| curve.name.as_str()).collect::<Vec<_>>(), ["total", "tv"]);
-        // The logarithms 2, 1 and 0, a hundredth of the height inside the frame of 22 to 184.
+        // The logarithms 2, 1 and 0, a hundredth of the height inside the area from 22 to 184.
         assert!(curves[0].svg().contains("points=\"52.0,23.6 306.0,103.0 560.0,182.4\""), "{}", curves[0].svg());
         assert_eq!(curves[1].svg(), "", "zeros have no logarithm");
     }

@@ -1,4 +1,4 @@
-//! Parts against the whole, on a tiny network.
+//! Micro-batches against the whole batch, on a tiny network.
 
 use std::thread;
 
@@ -10,6 +10,7 @@ use rand::RngExt;
 use super::*;
 use crate::adam::{Adam, AdamConfig};
 use crate::init;
+use crate::metrics::Metrics;
 use crate::objective::ObjectiveConfig;
 use crate::peers::Seat;
 use crate::random::{Purpose, generator};
@@ -57,22 +58,23 @@ impl Training {
         }
     }
 
-    fn attempt(&self, own: &Batch, parts: usize, peers: &mut Peers) -> (Gradients, Metrics) {
-        let step = Step {
+    fn attempt(&self, own: &Batch, count: usize, peers: &mut Peers) -> (Gradients, Metrics) {
+        let step = TrainingStep {
             config: &self.config,
             network: &self.network,
             parameters: &self.parameters,
             objective: &self.objective,
             temporal: self.temporal.as_ref(),
+            device: &Device::Cpu,
             done: 5,
-            learning_rate: 0.1,
         };
-        step.attempt(own, parts, &Device::Cpu, peers).unwrap()
+        let (gradients, figures) = step.attempt(own, count, peers).unwrap();
+        (gradients, figures.read(6, 0.1).unwrap())
     }
 
     /// What a step comes to that does not change the weights here.
-    fn step(&self, own: &Batch, parts: usize, peers: &mut Peers) -> Came {
-        let (gradients, metrics) = self.attempt(own, parts, peers);
+    fn step(&self, own: &Batch, count: usize, peers: &mut Peers) -> Came {
+        let (gradients, metrics) = self.attempt(own, count, peers);
         let copies =
             self.parameters.iter().map(|(name, weight)| (name.clone(), Var::from_tensor(&weight.detach()).unwrap()));
         let moved: Parameters = copies.collect();
@@ -128,37 +130,37 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
 }
 
 /// Vectors agree within 1e-5 of the length of all of them together.
-fn assert_close(name: &str, parts: &[Vec<f32>], whole: &[Vec<f32>]) {
+fn assert_close(name: &str, split: &[Vec<f32>], whole: &[Vec<f32>]) {
     let length = |vectors: &[Vec<f32>]| vectors.iter().flatten().map(|value| value * value).sum::<f32>().sqrt();
-    let pairs = parts.iter().zip(whole);
+    let pairs = split.iter().zip(whole);
     let apart: Vec<Vec<f32>> =
-        pairs.map(|(parts, whole)| parts.iter().zip(whole).map(|(a, b)| a - b).collect()).collect();
+        pairs.map(|(split, whole)| split.iter().zip(whole).map(|(a, b)| a - b).collect()).collect();
     let (apart, length) = (length(&apart), length(whole));
     assert!(length > 0.0 && apart <= 1e-5 * length, "{name}: {apart} of {length}");
 }
 
-fn assert_same(parts: &Came, whole: &Came) {
-    assert_eq!(parts.figures.len(), whole.figures.len());
-    for (parts, whole) in parts.figures.iter().zip(&whole.figures) {
-        assert!((parts - whole).abs() <= 1e-5 * whole.abs(), "{parts} instead of {whole}");
+fn assert_same(split: &Came, whole: &Came) {
+    assert_eq!(split.figures.len(), whole.figures.len());
+    for (split, whole) in split.figures.iter().zip(&whole.figures) {
+        assert!((split - whole).abs() <= 1e-5 * whole.abs(), "{split} instead of {whole}");
     }
-    assert_close("gradients", &parts.gradients, &whole.gradients);
-    assert_close("moves", &parts.moves, &whole.moves);
+    assert_close("gradients", &split.gradients, &whole.gradients);
+    assert_close("moves", &split.moves, &whole.moves);
 }
 
 #[test]
-fn a_step_in_parts_is_the_step_of_the_whole_batch() {
+fn a_step_in_micro_batches_is_the_step_of_the_whole_batch() {
     for temporal_weight in [0.0, 2.0] {
         let training = Training::new(temporal_weight);
         let whole = training.step(&batch(), 1, &mut Peers::alone());
-        for parts in [2, 4] {
-            assert_same(&training.step(&batch(), parts, &mut Peers::alone()), &whole);
+        for count in [2, 4] {
+            assert_same(&training.step(&batch(), count, &mut Peers::alone()), &whole);
         }
     }
 }
 
 #[test]
-fn parts_that_knew_nothing_of_each_other_would_have_other_losses() {
+fn micro_batches_that_knew_nothing_of_each_other_would_have_other_losses() {
     let training = Training::new(0.0);
     let whole = training.step(&batch(), 1, &mut Peers::alone());
     let content = |came: &Came| came.figures[1];
@@ -168,7 +170,7 @@ fn parts_that_knew_nothing_of_each_other_would_have_other_losses() {
 }
 
 #[test]
-fn processes_whose_shares_are_in_parts_make_the_step_of_one() {
+fn processes_whose_shares_are_split_make_the_step_of_one() {
     for temporal_weight in [0.0, 2.0] {
         let whole = Training::new(temporal_weight).step(&batch(), 1, &mut Peers::alone());
         let work = move |seat: Seat| {

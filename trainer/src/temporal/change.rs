@@ -8,13 +8,13 @@ use crate::random::{Purpose, generator};
 
 /// The largest shift along an axis, pixels: twice the network's step, so that every fraction of it is as likely.
 const SHIFT: f64 = 4.0;
-/// The largest part by which the picture grows or shrinks about its middle: 2.5 pixels at the border of a crop of 256.
+/// The largest fraction by which the picture grows or shrinks about its middle: 2.5 pixels at the border of a crop of 256.
 const ZOOM: f64 = 0.02;
 /// The largest rotation about the middle, radians.
 const ROTATION: f64 = 0.02;
 /// The largest displacement by the smooth wave that bends the picture, pixels along an axis.
 const SWAY: f64 = 1.5;
-/// The largest part by which contrast rises or falls.
+/// The largest fraction by which contrast rises or falls.
 const CONTRAST: f64 = 0.1;
 /// The largest change of brightness in the middle, levels.
 const BRIGHTNESS: f64 = 10.0;
@@ -43,10 +43,10 @@ impl Change {
     pub(super) fn draw(seed: u64, sample: u64, (height, width): (usize, usize)) -> Self {
         let mut random = generator(seed, Purpose::Change, sample);
         let (motion, light) = (Motion::draw(&mut random), Light::draw(&mut random));
-        let frame = Frame { height: height as f64, width: width as f64 };
+        let picture = PictureSize { height: height as f64, width: width as f64 };
         let pixels = (0..height * width).map(|index| [(index / width) as f64, (index % width) as f64]);
-        let sources: Vec<_> = pixels.clone().map(|pixel| motion.source(frame, pixel)).collect();
-        let shade: Vec<_> = pixels.clone().map(|pixel| light.added(frame, pixel)).collect();
+        let sources: Vec<_> = pixels.clone().map(|pixel| motion.source(picture, pixel)).collect();
+        let shade: Vec<_> = pixels.clone().map(|pixel| light.added(picture, pixel)).collect();
         let deviation = random.random_range(0.0..NOISE);
         let mut noise = Normal { random, spare: None };
         Self {
@@ -56,29 +56,29 @@ impl Change {
                 .collect(),
             gain: light.gain as f32,
             added: (0..3).flat_map(|_| &shade).map(|shade| (shade + deviation * noise.next()) as f32).collect(),
-            mask: pixels.zip(&sources).map(|(pixel, &source)| f32::from(frame.stays(pixel, source))).collect(),
+            mask: pixels.zip(&sources).map(|(pixel, &source)| f32::from(picture.stays(pixel, source))).collect(),
         }
     }
 
     /// How many pixels count in [`Self::draw`], which draws the movement first.
     pub(super) fn visible(seed: u64, sample: u64, (height, width): (usize, usize)) -> usize {
         let motion = Motion::draw(&mut generator(seed, Purpose::Change, sample));
-        let frame = Frame { height: height as f64, width: width as f64 };
+        let picture = PictureSize { height: height as f64, width: width as f64 };
         let pixels = (0..height * width).map(|index| [(index / width) as f64, (index % width) as f64]);
-        pixels.filter(|&pixel| frame.stays(pixel, motion.source(frame, pixel))).count()
+        pixels.filter(|&pixel| picture.stays(pixel, motion.source(picture, pixel))).count()
     }
 }
 
 /// The sizes of a picture, pixels.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
+struct PictureSize {
     height: f64,
     width: f64,
 }
 
-impl Frame {
+impl PictureSize {
     /// A pixel's place from the middle, -1/2 to 1/2 from side to side.
-    fn part(self, [row, column]: [f64; 2]) -> [f64; 2] {
+    fn offset_from_middle(self, [row, column]: [f64; 2]) -> [f64; 2] {
         [(row + 0.5) / self.height - 0.5, (column + 0.5) / self.width - 0.5]
     }
 
@@ -126,14 +126,14 @@ impl Motion {
     }
 
     /// Where the pixel at a row and a column comes from.
-    fn source(&self, frame: Frame, pixel: [f64; 2]) -> [f64; 2] {
-        let middle = [(frame.height - 1.0) / 2.0, (frame.width - 1.0) / 2.0];
+    fn source(&self, picture: PictureSize, pixel: [f64; 2]) -> [f64; 2] {
+        let middle = [(picture.height - 1.0) / 2.0, (picture.width - 1.0) / 2.0];
         let [row, column] = [pixel[0] - middle[0], pixel[1] - middle[1]];
         let (sin, cos) = self.rotation.sin_cos();
         let turned = [cos * row + sin * column, cos * column - sin * row];
-        let part = frame.part(pixel);
+        let place = picture.offset_from_middle(pixel);
         std::array::from_fn(|axis| {
-            middle[axis] + self.zoom * turned[axis] + self.shift[axis] + self.waves[axis].at(part)
+            middle[axis] + self.zoom * turned[axis] + self.shift[axis] + self.waves[axis].at(place)
         })
     }
 }
@@ -143,8 +143,8 @@ impl Wave {
         Self { height: within(SWAY), periods: [within(1.0), within(1.0)], phase: within(0.5) }
     }
 
-    fn at(&self, part: [f64; 2]) -> f64 {
-        self.height * (TAU * (self.periods[0] * part[0] + self.periods[1] * part[1] + self.phase)).sin()
+    fn at(&self, place: [f64; 2]) -> f64 {
+        self.height * (TAU * (self.periods[0] * place[0] + self.periods[1] * place[1] + self.phase)).sin()
     }
 }
 
@@ -163,8 +163,8 @@ impl Light {
     }
 
     /// What is added to a pixel's levels; contrast changes about the middle of the range.
-    fn added(&self, frame: Frame, pixel: [f64; 2]) -> f64 {
-        let [down, right] = frame.part(pixel);
+    fn added(&self, picture: PictureSize, pixel: [f64; 2]) -> f64 {
+        let [down, right] = picture.offset_from_middle(pixel);
         127.5 * (1.0 - self.gain) + self.brightness + 2.0 * (self.tilt[0] * down + self.tilt[1] * right)
     }
 }

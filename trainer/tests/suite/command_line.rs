@@ -26,6 +26,8 @@ fn a_training_runs_in_process_and_tells_by_its_exit_code_how_it_went() {
     assert_eq!(train("2", &[]), ExitCode::from(2), "there is a training already");
     assert_eq!(train("3", &["--resume", "--lr", "0.5"]), ExitCode::from(2), "with another learning rate");
     assert_eq!(train("3", &["--resume", "--restart"]), ExitCode::from(2), "one or the other");
+    assert_eq!(train("3", &["--resume", "--threads", "1000000"]), ExitCode::from(2), "no machine has so many cores");
+    assert_eq!(train("3", &["--resume", "--loader-threads", "1000000"]), ExitCode::from(2), "nor these");
     assert_eq!(train("3", &["--resume"]), ExitCode::SUCCESS);
     let report = fs::read_to_string(fixture.path("style.run/report.html")).unwrap();
     assert!(

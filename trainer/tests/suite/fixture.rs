@@ -9,7 +9,7 @@ use impasto_common::network::StyleNetConfig;
 use impasto_trainer::config::{Length, TrainConfig};
 use impasto_trainer::peers::Seat;
 use impasto_trainer::random::{Purpose, generator};
-use impasto_trainer::train::{CardText, Job, Start};
+use impasto_trainer::train::{CardText, EarlierTraining, TrainingJob};
 use rand::RngExt;
 
 /// Index in torchvision's `features`, inputs and outputs of VGG-16's convolutions up to `relu3_3`, thinned out.
@@ -44,17 +44,17 @@ impl Fixture {
     }
 
     /// A job that writes `NAME.safetensors` and `NAME.run`.
-    pub(crate) fn job(&self, name: &str) -> Job {
-        Job {
+    pub(crate) fn job(&self, name: &str) -> TrainingJob {
+        TrainingJob {
             style: self.path("style.png"),
             photos: self.path("photos"),
             held_out: None,
-            loss_weights: self.path("vgg.safetensors"),
+            loss_weights: Some(self.path("vgg.safetensors")),
             init_from: None,
             output: self.path(&format!("{name}.safetensors")),
             dtype: impasto_common::weights::StoredType::F32,
             run_dir: self.path(&format!("{name}.run")),
-            start: Start::Resume,
+            earlier: EarlierTraining::Resume,
             snapshot_every: 3,
             device: Device::Cpu,
             seat: Seat::ALONE,

@@ -5,6 +5,7 @@
 mod clips;
 mod command_line;
 mod fixture;
+mod hub;
 mod kill;
 mod live;
 mod peers;

@@ -10,7 +10,7 @@ use impasto_common::model_file::StyleModel;
 use impasto_trainer::config::TrainConfig;
 use impasto_trainer::metrics::Metrics;
 use impasto_trainer::peers::Seat;
-use impasto_trainer::train::{Job, Observer, Start, train};
+use impasto_trainer::train::{EarlierTraining, Observer, TrainingJob, train};
 
 use crate::fixture::{Fixture, config};
 
@@ -33,11 +33,11 @@ fn seats(count: usize) -> Vec<Seat> {
 }
 
 /// Trains with one thread for each of `count` seats; the last is asked to stop after step `stop`.
-fn together(job: &Job, config: &TrainConfig, count: usize, stop: usize) -> Vec<impasto_common::Result<usize>> {
+fn together(job: &TrainingJob, config: &TrainConfig, count: usize, stop: usize) -> Vec<impasto_common::Result<usize>> {
     let run = |seat: Seat| {
         let flag = AtomicBool::new(false);
         let last = seat.index + 1 == count;
-        let job = Job { seat, ..job.clone() };
+        let job = TrainingJob { seat, ..job.clone() };
         let mut observer: Box<dyn Observer + '_> = if last { Box::new(Stopper(&flag, stop)) } else { Box::new(Silent) };
         train(&job, config, observer.as_mut(), &flag).map(|outcome| outcome.steps)
     };
@@ -48,12 +48,12 @@ fn together(job: &Job, config: &TrainConfig, count: usize, stop: usize) -> Vec<i
 }
 
 /// The rows of a run's table.
-fn table(job: &Job) -> Vec<Vec<f64>> {
+fn table(job: &TrainingJob) -> Vec<Vec<f64>> {
     let text = fs::read_to_string(job.run_dir.join("metrics.csv")).unwrap();
     text.lines().skip(1).map(|row| row.split(',').map(|cell| cell.parse().unwrap()).collect()).collect()
 }
 
-fn assert_same_course(one: &Job, many: &Job) {
+fn assert_same_course(one: &TrainingJob, many: &TrainingJob) {
     let (one_table, many_table) = (table(one), table(many));
     assert_eq!(one_table.len(), many_table.len());
     // The first step sees the same weights: nothing but the order of sums differs.
@@ -96,7 +96,7 @@ fn one_that_is_asked_to_stop_stops_all_and_they_go_on_together() {
     for stopped in together(&parts, &config, 2, 3) {
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     }
-    let parts = Job { start: Start::Resume, ..parts };
+    let parts = TrainingJob { earlier: EarlierTraining::Resume, ..parts };
     for steps in together(&parts, &config, 2, usize::MAX) {
         assert_eq!(steps.unwrap(), 8);
     }

@@ -1,13 +1,14 @@
 //! The training loop from within: losses, resuming, roll-backs, refusals.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use impasto_common::error::ErrorKind;
 use impasto_common::model_file::StyleModel;
 use impasto_trainer::config::{Length, TrainConfig};
 use impasto_trainer::metrics::Metrics;
-use impasto_trainer::train::{Job, Observer, Outcome, Start, train};
+use impasto_trainer::train::{EarlierTraining, Observer, Outcome, TrainingJob, train};
 
 use crate::fixture::{Fixture, config};
 
@@ -21,7 +22,7 @@ struct Witness {
 }
 
 impl Witness {
-    fn train(&mut self, job: &Job, config: &TrainConfig) -> impasto_common::Result<Outcome> {
+    fn train(&mut self, job: &TrainingJob, config: &TrainConfig) -> impasto_common::Result<Outcome> {
         // The observer and the flag are one thing here and two for the trainer.
         let stop = std::mem::take(&mut self.stop);
         let mut observer = Watch { witness: self, stop: &stop };
@@ -47,7 +48,7 @@ impl Observer for Watch<'_> {
     }
 }
 
-fn run(job: &Job, config: &TrainConfig) -> impasto_common::Result<Outcome> {
+fn run(job: &TrainingJob, config: &TrainConfig) -> impasto_common::Result<Outcome> {
     Witness::default().train(job, config)
 }
 
@@ -82,7 +83,7 @@ fn a_run_stopped_anywhere_and_resumed_ends_with_the_bytes_of_an_uninterrupted_on
         let error = witness.train(&parts, &config()).unwrap_err();
         assert_eq!((error.kind(), error.exit_code()), (ErrorKind::Interrupted, 130));
         assert_eq!(error.to_string(), format!("stopped after {stop_after} of 8 steps"));
-        let parts = Job { loader_threads: 3, ..parts };
+        let parts = TrainingJob { loader_threads: 3, ..parts };
         run(&parts, &config()).unwrap();
         for (name, one, other) in [
             ("model", whole.output.clone(), parts.output.clone()),
@@ -155,8 +156,73 @@ fn a_training_can_be_extended_but_not_changed() {
     assert_eq!(run(&job, &TrainConfig { length: Length::Steps(10), ..config() }).unwrap().steps, 10);
     fs::copy(fixture.path("photos/1.png"), fixture.path("photos/new.png")).unwrap();
     let refused = run(&job, &TrainConfig { length: Length::Steps(12), ..config() }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: photos came, went or were renamed");
-    assert_eq!(refused.hint(), Some("take back the change, or start again with `--restart`"));
+    assert_eq!(refused.to_string(), "cannot resume: photos were added, removed or renamed");
+    assert_eq!(refused.hint(), Some("undo the change, or start again with `--restart`"));
+}
+
+#[test]
+fn a_photo_that_was_replaced_under_its_name_is_noticed() {
+    let fixture = Fixture::new();
+    let job = fixture.job("style");
+    run(&job, &config()).unwrap();
+    fs::copy(fixture.path("photos/2.png"), fixture.path("photos/1.png")).unwrap();
+    let refused = run(&job, &TrainConfig { length: Length::Steps(12), ..config() }).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot resume: photos were replaced by others of the same names");
+    assert_eq!(refused.kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn a_damaged_snapshot_is_noticed_before_anything_is_trained_on_it() {
+    let fixture = Fixture::new();
+    let job = fixture.job("style");
+    run(&job, &config()).unwrap();
+    let path = job.run_dir.join("snapshot.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&path, bytes).unwrap();
+    for earlier in [EarlierTraining::Resume, EarlierTraining::Refuse] {
+        let error = run(&TrainingJob { earlier, ..job.clone() }, &config()).unwrap_err();
+        assert!(error.to_string().ends_with("the snapshot is damaged: its checksum does not match"), "{error}");
+        assert_eq!(error.hint(), Some("start again with `--restart`"));
+    }
+    run(&TrainingJob { earlier: EarlierTraining::Discard, ..job }, &config()).unwrap();
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused_before_the_first_step() {
+    let fixture = Fixture::new();
+    for output in ["photos", "style.png/style.safetensors"] {
+        let job = TrainingJob { output: fixture.path(output), ..fixture.job("style") };
+        let mut witness = Witness::default();
+        let error = witness.train(&job, &config()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write `") && error.contains(output), "{error}");
+        assert_eq!((witness.totals.len(), job.run_dir.exists()), (0, false));
+    }
+}
+
+/// Puts a file where the folder of the output was, after the first step.
+struct Saboteur(PathBuf);
+
+impl Observer for Saboteur {
+    fn stepped(&mut self, metrics: &Metrics) {
+        if metrics.step == 1 {
+            fs::remove_dir_all(&self.0).unwrap();
+            fs::write(&self.0, b"").unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_style_that_cannot_be_written_in_the_end_is_kept_in_the_run_folder() {
+    let fixture = Fixture::new();
+    let job = TrainingJob { output: fixture.path("out/style.safetensors"), ..fixture.job("style") };
+    let error = train(&job, &config(), &mut Saboteur(fixture.path("out")), &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().starts_with("the training is done, but: cannot write `"), "{error}");
+    let kept = job.run_dir.join("style.safetensors");
+    assert_eq!(error.hint(), Some(&*format!("the style is in `{}`: copy it where you want it", kept.display())));
+    run(&fixture.job("same"), &config()).unwrap();
+    assert!(fs::read(kept).unwrap() == fs::read(fixture.path("same.safetensors")).unwrap());
 }
 
 #[test]
@@ -164,10 +230,10 @@ fn an_earlier_training_is_neither_overwritten_nor_in_the_way() {
     let fixture = Fixture::new();
     let job = fixture.job("style");
     run(&job, &config()).unwrap();
-    let error = run(&Job { start: Start::Fresh, ..job.clone() }, &config()).unwrap_err();
+    let error = run(&TrainingJob { earlier: EarlierTraining::Refuse, ..job.clone() }, &config()).unwrap_err();
     assert!(error.to_string().ends_with("style.run` holds a training of 8 steps"), "{error}");
     let short = TrainConfig { length: Length::Steps(2), seed: 9, ..config() };
-    assert_eq!(run(&Job { start: Start::Restart, ..job.clone() }, &short).unwrap().steps, 2);
+    assert_eq!(run(&TrainingJob { earlier: EarlierTraining::Discard, ..job.clone() }, &short).unwrap().steps, 2);
     assert!(!job.run_dir.join("previews/00000006.png").exists());
 }
 
@@ -177,7 +243,7 @@ fn one_run_folder_takes_one_training_at_a_time() {
     let job = fixture.job("style");
     let folder = impasto_trainer::run_folder::RunFolder::open(&job.run_dir).unwrap();
     let error = run(&job, &config()).unwrap_err();
-    assert!(error.to_string().ends_with("another training is at work there"), "{error}");
+    assert!(error.to_string().ends_with("another training is running there"), "{error}");
     drop(folder);
     run(&job, &config()).unwrap();
 }
@@ -213,7 +279,7 @@ fn another_style_can_be_the_start() {
     run(&fixture.job("first"), &config()).unwrap();
     let mut scratch = Witness::default();
     scratch.train(&fixture.job("scratch"), &config()).unwrap();
-    let job = Job { init_from: Some(fixture.path("first.safetensors")), ..fixture.job("second") };
+    let job = TrainingJob { init_from: Some(fixture.path("first.safetensors")), ..fixture.job("second") };
     let mut warm = Witness::default();
     warm.train(&job, &config()).unwrap();
     assert!(warm.totals[0] < scratch.totals[0], "{} is not below {}", warm.totals[0], scratch.totals[0]);

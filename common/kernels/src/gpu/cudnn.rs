@@ -69,7 +69,26 @@ pub(super) fn take_workspace(device: &CudaDevice) -> Option<CudaSlice<u8>> {
 }
 
 fn failed(action: &str, error: CudnnError) -> Error {
-    Error::msg(format!("cuDNN cannot {action}: {error:?}"))
+    Error::Cuda(Box::new(CudnnFailure { action: action.into(), error }))
+}
+
+/// What cuDNN could not do. The error stays typed, so that a lack of memory is known by its code.
+#[derive(Debug)]
+struct CudnnFailure {
+    action: String,
+    error: CudnnError,
+}
+
+impl std::fmt::Display for CudnnFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cuDNN cannot {}: {:?}", self.action, self.error)
+    }
+}
+
+impl std::error::Error for CudnnFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 impl Context {

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use super::super::EPSILON;
 use super::super::gpu_painter::GpuTimes;
 use super::engine::lost;
-use impasto_common::device::{DeviceChoice, OpenGpu, is_out_of_memory};
+use impasto_common::device::{DeviceChoice, OpenGpu};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_kernels::gpu::Value;
 use impasto_kernels::gpu::canvas::{Canvas, PaintingGpu};
@@ -269,7 +269,7 @@ impl GpuThread {
             let begun = self.begin(slot, &mut data, order);
             match begun {
                 // One frame at a time needs less memory.
-                Err(error) if slot > 0 && is_out_of_memory(&error) => {
+                Err(error) if slot > 0 && error.is_out_of_memory() => {
                     self.finish_all();
                     self.begin(0, &mut data, order).map(|()| (key, 0))
                 }
@@ -278,7 +278,7 @@ impl GpuThread {
         });
         match begun {
             Ok((key, slot)) => self.under_way.push_back(UnderWay { key, slot, data, reply }),
-            Err(error) if is_out_of_memory(&error) => {
+            Err(error) if error.is_out_of_memory() => {
                 let refused = Some("the GPU's memory does not suffice".into());
                 let _ = reply.send(Ok(PaintAnswer { data, after: Vec::new(), refused }));
             }
@@ -307,7 +307,7 @@ impl GpuThread {
         }
         let canvas = match self.canvas(order) {
             // The canvases of other sizes may hold the memory that is missing.
-            Err(error) if is_out_of_memory(&error) => {
+            Err(error) if error.is_out_of_memory() => {
                 self.canvases.clear();
                 self.canvas(order)?
             }

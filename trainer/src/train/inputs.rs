@@ -1,0 +1,76 @@
+//! Everything about a training that can be checked at once: before a download, and long before the first step.
+
+use std::path::PathBuf;
+
+use image::RgbImage;
+use impasto_common::model_file::StyleModel;
+use impasto_common::{Error, Result, ResultExt};
+
+use super::{EarlierTraining, TrainingJob};
+use crate::config::TrainConfig;
+use crate::photos;
+use crate::run_folder::{RunFiles, RunFolder};
+use crate::snapshot::TrainingState;
+use crate::{init, output, resample};
+
+/// The inputs of a training, found to be usable.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    /// The run folder, locked by the process that writes.
+    pub(super) folder: Option<RunFolder>,
+    /// The style picture, shrunk.
+    pub(super) style: RgbImage,
+    /// The photos to train on.
+    pub(super) photos: Vec<PathBuf>,
+    /// The photos for contact sheets.
+    pub(super) watched: Vec<PathBuf>,
+    /// Whether none of `watched` is trained on.
+    pub(super) held_out: bool,
+    /// The style to start from, and its file.
+    pub(super) init_from: Option<(StyleModel, PathBuf)>,
+}
+
+impl Inputs {
+    /// Checks the configuration, the device and the files, and locks the run folder.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid or the device does not support it, an input cannot be read, the output cannot be
+    /// written, or the run folder is in use or holds a training that is not to be continued.
+    pub(super) fn check(job: &TrainingJob, config: &TrainConfig) -> Result<Self> {
+        config.validate()?;
+        config.precision.prepare(&job.device)?;
+        job.seat.check_batch(config.batch)?;
+        if job.seat.writes() {
+            output::check(&job.output)?;
+        }
+        let folder = job.seat.writes().then(|| RunFolder::open(&job.run_dir)).transpose()?;
+        check_run_folder(job)?;
+        let style = resample::shrink_to_short_side(impasto_picture::read_rgb(&job.style)?, config.style_size)?;
+        let split = photos::find(&job.photos, if job.held_out.is_some() { 0 } else { config.held_out })?;
+        let watched = match &job.held_out {
+            Some(folder) => photos::find(folder, 0)?.training,
+            None if split.held_out.is_empty() => split.training.clone(),
+            None => split.held_out,
+        };
+        let held_out = watched != split.training;
+        let init_from = job.init_from.clone().map(|path| open_style(path, config)).transpose()?;
+        Ok(Self { folder, style, photos: split.training, watched, held_out, init_from })
+    }
+}
+
+/// Refuses a run folder that holds a training, unless that is to be continued or discarded.
+fn check_run_folder(job: &TrainingJob) -> Result<()> {
+    if job.earlier != EarlierTraining::Refuse {
+        return Ok(());
+    }
+    let Some((state, _)) = TrainingState::latest(&RunFiles::new(&job.run_dir), &job.device)? else { return Ok(()) };
+    let message = format!("`{}` holds a training of {} steps", job.run_dir.display(), state.step);
+    Err(Error::usage(message).with_hint("continue it with `--resume`, or delete it with `--restart`"))
+}
+
+fn open_style(path: PathBuf, config: &TrainConfig) -> Result<(StyleModel, PathBuf)> {
+    let model = StyleModel::open(&path)?;
+    init::check_start(&model, &config.network).context(|| format!("cannot start from `{}`", path.display()))?;
+    Ok((model, path))
+}
