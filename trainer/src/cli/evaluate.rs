@@ -1,4 +1,4 @@
-//! `trainer evaluate`: how well a network paints photos it never saw.
+//! `trainer evaluate`: how well a network paints photos that it was not trained on.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::{photos, resample};
 use impasto_nn::StyleNet;
 use impasto_nn::loss_network::LossNetwork;
 
-/// Measure how well a style paints photos it never saw
+/// Measure how well a style paints photos that it was not trained on
 ///
 /// For each photo: the objective of the painting, by term, and the number of L-BFGS iterations that reach the same value from
 /// noise (Johnson et al., 2016, report 50 to 100 for their networks). The objective is the one that the style was trained with;

@@ -36,10 +36,9 @@ impl Identity {
     ///
     /// If anything else differs; the first difference is named.
     pub fn continues(&self, then: &Self) -> Result<()> {
-        let (then, mut now) = (then.lasting()?, self.lasting()?);
-        if let (None, Some(fields)) = (then.get("photo_sizes"), now.as_object_mut()) {
-            fields.remove("photo_sizes");
-        }
+        // Snapshots from before sizes were noted have none; and other photos have other sizes, which says nothing more.
+        let with_sizes = then.photo_sizes.is_some() && then.photos == self.photos;
+        let (then, now) = (then.lasting(with_sizes)?, self.lasting(with_sizes)?);
         match difference(&then, &now, &[]) {
             None => Ok(()),
             Some(difference) => Err(Error::usage(format!("cannot resume: {difference}"))
@@ -47,9 +46,12 @@ impl Identity {
         }
     }
 
-    /// All of it except the length of the training.
-    fn lasting(&self) -> Result<Value> {
+    /// All of it except the length of the training; the sizes of the photos if `with_sizes`.
+    fn lasting(&self, with_sizes: bool) -> Result<Value> {
         let mut value = serde_json::to_value(self).context(|| "cannot compare configurations")?;
+        if let Some(fields) = value.as_object_mut().filter(|_| !with_sizes) {
+            fields.remove("photo_sizes");
+        }
         if let Some(config) = value["config"].as_object_mut() {
             config.remove("length");
             // Left out of the JSON where it is 0; a difference is then one between numbers.
