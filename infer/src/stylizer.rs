@@ -114,7 +114,7 @@ impl Stylizer {
     ///
     /// As [`Self::with_precision`], or if a device that was asked for by name cannot be had.
     pub fn on(model: &StyleModel, device: DeviceChoice, precision: Option<PaintPrecision>) -> Result<Self> {
-        let engine = AnyEngine::new(&model.card.network, &model.tensors, device, precision)?;
+        let engine = AnyEngine::new(&model.card.network.network(), &model.tensors, device, precision)?;
         Ok(Self { card: model.card.clone(), engine: Arc::new(engine), options: StylizeOptions::default() })
     }
 
@@ -335,26 +335,14 @@ mod tests {
 
     /// A network that learned nothing: every weight is a small constant. Enough to see what is done around it.
     pub(super) fn stylizer() -> Stylizer {
-        let mut tensors = Tensors::new();
-        let mut add = |name: &str, shape: &[usize]| {
+        let config = StyleNetConfig { channels: 2, blocks: 0 };
+        let constant = |(name, shape): (String, Vec<usize>)| {
             let value = if name.contains("conv") { 0.02f32 } else { 1.0 };
             let values = vec![value; shape.iter().product()];
-            tensors.insert(name.into(), Array::new(shape, values).unwrap());
+            (name, Array::new(shape, values).unwrap())
         };
-        for (conv, norm, [outputs, inputs, kernel]) in [
-            ("conv1", "in1", [2, 3, 9]),
-            ("conv2", "in2", [4, 2, 3]),
-            ("conv3", "in3", [8, 4, 3]),
-            ("deconv1", "in4", [4, 8, 3]),
-            ("deconv2", "in5", [2, 4, 3]),
-            ("deconv3", "", [3, 2, 9]),
-        ] {
-            add(&format!("{conv}.conv2d.weight"), &[outputs, inputs, kernel, kernel]);
-            add(&format!("{conv}.conv2d.bias"), &[outputs]);
-            add(&format!("{norm}.weight"), &[outputs]);
-            add(&format!("{norm}.bias"), &[outputs]);
-        }
-        let card = ModelCard::new("constant", StyleNetConfig { channels: 2, blocks: 0 });
+        let tensors: Tensors = config.network().tensors().into_iter().map(constant).collect();
+        let card = ModelCard::new("constant", config);
         Stylizer::new(&StyleModel { card, tensors }).unwrap()
     }
 

@@ -6,10 +6,12 @@
 
 pub mod conv;
 pub mod conv_weight;
+pub mod cropped;
 #[cfg(any(feature = "cuda", feature = "testing", test))]
 pub mod cuda;
 pub mod difference;
 pub mod flow;
+pub mod interleave;
 pub mod layout;
 pub mod machine;
 mod multiversion;

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, OnceLock};
 
 #[cfg(feature = "cuda")]
-use super::cuda::{self, GpuEngine};
+use super::gpu::{self, GpuEngine};
 use super::{Engine, PaintPrecision, Rows, Sink, Statistics};
 use impasto_common::device::DeviceChoice;
-use impasto_common::network::StyleNetConfig;
+use impasto_common::network::Network;
 use impasto_common::weights::Tensors;
 use impasto_error::Result;
 
@@ -52,7 +52,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Ticket {
     #[cfg(feature = "cuda")]
-    inner: cuda::Ticket,
+    inner: gpu::Ticket,
     #[cfg(not(feature = "cuda"))]
     inner: std::convert::Infallible,
 }
@@ -60,7 +60,7 @@ pub struct Ticket {
 /// One style's network, ready to paint on a card or on the processor.
 #[derive(Debug)]
 pub struct AnyEngine {
-    config: StyleNetConfig,
+    network: Network,
     precision: PaintPrecision,
     #[cfg(feature = "cuda")]
     card: Option<GpuEngine>,
@@ -107,7 +107,7 @@ impl AnyEngine {
     /// If a tensor is missing or of another shape, a card that was asked for by name cannot be had, or the processor lacks the
     /// precision.
     pub fn new(
-        config: &StyleNetConfig,
+        network: &Network,
         tensors: &Tensors,
         device: DeviceChoice,
         precision: Option<PaintPrecision>,
@@ -116,8 +116,8 @@ impl AnyEngine {
         #[cfg(feature = "cuda")]
         let (card, note) = match device {
             DeviceChoice::Cpu => (None, None),
-            DeviceChoice::Cuda(ordinal) => (Some(GpuEngine::new(config, tensors, ordinal, precision)?), None),
-            DeviceChoice::Auto => match GpuEngine::new(config, tensors, 0, precision) {
+            DeviceChoice::Cuda(ordinal) => (Some(GpuEngine::new(network, tensors, ordinal, precision)?), None),
+            DeviceChoice::Auto => match GpuEngine::new(network, tensors, 0, precision) {
                 Ok(card) => (Some(card), None),
                 // Weights that do not fit are no matter of the card: the processor's engine says so again.
                 Err(error) => (None, Some(format!("painting on the CPU: {error}"))),
@@ -128,11 +128,11 @@ impl AnyEngine {
         #[cfg(not(feature = "cuda"))]
         let (on_card, note): (Option<PaintPrecision>, Option<String>) = (None, None);
         let (cpu, kept) = match on_card {
-            None => (OnceLock::from(Engine::new(config, tensors, precision.unwrap_or_default())?), Tensors::new()),
+            None => (OnceLock::from(Engine::new(network, tensors, precision.unwrap_or_default())?), Tensors::new()),
             Some(_) => (OnceLock::new(), tensors.clone()),
         };
         Ok(Self {
-            config: *config,
+            network: network.clone(),
             precision: on_card.or(precision).unwrap_or_default(),
             #[cfg(feature = "cuda")]
             card,
@@ -144,10 +144,10 @@ impl AnyEngine {
         })
     }
 
-    /// Sizes of the network.
+    /// The network's description.
     #[must_use]
-    pub fn config(&self) -> &StyleNetConfig {
-        &self.config
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The numbers that products are taken of.
@@ -188,8 +188,8 @@ impl AnyEngine {
         if let Some(card) = self.card.as_ref().filter(|_| !self.is_refused(frame.size)) {
             return Ok(match card.begin(frame, blend, statistics) {
                 Ok(inner) => Begun::Ticket(Ticket { inner }),
-                Err(frame) => {
-                    self.refuse(frame.size, "it has too many pixels for a card's kernels");
+                Err((frame, reason)) => {
+                    self.refuse(frame.size, &reason);
                     Begun::Refused(frame)
                 }
             });
@@ -257,7 +257,7 @@ impl AnyEngine {
             return Ok(engine);
         }
         // Two pictures that need it at once make two, one of which is kept.
-        let engine = Engine::new(&self.config, &self.tensors, PaintPrecision::F32)?;
+        let engine = Engine::new(&self.network, &self.tensors, PaintPrecision::F32)?;
         Ok(self.cpu.get_or_init(|| engine))
     }
 
@@ -285,12 +285,12 @@ impl AnyEngine {
 mod tests {
     use super::super::tests::weights;
     use super::*;
-    use impasto_common::network::Preset;
+    use impasto_common::network::{Preset, StyleNetConfig};
 
     #[test]
     fn the_processor_paints_where_no_card_was_asked_for() {
-        let config = StyleNetConfig { blocks: 0, ..Preset::Xs.into() };
-        let engine = AnyEngine::new(&config, &weights(&config), DeviceChoice::Cpu, None).unwrap();
+        let network = StyleNetConfig { blocks: 0, ..Preset::Xs.into() }.network();
+        let engine = AnyEngine::new(&network, &weights(&network), DeviceChoice::Cpu, None).unwrap();
         assert_eq!(
             (engine.precision(), engine.gpu_name(), engine.take_notes()),
             (PaintPrecision::F32, None, Vec::new())

@@ -10,7 +10,6 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-use super::super::EPSILON;
 use super::card::{GpuTimes, lost};
 use impasto_common::device::{DeviceChoice, is_out_of_memory};
 use impasto_error::{Error, Result, ResultExt};
@@ -309,13 +308,8 @@ impl Shop {
 
     fn canvas(&self, order: &Order) -> Result<Canvas> {
         let network = self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not on the card"))?;
-        let paint = Paint {
-            program: &order.program,
-            weights: &network.weights,
-            value: network.value,
-            pixels: order.pixels,
-            epsilon: EPSILON as f32,
-        };
+        let paint =
+            Paint { program: &order.program, weights: &network.weights, value: network.value, pixels: order.pixels };
         Canvas::new(&self.card, &paint, &network.loaded, UNDER_WAY)
     }
 

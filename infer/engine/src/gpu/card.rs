@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::super::{Blend, PaintPrecision, PixelFrame, Rows, Sink, Statistics};
+use super::fold;
+use super::program::program;
 use super::worker::{Data, Done, Order, Worker};
-use super::{fold, plan};
-use impasto_common::network::StyleNetConfig;
+use impasto_common::network::Network;
 use impasto_common::weights::Tensors;
 use impasto_error::{Error, Result};
 use impasto_kernels::cuda::launch::Value;
 use impasto_kernels::cuda::paint::{CONTROLS, Pixels};
-
-/// What is said of a picture that is too large for 32-bit counts.
-const TOO_LARGE: &str = "it has too many pixels for a card's kernels";
 
 /// Rows of a painting that are handed on at a time.
 const BAND: usize = 64;
@@ -24,7 +22,7 @@ const COPIES: u64 = 3;
 
 /// One style's network on a card.
 pub struct GpuEngine {
-    config: StyleNetConfig,
+    description: Network,
     precision: PaintPrecision,
     worker: Arc<Worker>,
     network: usize,
@@ -34,7 +32,10 @@ pub struct GpuEngine {
 
 impl fmt::Debug for GpuEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GpuEngine").field("config", &self.config).field("card", &self.name()).finish_non_exhaustive()
+        f.debug_struct("GpuEngine")
+            .field("description", &self.description)
+            .field("card", &self.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,9 +61,9 @@ impl GpuEngine {
     ///
     /// # Errors
     ///
-    /// If there is no such card, its memory does not suffice, or a tensor is missing or of another shape than `config` asks for.
+    /// If there is no such card, its memory does not suffice, or a tensor is missing or of another shape than `description` asks for.
     pub fn new(
-        config: &StyleNetConfig,
+        description: &Network,
         tensors: &Tensors,
         ordinal: usize,
         precision: Option<PaintPrecision>,
@@ -73,12 +74,12 @@ impl GpuEngine {
             PaintPrecision::Bf16 => (Value::Bf16, 8),
             PaintPrecision::F16 => (Value::F16, 11),
         };
-        let weights = fold::weights(config, tensors, digits)?;
+        let weights = fold::weights(description, tensors, digits)?;
         let worker = Worker::of(ordinal)?;
-        let real = normalised_channels(config);
+        let real = description.normalized_channels();
         let channels = real.into_iter().zip(weights.filters.iter().map(|filter| filter.norm.len())).collect();
         let network = worker.load(weights, value)?;
-        Ok(Self { config: *config, precision, worker, network, channels })
+        Ok(Self { description: description.clone(), precision, worker, network, channels })
     }
 
     /// The name of the card.
@@ -99,20 +100,23 @@ impl GpuEngine {
         self.precision
     }
 
-    /// Begins to paint a frame; gives it back if it has too many pixels for a card.
+    /// Begins to paint a frame; gives it back, with the reason, if the card cannot paint it.
     pub(in super::super) fn begin(
         &self,
         frame: PixelFrame,
         blend: Blend,
         statistics: &Statistics,
-    ) -> Result<Ticket, PixelFrame> {
+    ) -> Result<Ticket, (PixelFrame, String)> {
         let PixelFrame { bytes, channels, size } = frame;
         let frame = |bytes| PixelFrame { bytes, channels, size };
         let (height, width) = size;
-        if height.min(width) < Network::MIN_SIZE || bytes.len() != height * width * channels {
-            return Err(frame(bytes));
+        if bytes.len() != height * width * channels {
+            return Err((frame(bytes), "it has more or fewer bytes than pixels".into()));
         }
-        let Some(program) = plan::program(&self.config, size) else { return Err(frame(bytes)) };
+        let program = match program(&self.description, size) {
+            Ok(program) => program,
+            Err(reason) => return Err((frame(bytes), reason)),
+        };
         let before = self.before(blend, statistics);
         let order = Order { network: self.network, program, pixels: Pixels::Bytes(channels), before };
         let done = self.worker.paint(order, Data::Bytes(bytes));
@@ -129,11 +133,11 @@ impl GpuEngine {
     ) -> Result<Option<String>> {
         let size = picture.size();
         let (height, width) = size;
-        // The engine for the processor says what is wrong with such a picture.
-        if height.min(width) < Network::MIN_SIZE {
-            return Ok(Some("it is too small".into()));
-        }
-        let Some(program) = plan::program(&self.config, size) else { return Ok(Some(TOO_LARGE.into())) };
+        // If it is too small, the engine for the processor says so again.
+        let program = match program(&self.description, size) {
+            Ok(program) => program,
+            Err(reason) => return Ok(Some(reason)),
+        };
         let bytes = COPIES * Pixels::Levels.bytes(size) as u64;
         if bytes > memory {
             let (needed, allowed) = (bytes >> 20, memory >> 20);
@@ -168,7 +172,7 @@ impl GpuEngine {
     ///
     /// If the card cannot paint it.
     pub fn times(&self, size: (usize, usize), runs: usize) -> Result<GpuTimes> {
-        let program = plan::program(&self.config, size).ok_or_else(|| Error::new(TOO_LARGE))?;
+        let program = program(&self.description, size).map_err(Error::new)?;
         let before = self.before(Blend { strength: 1.0, keep_colors: false }, &Statistics::own());
         self.worker.time(Order { network: self.network, program, pixels: Pixels::Bytes(3), before }, runs)
     }
@@ -252,20 +256,12 @@ fn unpacked(after: &[f64], layers: &[(usize, usize)]) -> Vec<Vec<[f64; 2]>> {
     unpacked
 }
 
-/// The channels of each normalisation, in the network's order.
-fn normalised_channels(config: &StyleNetConfig) -> Vec<usize> {
-    let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
-    [vec![c1, c2, c4], vec![c4; 2 * config.blocks], vec![c2, c1]].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn channels_that_only_the_card_has_are_left_out() {
-        let config = StyleNetConfig { channels: 3, blocks: 1 };
-        assert_eq!(normalised_channels(&config), [3, 6, 12, 12, 12, 6, 3]);
         let after: Vec<_> = (0..32).map(f64::from).collect();
         let layers = unpacked(&after, &[(1, 8), (2, 8)]);
         assert_eq!(layers, [vec![[0.0, 1.0]], vec![[16.0, 17.0], [18.0, 19.0]]]);
