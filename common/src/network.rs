@@ -3,141 +3,23 @@
 //! Everything that knows the network iterates this list: the trainable network, the painting engine on the CPU and on a
 //! GPU, the benchmark's operation counts, the style-model file. Adding a network of the family is adding a description.
 //!
-//! [`StyleNetConfig::network`] describes Johnson et al. (2016) as pytorch/examples builds it, with that program's tensor
-//! names: c9s1-32, d64, d128, residual blocks of 128, u64, u32, c9s1-3. Departures from the paper, shared with
-//! pytorch/examples: every convolution pads by reflection (zero padding draws a frame around the picture), instance instead
-//! of batch normalisation (Ulyanov et al., 2016), upsampling plus convolution instead of transposed convolution (Odena et
-//! al., 2016), a ReLU inside a residual block but none after the addition, and no tanh at the end.
+//! [`StyleNetConfig::network`] describes the networks that the trainer makes.
 
-use std::fmt;
-use std::str::FromStr;
+mod johnson;
+mod size;
+mod tensors;
+mod validate;
 
 use serde::{Deserialize, Serialize};
 
-use crate::weights::Tensors;
-use crate::{Error, Result};
+pub use johnson::{Preset, StyleNetConfig};
+pub use tensors::values;
 
-/// Named sizes of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    /// 32, 64 and 128 channels, 5 residual blocks: 1.68 million weights.
-    #[default]
-    L,
-    /// Half the channels of `l`.
-    M,
-    /// A quarter of the channels of `l`.
-    S,
-    /// An eighth of the channels of `l`, 3 residual blocks.
-    Xs,
-}
+/// Colours of a picture.
+pub const COLOURS: usize = 3;
 
-impl Preset {
-    /// All presets, largest first.
-    pub const ALL: [Self; 4] = [Self::L, Self::M, Self::S, Self::Xs];
-}
-
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::L => "l",
-            Self::M => "m",
-            Self::S => "s",
-            Self::Xs => "xs",
-        })
-    }
-}
-
-impl FromStr for Preset {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|preset| preset.to_string() == text)
-            .ok_or_else(|| "expected `l`, `m`, `s` or `xs`".into())
-    }
-}
-
-/// The sizes of a transformer network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StyleNetConfig {
-    /// Channels after the first convolution; twice and four times as many follow. Default: 32.
-    pub channels: usize,
-    /// Residual blocks at a quarter of the resolution. Default: 5.
-    pub blocks: usize,
-}
-
-impl Default for StyleNetConfig {
-    fn default() -> Self {
-        Preset::default().into()
-    }
-}
-
-impl From<Preset> for StyleNetConfig {
-    fn from(preset: Preset) -> Self {
-        match preset {
-            Preset::L => Self { channels: 32, blocks: 5 },
-            Preset::M => Self { channels: 16, blocks: 5 },
-            Preset::S => Self { channels: 8, blocks: 5 },
-            Preset::Xs => Self { channels: 4, blocks: 3 },
-        }
-    }
-}
-
-impl StyleNetConfig {
-    /// The preset of these sizes, if they are one's.
-    #[must_use]
-    pub fn preset(&self) -> Option<Preset> {
-        Preset::ALL.into_iter().find(|&preset| Self::from(preset) == *self)
-    }
-
-    /// The network of these sizes.
-    #[must_use]
-    pub fn network(&self) -> Network {
-        let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * self.channels);
-        let convolution = |name: &str, inputs, outputs, kernel, resampling| Convolution {
-            name: format!("{name}.conv2d"),
-            inputs,
-            outputs,
-            kernel,
-            resampling,
-            padding: Padding::Reflect(kernel / 2),
-        };
-        let layer = |conv: &str, norm: &str, inputs, outputs, kernel, resampling| Layer {
-            convolution: convolution(conv, inputs, outputs, kernel, resampling),
-            normalization: Some(InstanceNormalization { name: norm.into(), epsilon: EPSILON }),
-            activation: Activation::Relu,
-            residual: None,
-        };
-        let mut layers = vec![
-            layer("conv1", "in1", 3, c1, 9, Resampling::None),
-            layer("conv2", "in2", c1, c2, 3, Resampling::Stride(2)),
-            layer("conv3", "in3", c2, c4, 3, Resampling::Stride(2)),
-        ];
-        for block in 1..=self.blocks {
-            let part = |i: usize| {
-                layer(&format!("res{block}.conv{i}"), &format!("res{block}.in{i}"), c4, c4, 3, Resampling::None)
-            };
-            let residual = Some(Residual { layers: 2, crop: 0 });
-            layers.extend([part(1), Layer { activation: Activation::None, residual, ..part(2) }]);
-        }
-        layers.extend([
-            layer("deconv1", "in4", c4, c2, 3, Resampling::Nearest(2)),
-            layer("deconv2", "in5", c2, c1, 3, Resampling::Nearest(2)),
-            Layer {
-                convolution: convolution("deconv3", c1, 3, 9, Resampling::None),
-                normalization: None,
-                activation: Activation::None,
-                residual: None,
-            },
-        ]);
-        Network { layers, pixels: PixelRange::default(), output: OutputMap::Linear }
-    }
-}
-
-/// Added to every variance, as PyTorch does by default.
-const EPSILON: f64 = 1e-5;
+/// The largest level of a colour.
+const WHITE: f32 = 255.0;
 
 /// A network that paints: its layers in order, and what its numbers mean at both ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,14 +32,14 @@ pub struct Network {
     pub output: OutputMap,
 }
 
-/// A convolution and what follows it: normalisation, addition of an earlier picture, activation, in this order.
+/// A convolution and what follows it: normalization, addition of an earlier result, activation, in this order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Layer {
     /// The convolution.
     pub convolution: Convolution,
-    /// The normalisation, if there is one.
+    /// The normalization, if there is one.
     pub normalization: Option<InstanceNormalization>,
-    /// What is added to the normalised result, if anything is.
+    /// What is added to the normalized result, if anything is.
     pub residual: Option<Residual>,
     /// The activation, after the addition.
     pub activation: Activation,
@@ -180,14 +62,14 @@ pub struct Convolution {
     pub padding: Padding,
 }
 
-/// How a convolution changes the size of the picture.
+/// How a convolution changes the size of the picture. Every factor is 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resampling {
     /// Not at all, but for padding.
     None,
-    /// Only every so many rows and columns are computed.
+    /// Only every second row and column is computed.
     Stride(usize),
-    /// Every pixel of the input is repeated so often along both axes first, and then padded.
+    /// Every pixel of the input is repeated along both axes first; the enlarged picture is then padded.
     Nearest(usize),
     /// The transpose of a convolution with this stride, whose weights are `(inputs, outputs, kernel, kernel)`; rows and
     /// columns are added at the bottom and the right, as PyTorch's `output_padding`. Padding must be zeros.
@@ -208,7 +90,23 @@ pub enum Padding {
     Zero(usize),
 }
 
-/// Instance normalisation with learned scale and shift (Ulyanov et al., 2016).
+impl Padding {
+    /// Pixels on each side.
+    #[must_use]
+    pub fn pixels(self) -> usize {
+        match self {
+            Self::Reflect(pixels) | Self::Zero(pixels) => pixels,
+        }
+    }
+
+    /// Whether the picture is mirrored.
+    #[must_use]
+    pub fn reflects(self) -> bool {
+        matches!(self, Self::Reflect(_))
+    }
+}
+
+/// Instance normalization with learned scale and shift (Ulyanov et al., 2016).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstanceNormalization {
     /// The tensors are `{name}.weight` and `{name}.bias`.
@@ -217,7 +115,7 @@ pub struct InstanceNormalization {
     pub epsilon: f64,
 }
 
-/// The addition of an earlier picture.
+/// The addition of an earlier result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residual {
     /// The input of the layer that lies so many layers back, this one counted, is added: 2 in a block of two.
@@ -226,7 +124,7 @@ pub struct Residual {
     pub crop: usize,
 }
 
-/// What follows the normalisation.
+/// What follows the normalization and the addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
     /// Nothing.
@@ -241,7 +139,7 @@ pub struct PixelRange {
     /// The level 255 is this number to the network, before the mean is taken off.
     pub white: f32,
     /// Taken off each channel, in the network's order of channels.
-    pub mean: [f32; 3],
+    pub mean: [f32; COLOURS],
     /// Whether the first channel is blue.
     pub bgr: bool,
 }
@@ -249,7 +147,28 @@ pub struct PixelRange {
 impl Default for PixelRange {
     /// RGB in `[0, 255]`.
     fn default() -> Self {
-        Self { white: 255.0, mean: [0.0; 3], bgr: false }
+        Self { white: WHITE, mean: [0.0; COLOURS], bgr: false }
+    }
+}
+
+impl PixelRange {
+    /// The network's channel of a colour: 0 is red, 1 green, 2 blue.
+    #[must_use]
+    pub fn channel(&self, colour: usize) -> usize {
+        if self.bgr { COLOURS - 1 - colour } else { colour }
+    }
+
+    /// The factor and the offset that make a colour's levels, `[0, 255]`, the network's numbers.
+    #[must_use]
+    pub fn from_level(&self, colour: usize) -> (f32, f32) {
+        (self.white / WHITE, -self.mean[self.channel(colour)])
+    }
+
+    /// The factor and the offset that make the network's numbers a colour's levels.
+    #[must_use]
+    pub fn to_level(&self, colour: usize) -> (f32, f32) {
+        let factor = WHITE / self.white;
+        (factor, factor * self.mean[self.channel(colour)])
     }
 }
 
@@ -265,57 +184,32 @@ pub enum OutputMap {
     },
 }
 
+impl OutputMap {
+    /// The pixel, in the network's range, that a number of the last layer's result becomes.
+    #[must_use]
+    pub fn of(self, x: f32) -> f32 {
+        match self {
+            Self::Linear => x,
+            Self::Tanh { scale } => scale * x.tanh(),
+        }
+    }
+}
+
 impl Network {
-    /// The smallest height and width that a network takes: below it a reflection would be as large as the picture.
+    /// The smallest height and width that a network of the trainer takes: below it a reflection would be as large as the
+    /// picture. See [`Self::smallest_side`] for any network.
     pub const MIN_SIZE: usize = 5;
 
-    /// The names and shapes of all tensors, in the order of the layers.
+    /// Channels of each normalization, in the order of the layers.
     #[must_use]
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let of = |layer: &Layer| {
-            let Convolution { name, inputs, outputs, kernel, resampling, .. } = &layer.convolution;
-            let (first, second) = match resampling {
-                Resampling::Transposed { .. } => (inputs, outputs),
-                _ => (outputs, inputs),
-            };
-            let mut tensors = vec![
-                (format!("{name}.weight"), vec![*first, *second, *kernel, *kernel]),
-                (format!("{name}.bias"), vec![*outputs]),
-            ];
-            if let Some(norm) = &layer.normalization {
-                tensors.extend(["weight", "bias"].map(|part| (format!("{}.{part}", norm.name), vec![*outputs])));
-            }
-            tensors
-        };
-        self.layers.iter().flat_map(of).collect()
+    pub fn normalized_channels(&self) -> Vec<usize> {
+        let normalized = self.layers.iter().filter(|layer| layer.normalization.is_some());
+        normalized.map(|layer| layer.convolution.outputs).collect()
     }
 
-    /// Checks that every tensor of the network is among `tensors`, in its shape.
-    ///
-    /// # Errors
-    ///
-    /// If one is missing, or of another shape: both shapes are named.
-    pub fn check(&self, tensors: &Tensors) -> Result<()> {
-        self.tensors().iter().try_for_each(|(name, shape)| values(tensors, name, shape).map(drop))
+    /// The layer whose result layer `index` adds to its own; see [`Self::validate`].
+    #[must_use]
+    pub fn added(&self, index: usize) -> Option<usize> {
+        self.layers[index].residual.and_then(|residual| index.checked_sub(residual.layers))
     }
-}
-
-/// The values of a tensor that must have this shape.
-///
-/// # Errors
-///
-/// If it is missing, or of another shape: both shapes are named.
-pub fn values<'a>(tensors: &'a Tensors, name: &str, shape: &[usize]) -> Result<&'a [f32]> {
-    let array = tensors.get(name).ok_or_else(|| Error::new(format!("tensor `{name}` is missing")))?;
-    if array.shape() != shape {
-        let (found, expected) = (prose(array.shape()), prose(shape));
-        return Err(Error::new(format!("tensor `{name}` is {found}, expected {expected}")));
-    }
-    Ok(array.values())
-}
-
-/// A shape as PyTorch prints it: `(64, 64, 3, 3)`.
-fn prose(shape: &[usize]) -> String {
-    let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
-    format!("({})", sizes.join(", "))
 }

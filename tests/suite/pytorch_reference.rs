@@ -124,7 +124,8 @@ fn the_style_network_and_the_gradients_of_all_its_weights() {
         under(&all, "weights").into_iter().map(|(name, weight)| (name, Var::from_tensor(&weight).unwrap())).collect();
     let tensors: HashMap<_, _> =
         variables.iter().map(|(name, variable)| (name.clone(), variable.as_tensor().clone())).collect();
-    let network = StyleNet::new(&config, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)).unwrap();
+    let network =
+        StyleNet::new(&config.network(), VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)).unwrap();
     for size in ["33x47", "64x64"] {
         let stored = under(&all, size);
         let painted = network.forward(&stored["photo"]).unwrap();

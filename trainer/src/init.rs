@@ -1,11 +1,9 @@
 //! The weights that a training starts from.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
-use candle_nn::var_builder::SimpleBackend;
 use impasto_common::model_file::StyleModel;
 use impasto_common::network::StyleNetConfig;
 use impasto_common::{Error, Result};
@@ -26,7 +24,7 @@ pub type Parameters = BTreeMap<String, Var>;
 ///
 /// If the device is out of memory.
 pub fn random_parameters(config: &StyleNetConfig, seed: u64, device: &Device) -> Result<Parameters> {
-    let shapes = shapes(config)?;
+    let shapes = shapes(config);
     let mut random = generator(seed, Purpose::Weights, 0);
     let mut parameters = Parameters::new();
     for (name, shape) in &shapes {
@@ -50,7 +48,7 @@ pub fn random_parameters(config: &StyleNetConfig, seed: u64, device: &Device) ->
 pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Device) -> Result<Parameters> {
     check_start(model, config)?;
     let mut parameters = Parameters::new();
-    for (name, shape) in shapes(config)? {
+    for (name, shape) in shapes(config) {
         let array = model.tensors.get(&name).filter(|array| array.shape() == shape.dims());
         let array = array.ok_or_else(|| Error::new(format!("it has no tensor `{name}` of shape {shape:?}")))?;
         parameters.insert(name, Var::from_tensor(&arrays::to_tensor(array, device)?)?);
@@ -93,7 +91,7 @@ pub fn network(config: &StyleNetConfig, parameters: &Parameters) -> Result<Style
     let tensors: HashMap<_, _> =
         parameters.iter().map(|(name, parameter)| (name.clone(), parameter.as_tensor().clone())).collect();
     let device = parameters.values().next().map_or(Device::Cpu, |parameter| parameter.device().clone());
-    Ok(StyleNet::new(config, VarBuilder::from_tensors(tensors, DType::F32, &device))?)
+    Ok(StyleNet::new(&config.network(), VarBuilder::from_tensors(tensors, DType::F32, &device))?)
 }
 
 /// The inputs of one output value of the convolution that `name` belongs to; none for an instance normalisation.
@@ -105,38 +103,9 @@ fn fan_in(name: &str, shapes: &BTreeMap<String, Shape>) -> Option<usize> {
     }
 }
 
-/// Names and shapes of a network's tensors, as its constructor asks for them.
-fn shapes(config: &StyleNetConfig) -> Result<BTreeMap<String, Shape>> {
-    let asked = Arc::new(Mutex::new(BTreeMap::new()));
-    let recorder = Recorder(asked.clone());
-    StyleNet::new(config, VarBuilder::from_backend(Box::new(recorder), DType::F32, Device::Cpu))?;
-    let shapes = asked.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(shapes.clone())
-}
-
-/// Answers every request for a tensor with zeros, and records it.
-struct Recorder(Arc<Mutex<BTreeMap<String, Shape>>>);
-
-impl SimpleBackend for Recorder {
-    fn get(
-        &self,
-        shape: Shape,
-        name: &str,
-        _: candle_nn::Init,
-        dtype: DType,
-        device: &Device,
-    ) -> candle_core::Result<Tensor> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), shape.clone());
-        Tensor::zeros(shape, dtype, device)
-    }
-
-    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
-        candle_core::bail!("the shape of `{name}` is not known")
-    }
-
-    fn contains_tensor(&self, _: &str) -> bool {
-        true
-    }
+/// Names and shapes of a network's tensors, in name order.
+fn shapes(config: &StyleNetConfig) -> BTreeMap<String, Shape> {
+    config.network().tensors().into_iter().map(|(name, shape)| (name, shape.into())).collect()
 }
 
 #[cfg(test)]

@@ -14,12 +14,14 @@
 
 pub mod conv;
 pub mod conv_weight;
+pub mod cropped;
 pub mod difference;
 mod dots;
 pub mod flow;
 pub mod geometry;
 #[cfg(any(feature = "cuda", feature = "testing", test))]
 pub mod gpu;
+pub mod interleave;
 pub mod layout;
 pub mod machine;
 mod multiversion;

@@ -111,7 +111,10 @@ impl PaddedFrame {
             let filled = if self.phases == 1 { &mut *row } else { &mut line };
             self.pad_row(pixels, mask, filled);
             if let Some(normal) = normal {
-                normalise(&mut filled[..self.width], normal);
+                // What is mirrored is normalised like what it mirrors; zeros stay zeros.
+                let (first, count) =
+                    if self.columns.reflect { (0, self.width) } else { self.columns.interior(self.width) };
+                normalise(&mut filled[first..first + count], normal);
             }
             if self.phases > 1 {
                 let (even, odd) = row.split_at_mut(self.segment);

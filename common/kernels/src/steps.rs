@@ -1,14 +1,16 @@
-//! A painting on a card, as a list of steps over one piece of memory, the arena.
+//! A painting on a GPU, as a list of steps over one piece of memory, the arena.
 //!
-//! The list is data: [`crate::engine`] makes it for a network and a size, a card carries it out in one graph, and in tests
-//! plain loops carry it out on the processor, which proves it without a card. Pictures lie channels innermost, as tensor
+//! The list is data: [`crate::engine`] makes it for a network and a size, a GPU carries it out in one graph, and in tests
+//! plain loops carry it out on the processor, which proves it without a GPU. Pictures lie channels innermost, as tensor
 //! cores take them, and every picture carries the border that the next convolution needs: no convolution pads.
 
 /// Channels that a thread moves at a time, of which every picture in the arena has a multiple: 16 bytes in half precision.
 pub const CHANNELS: usize = 8;
 
-/// The shifts of the picture beside one another as which a 9x9 convolution is a 3x3 one, see [`Step::Expand`].
-pub const SHIFTS: usize = 9;
+/// The shifts of the picture, per side and in all, beside one another as which a 9x9 convolution is a 3x3 one, see [`PaintStep::Expand`].
+pub const SIDE: usize = 3;
+/// Shifts of a picture that lie beside one another.
+pub const SHIFTS: usize = SIDE * SIDE;
 
 /// Colours of a picture.
 pub const COLOURS: usize = 3;
@@ -16,17 +18,14 @@ pub const COLOURS: usize = 3;
 /// Channels of the first picture and of the last one: nine shifts of three colours, and what is missing to a multiple of 8.
 pub const SHIFTED: usize = (SHIFTS * COLOURS).next_multiple_of(CHANNELS);
 
-/// Pixels by which a 9x9 convolution reaches beyond its own.
-pub const NINE_REACH: usize = 4;
-
 /// The unit in which levels enter the network: a power of two, which keeps differences of 8-bit levels exact.
 pub const UNIT: f32 = 128.0;
 
-/// Numbers of a partial sum of [`Step::Measure`]: count, mean, squared distances.
+/// Numbers of a partial sum of [`PaintStep::Measure`]: count, mean, squared distances.
 pub const PART: usize = 3;
 
 /// Tiles into which a picture is cut to be measured, at most, and the pixels of one, at least. Both are fixed: sums have the
-/// same order on every card.
+/// same order on every GPU.
 const TILES: usize = 1024;
 const TILE_PIXELS: usize = 64;
 
@@ -78,48 +77,63 @@ pub enum Border {
     Mirrored,
     /// The edge repeated.
     Edge,
+    /// The network's zero.
+    Zero,
 }
 
-/// How the results of a convolution lie in its picture.
+/// How the results of a convolution lie in its picture: pixel `(i, j)` holds, per side, `phases` results
+/// `(phases i - skip + a, phases j - skip + b)`, those of `a` and `b` from channel `(phases a + b) * channels` on. Those outside
+/// of `height` and `width` are no results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lattice {
-    /// As they are.
-    Plain,
-    /// Of an enlarging convolution: pixel `(i, j)` holds all four results `(2 i - 1 + a, 2 j - 1 + b)`, those of `a` and `b` from
-    /// channel `(2 a + b) * channels` on. The first and the last row and column hold some that are outside.
-    Double,
+pub struct Lattice {
+    /// Results in a pixel, per side: 1, or 2 behind a convolution that enlarges.
+    pub phases: usize,
+    /// Results before the first that pixel 0 has room for, per side.
+    pub skip: usize,
+    /// Height of the results.
+    pub height: usize,
+    /// Width of the results.
+    pub width: usize,
 }
 
 impl Lattice {
-    /// Results in a pixel, per side.
-    #[must_use]
-    pub fn phases(self) -> usize {
-        match self {
-            Self::Plain => 1,
-            Self::Double => 2,
-        }
+    /// One result in a pixel.
+    pub fn plain(field: &Field) -> Self {
+        Self { phases: 1, skip: 0, height: field.height, width: field.width }
     }
 
-    /// Height, width and channels of what a picture holds.
-    #[must_use]
-    pub fn content(self, field: &Field) -> (usize, usize, usize) {
-        match self {
-            Self::Plain => (field.height, field.width, field.channels),
-            Self::Double => (2 * (field.height - 1), 2 * (field.width - 1), field.channels / 4),
-        }
+    /// Channels of the results that `field` holds.
+    pub fn channels(self, field: &Field) -> usize {
+        field.channels / (self.phases * self.phases)
     }
 }
 
-/// One step. `layer` says whose weights, or whose normalisation.
+/// The inner part of an earlier picture, which is added to results of the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub struct Addend {
+    /// The picture with its border.
+    pub field: Field,
+    /// Rows and columns before the inner part.
+    pub lead: usize,
+}
+
+/// One step of a painting. `layer` says whose weights, or whose normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaintStep {
     /// The mean of each colour of the frame, rounded to a level.
     Survey,
-    /// The frame's nine shifts beside one another: channel `3 * (3 a + b) + c` of pixel `(y, x)` is colour `c` of the frame's
-    /// pixel `(y + 3 a - 4, x + 3 b - 4)`, mirrored at the edges, less the mean of the colour, by [`UNIT`]. Other channels are 0.
+    /// The frame, less the mean of each colour, by [`UNIT`], with `side` times `side` shifts of it beside one another: channel
+    /// `3 * (side a + b) + c` of pixel `(y, x)` is colour `c` of the frame's pixel `(y + 3 a - lead, x + 3 b - lead)`. Other
+    /// channels are 0. The border is not [`Border::Edge`].
     Expand {
         /// Where they go.
         to: Field,
+        /// Shifts along each axis.
+        side: usize,
+        /// Rows and columns that the first shift lies before a pixel.
+        lead: usize,
+        /// What lies outside the frame.
+        border: Border,
     },
     /// A convolution without a border, of as many steps a pixel as the layer says.
     Convolve {
@@ -139,8 +153,8 @@ pub enum Step {
         /// Whose normalisation.
         layer: usize,
     },
-    /// The results normalised as measured, rectified if `relu`, added to the inner part of `residual` (which has a border of
-    /// one pixel), with a border of `pad` pixels. `to` may end before the lower right border does.
+    /// The results normalised as measured, added to `residual`, rectified if `relu`, with a border of `pad` pixels before them.
+    /// The border after them reaches to the end of `to`, which may also cut results off.
     Apply {
         /// The results.
         from: Field,
@@ -151,7 +165,7 @@ pub enum Step {
         /// Whether negative values become 0.
         relu: bool,
         /// What is added.
-        residual: Option<Field>,
+        residual: Option<Addend>,
         /// What the border shows.
         border: Border,
         /// Pixels of the border on each side.
@@ -159,10 +173,13 @@ pub enum Step {
         /// Where the normalised picture goes.
         to: Field,
     },
-    /// The painting: each colour is the sum of nine parts, part `3 a + b` from pixel `(y + 3 a, x + 3 b)`.
+    /// The painting: each colour is the sum of `side` times `side` parts, part `side a + b` from pixel `(y + 3 a, x + 3 b)`, and
+    /// is then mapped as [`Weights::join`] says.
     Join {
-        /// The nine parts of each colour.
+        /// The parts of each colour.
         from: Field,
+        /// Parts along each axis.
+        side: usize,
     },
 }
 
@@ -171,8 +188,8 @@ pub enum Step {
 pub struct Program {
     /// Height and width of the frame.
     pub size: (usize, usize),
-    /// In their order.
-    pub steps: Vec<Step>,
+    /// The steps, in their order.
+    pub steps: Vec<PaintStep>,
     /// Elements of the arena.
     pub arena: usize,
     /// Floats for partial sums.
@@ -194,6 +211,8 @@ pub struct Filter {
     pub weight: Vec<f32>,
     /// The normalisation of its results; the last layer has none.
     pub norm: Vec<Channel>,
+    /// Added to the variances of its results.
+    pub epsilon: f32,
 }
 
 impl Filter {
@@ -221,13 +240,16 @@ pub struct Channel {
     pub sums: [f32; COLOURS],
 }
 
-/// All weights of a network for a card.
+/// All weights of a network for a GPU.
 #[derive(Debug, Clone)]
 pub struct Weights {
     /// Of each layer.
     pub filters: Vec<Filter>,
-    /// By what each of the [`SHIFTED`] parts of the painting is multiplied, then what is added to each colour.
+    /// By what each part of the painting is multiplied, then what is added to each colour; then the scale of the hyperbolic
+    /// tangent that is taken of it, 0 for none, and the factor and the offset of each colour that make it levels.
     pub join: Vec<f32>,
+    /// The level of each colour that is the network's 0.
+    pub zero: [f32; COLOURS],
 }
 
 impl Weights {

@@ -13,21 +13,7 @@ fn add(tensors: &mut Tensors, name: &str, shape: &[usize]) {
 
 fn tiny() -> Tensors {
     let mut tensors = Tensors::new();
-    let mut layer = |conv: &str, norm: Option<&str>, outputs: usize, inputs: usize, kernel: usize| {
-        add(&mut tensors, &format!("{conv}.conv2d.weight"), &[outputs, inputs, kernel, kernel]);
-        add(&mut tensors, &format!("{conv}.conv2d.bias"), &[outputs]);
-        for part in ["weight", "bias"] {
-            norm.inspect(|norm| add(&mut tensors, &format!("{norm}.{part}"), &[outputs]));
-        }
-    };
-    layer("conv1", Some("in1"), 2, 3, 9);
-    layer("conv2", Some("in2"), 4, 2, 3);
-    layer("conv3", Some("in3"), 8, 4, 3);
-    layer("res1.conv1", Some("res1.in1"), 8, 8, 3);
-    layer("res1.conv2", Some("res1.in2"), 8, 8, 3);
-    layer("deconv1", Some("in4"), 4, 8, 3);
-    layer("deconv2", Some("in5"), 2, 4, 3);
-    layer("deconv3", None, 3, 2, 9);
+    TINY.network().tensors().iter().for_each(|(name, shape)| add(&mut tensors, name, shape));
     tensors
 }
 

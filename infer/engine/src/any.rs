@@ -6,11 +6,11 @@
 use std::sync::{Mutex, OnceLock};
 
 #[cfg(feature = "cuda")]
-use super::cuda::GpuEngine;
+use super::gpu::GpuEngine;
 use super::gpu_painter::{Blend, FrameUnderWay, GpuPainter, PixelFrame};
 use super::{Engine, PaintPrecision, Rows, Sink, Statistics};
 use impasto_common::device::DeviceChoice;
-use impasto_common::network::StyleNetConfig;
+use impasto_common::network::Network;
 use impasto_common::weights::Tensors;
 use impasto_error::Result;
 
@@ -51,7 +51,7 @@ pub struct Ticket(Box<dyn FrameUnderWay>);
 /// One style's network, ready to paint on a GPU or on the CPU.
 #[derive(Debug)]
 pub struct AnyEngine {
-    config: StyleNetConfig,
+    network: Network,
     precision: PaintPrecision,
     gpu: Option<Box<dyn GpuPainter>>,
     /// Why there is no GPU though one could be expected.
@@ -92,28 +92,28 @@ impl AnyEngine {
     /// If a tensor is missing or of another shape, a GPU that was asked for by name cannot be used, or the processor lacks the
     /// precision.
     pub fn new(
-        config: &StyleNetConfig,
+        network: &Network,
         tensors: &Tensors,
         device: DeviceChoice,
         precision: Option<PaintPrecision>,
     ) -> Result<Self> {
         Self::check(device, precision)?;
-        match open_gpu(config, tensors, device, precision)? {
-            OpenedGpu::Gpu(gpu) => Ok(Self::with_gpu(config, tensors, gpu)),
+        match open_gpu(network, tensors, device, precision)? {
+            OpenedGpu::Gpu(gpu) => Ok(Self::with_gpu(network, tensors, gpu)),
             OpenedGpu::None(fallback_reason) => {
                 let precision = precision.unwrap_or_default();
-                let cpu = OnceLock::from(Engine::new(config, tensors, precision)?);
+                let cpu = OnceLock::from(Engine::new(network, tensors, precision)?);
                 let (refused, tensors) = (Mutex::default(), Tensors::new());
-                Ok(Self { config: *config, precision, gpu: None, fallback_reason, cpu, tensors, refused })
+                Ok(Self { network: network.clone(), precision, gpu: None, fallback_reason, cpu, tensors, refused })
             }
         }
     }
 
     /// An engine that paints with `gpu`, and on the CPU what `gpu` cannot paint. `tensors` are the network's weights.
     #[must_use]
-    pub fn with_gpu(config: &StyleNetConfig, tensors: &Tensors, gpu: Box<dyn GpuPainter>) -> Self {
+    pub fn with_gpu(network: &Network, tensors: &Tensors, gpu: Box<dyn GpuPainter>) -> Self {
         Self {
-            config: *config,
+            network: network.clone(),
             precision: gpu.precision(),
             gpu: Some(gpu),
             fallback_reason: None,
@@ -123,10 +123,10 @@ impl AnyEngine {
         }
     }
 
-    /// Sizes of the network.
+    /// The network's description.
     #[must_use]
-    pub fn config(&self) -> &StyleNetConfig {
-        &self.config
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The arithmetic precision.
@@ -159,8 +159,8 @@ impl AnyEngine {
         };
         Ok(match gpu.begin(frame, blend, statistics) {
             Ok(under_way) => Begun::Ticket(Ticket(under_way)),
-            Err(frame) => {
-                let note = Some(self.refuse(frame.size, TOO_LARGE));
+            Err((frame, reason)) => {
+                let note = Some(self.refuse(frame.size, &reason));
                 Begun::Refused(RefusedFrame { frame, note })
             }
         })
@@ -222,7 +222,7 @@ impl AnyEngine {
             return Ok(engine);
         }
         // Two pictures that need it at once make two engines, one of which is kept.
-        let engine = Engine::new(&self.config, &self.tensors, PaintPrecision::F32)?;
+        let engine = Engine::new(&self.network, &self.tensors, PaintPrecision::F32)?;
         Ok(self.cpu.get_or_init(|| engine))
     }
 
@@ -245,9 +245,6 @@ impl AnyEngine {
     }
 }
 
-/// Why a GPU refuses a picture whose offsets do not fit into 32 bits.
-pub(super) const TOO_LARGE: &str = "it has too many pixels for the GPU's kernels";
-
 /// The GPU that a device choice asks for.
 enum OpenedGpu {
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "a build without CUDA opens none"))]
@@ -258,12 +255,12 @@ enum OpenedGpu {
 
 #[cfg(feature = "cuda")]
 fn open_gpu(
-    config: &StyleNetConfig,
+    network: &Network,
     tensors: &Tensors,
     device: DeviceChoice,
     precision: Option<PaintPrecision>,
 ) -> Result<OpenedGpu> {
-    let open = |ordinal| GpuEngine::new(config, tensors, ordinal, precision);
+    let open = |ordinal| GpuEngine::new(network, tensors, ordinal, precision);
     Ok(match device {
         DeviceChoice::Cpu => OpenedGpu::None(None),
         DeviceChoice::Cuda(ordinal) => OpenedGpu::Gpu(Box::new(open(ordinal)?)),
@@ -277,7 +274,7 @@ fn open_gpu(
 
 #[cfg(not(feature = "cuda"))]
 #[expect(clippy::unnecessary_wraps, reason = "a build with GPUs can fail")]
-fn open_gpu(_: &StyleNetConfig, _: &Tensors, _: DeviceChoice, _: Option<PaintPrecision>) -> Result<OpenedGpu> {
+fn open_gpu(_: &Network, _: &Tensors, _: DeviceChoice, _: Option<PaintPrecision>) -> Result<OpenedGpu> {
     Ok(OpenedGpu::None(None))
 }
 

@@ -1,103 +1,80 @@
-//! Pictures of the network, each made from the one before: rows that are needed and not there are computed.
+//! Results of the network, each made from the one before: rows that are needed and not there are computed.
 
 use std::ops::Range;
 
 use super::Rows;
+use super::convolution::PackedConvolution;
 use super::store::{Pool, Store, bands};
+use impasto_common::network::{COLOURS, PixelRange};
 use impasto_error::Result;
-use impasto_kernels::conv::Direct;
-use impasto_kernels::geometry::Geometry;
-use impasto_kernels::layout::{Before, Layout, Moments, Normal};
-use impasto_kernels::pad::Planes;
-use impasto_kernels::winograd::{Kind, NINE_BORDER, Prepared, ROWS_TOGETHER, StoredRows};
+use impasto_kernels::layout::{Moments, Normal};
+use impasto_kernels::winograd::ROWS_TOGETHER;
 
-/// A convolution of the network with its packed weights.
-#[derive(Debug)]
-pub(super) enum Conv {
-    /// Stride 1.
-    Winograd { prepared: Prepared, kind: Kind },
-    /// 3x3 with stride 2.
-    Half { direct: Direct, geometry: Geometry },
+/// What makes levels the network's numbers: a factor and an offset of each colour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PixelMap {
+    colours: [(f32, f32); COLOURS],
+    is_identity: bool,
 }
 
-impl Conv {
-    /// The rows of an input of `height` rows that `rows` of the result depend on.
-    fn needs(&self, rows: &Range<usize>, height: usize) -> Range<usize> {
-        let (upsample, stride, lead, reach) = match self {
-            Self::Winograd { kind: Kind::Three { upsample }, .. } => (*upsample, 1, 1, 3),
-            Self::Winograd { kind: Kind::NineIn, .. } => (1, 1, NINE_BORDER, 9),
-            Self::Winograd { kind: Kind::NineOut, .. } => (1, 1, NINE_BORDER, 3),
-            Self::Half { .. } => (1, 2, 1, 3),
-        };
-        let last = upsample * height - 1;
-        // Cells before the first and behind the last mirror rows up to `lead` from the border.
-        let first_cell = (rows.start * stride) as isize - lead as isize;
-        let last_cell = ((rows.end - 1) * stride + reach - 1) as isize - lead as isize;
-        let mirrored = |cell: isize| if cell < 0 { -cell } else { cell };
-        let reflected = |cell: isize| if cell > last as isize { 2 * last as isize - cell } else { cell };
-        let low = first_cell.max(0).min(reflected(last_cell).max(0));
-        let high = last_cell.min(last as isize).max(if first_cell < 0 { mirrored(first_cell) } else { 0 });
-        let high = high.min(last as isize);
-        low as usize / upsample..high as usize / upsample + 1
+impl PixelMap {
+    pub(super) fn new(pixels: &PixelRange) -> Self {
+        let colours = std::array::from_fn(|colour| pixels.from_level(colour));
+        Self { colours, is_identity: colours == [(1.0, 0.0); COLOURS] }
     }
 
-    /// Computes `rows` of the result into `ys`, and their moments.
-    fn run(&self, xs: &Store, normals: Option<&[Normal]>, rows: &Range<usize>, ys: &mut Store) -> Vec<Moments> {
-        let (height, width) = xs.size();
-        let ((_, columns), plane, border) = (ys.size(), ys.plane(), ys.border());
-        let to = &mut ys.held_mut(rows)[border..];
-        match self {
-            Self::Winograd { prepared, .. } => {
-                let xs = StoredRows { data: xs.all(), first: xs.first(), height, width, normals };
-                prepared.run(&xs, rows.clone(), columns, to, plane)
-            }
-            Self::Half { direct, geometry } => {
-                debug_assert!(border == 0 && xs.border() == 0, "pictures of half the size have no stored borders");
-                let geometry = Geometry { height, width, ..*geometry };
-                let layout = Layout::by_row(xs.channels(), width, xs.first());
-                let before = normals.map_or(Before::Nothing, Before::Normalise);
-                direct.run(&geometry, &Planes { data: xs.all(), layout, before }, rows.clone(), to)
-            }
+    fn apply(&self, row: &mut [&mut [f32]; COLOURS]) {
+        if self.is_identity {
+            return;
+        }
+        for (line, (factor, offset)) in row.iter_mut().zip(self.colours) {
+            line.iter_mut().for_each(|level| *level = factor * *level + offset);
         }
     }
 }
 
-/// Where the rows of a picture come from.
-pub(super) enum Source<'a> {
+/// Where the rows of a result come from.
+pub(super) enum RowSource<'a> {
     /// They are there.
     Given,
-    /// The picture to be painted.
-    Picture(&'a mut dyn Rows),
-    /// A convolution of the picture before, normalised like this.
-    Conv(&'a Conv, Option<Vec<Normal>>),
+    /// The picture to be painted, and what makes its levels the network's numbers.
+    Picture(&'a mut dyn Rows, PixelMap),
+    /// A convolution of the result before, normalized like this.
+    Convolution(&'a PackedConvolution, Option<Vec<Normal>>),
 }
 
-/// A picture and how it is made.
-pub(super) struct Node<'a> {
-    source: Source<'a>,
+/// A result and how it is made.
+pub(super) struct ChainNode<'a> {
+    source: RowSource<'a>,
     store: Store,
 }
 
-impl<'a> Node<'a> {
-    pub(super) fn new(source: Source<'a>, store: Store) -> Self {
+impl<'a> ChainNode<'a> {
+    pub(super) fn new(source: RowSource<'a>, store: Store) -> Self {
         Self { source, store }
     }
 }
 
-/// Pictures, each made from the one before.
-pub(super) struct Chain<'a>(Vec<Node<'a>>);
+/// Results, each made from the one before; the first is complete, or the picture itself.
+pub(super) struct Chain<'a>(Vec<ChainNode<'a>>);
 
 impl<'a> Chain<'a> {
-    pub(super) fn new(first: Node<'a>) -> Self {
+    pub(super) fn new(first: ChainNode<'a>) -> Self {
         Self(vec![first])
     }
 
-    pub(super) fn push(&mut self, node: Node<'a>) {
+    pub(super) fn push(&mut self, node: ChainNode<'a>) {
         self.0.push(node);
     }
 
-    /// Computes all of picture `node`, `band` rows at a time, for the moments of its channels.
-    pub(super) fn pass(&mut self, node: usize, band: usize, pool: &mut Pool) -> Result<Vec<Moments>> {
+    /// The last result's place in the chain.
+    fn last(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// Computes all of the last result, `band` rows at a time, for the moments of its channels.
+    pub(super) fn pass_last(&mut self, band: usize, pool: &mut Pool) -> Result<Vec<Moments>> {
+        let node = self.last();
         let store = &self.0[node].store;
         let (channels, (height, _)) = (store.channels(), store.size());
         let mut totals = vec![Moments::default(); channels];
@@ -108,14 +85,15 @@ impl<'a> Chain<'a> {
         Ok(totals)
     }
 
-    /// The rows of picture `node` from a row on that is returned too; those in `rows` are among them.
-    pub(super) fn rows(&mut self, node: usize, rows: Range<usize>, pool: &mut Pool) -> Result<(&[f32], usize)> {
+    /// The rows of the last result from a row on that is returned too; those in `rows` are among them.
+    pub(super) fn last_rows(&mut self, rows: Range<usize>, pool: &mut Pool) -> Result<(&[f32], usize)> {
+        let node = self.last();
         self.require(node, &rows, pool)?;
         let store = &self.0[node].store;
         Ok((store.all(), store.first()))
     }
 
-    /// Has `rows` of picture `node` held.
+    /// Has `rows` of result `node` held.
     fn require(&mut self, node: usize, rows: &Range<usize>, pool: &mut Pool) -> Result<()> {
         let store = &mut self.0[node].store;
         if store.holds(rows) {
@@ -127,7 +105,7 @@ impl<'a> Chain<'a> {
         // Convolutions compute several rows together.
         let (height, _) = store.size();
         let aligned = rows.start / ROWS_TOGETHER * ROWS_TOGETHER..height.min(rows.end.next_multiple_of(ROWS_TOGETHER));
-        if matches!(self.0[node].source, Source::Picture(_)) {
+        if matches!(self.0[node].source, RowSource::Picture(..)) {
             return self.read(node, rows, pool);
         }
         let missing = self.0[node].store.make_room(&aligned, pool);
@@ -148,12 +126,12 @@ impl<'a> Chain<'a> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let Source::Conv(conv, _) = &self.0[node].source else { return Ok(Vec::new()) };
+        let RowSource::Convolution(conv, _) = &self.0[node].source else { return Ok(Vec::new()) };
         let needed = conv.needs(rows, self.0[node - 1].store.size().0);
         self.require(node - 1, &needed, pool)?;
         let (before, from) = self.0.split_at_mut(node);
-        let (xs, Node { source, store }) = (&before[node - 1].store, &mut from[0]);
-        let Source::Conv(conv, normals) = source else { return Ok(Vec::new()) };
+        let (xs, ChainNode { source, store }) = (&before[node - 1].store, &mut from[0]);
+        let RowSource::Convolution(conv, normals) = source else { return Ok(Vec::new()) };
         let moments = conv.run(xs, normals.as_deref(), rows, store);
         store.written(rows)?;
         Ok(moments)
@@ -161,7 +139,7 @@ impl<'a> Chain<'a> {
 
     /// Reads the rows of the picture that are not there.
     fn read(&mut self, node: usize, rows: &Range<usize>, pool: &mut Pool) -> Result<()> {
-        let Node { source: Source::Picture(picture), store } = &mut self.0[node] else { return Ok(()) };
+        let ChainNode { source: RowSource::Picture(picture, pixels), store } = &mut self.0[node] else { return Ok(()) };
         let missing = store.make_room(rows, pool);
         if missing.is_empty() {
             return Ok(());
@@ -174,31 +152,29 @@ impl<'a> Chain<'a> {
         }
         drop(lines);
         picture.read(missing.start, &mut wanted)?;
+        wanted.iter_mut().for_each(|row| pixels.apply(row));
         store.written(&missing)
     }
 
-    /// Frees what the pictures before `node` hold, if `node` itself is kept.
-    pub(super) fn forget_below(&mut self, node: usize, pool: &mut Pool) {
-        if self.0[node].store.is_window() {
+    /// Frees what the results before the last one hold, from place `first` on, if the last itself is kept.
+    pub(super) fn forget_before_last(&mut self, first: usize, pool: &mut Pool) {
+        let last = self.last();
+        if self.0[last].store.is_window() {
             return;
         }
-        for node in &mut self.0[..node] {
+        for node in self.0[..last].iter_mut().skip(first) {
             let empty = Store::window(node.store.channels(), node.store.size(), node.store.border());
             std::mem::replace(&mut node.store, empty).give_back(pool);
         }
     }
 
-    /// The last picture; the others are freed.
-    pub(super) fn into_last(mut self, pool: &mut Pool) -> Store {
-        let last = self.0.remove(self.0.len() - 1);
-        self.give_back(pool);
-        last.store
-    }
-
-    /// The pictures of a chain of two.
-    pub(super) fn into_two(mut self) -> (Store, Store) {
-        let last = self.0.remove(1);
-        (self.0.remove(0).store, last.store)
+    /// The first result, if there are several, and the last; the others are freed.
+    pub(super) fn into_ends(mut self, pool: &mut Pool) -> (Option<Store>, Store) {
+        let last = self.0.swap_remove(self.last()).store;
+        let mut others = self.0.into_iter().map(|node| node.store);
+        let first = others.next();
+        others.for_each(|store| store.give_back(pool));
+        (first, last)
     }
 
     pub(super) fn give_back(self, pool: &mut Pool) {

@@ -44,17 +44,17 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
     /// The arithmetic precision.
     fn precision(&self) -> PaintPrecision;
 
-    /// Begins to paint a frame. The frame comes back if it has too many pixels for a GPU.
+    /// Begins to paint a frame.
     ///
     /// # Errors
     ///
-    /// The frame, unchanged.
+    /// The frame, unchanged, and the reason, if the GPU cannot paint it.
     fn begin(
         &self,
         frame: PixelFrame,
         blend: Blend,
         statistics: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, PixelFrame>;
+    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)>;
 
     /// Paints `picture` into `sink`: see [`Engine::paint_steadily`](crate::Engine::paint_steadily). Returns the reason if
     /// this GPU cannot paint the picture; `sink` has then received nothing.

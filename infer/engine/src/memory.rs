@@ -1,22 +1,32 @@
-//! What is kept of a picture's layers, and how many rows are computed at a time, within a bound on memory.
+//! What is kept of a picture's results, and how many rows are computed at a time, within a bound on memory.
+//!
+//! A plan has a [`Place`] for each level of resolution. Of the finest levels nothing may be kept: their rows are computed
+//! again. Complete results, see [`super::schedule`], and those of the coarsest level are always kept, in files if need be.
+//! Computing rows again is cheap where results halve on the way down and double on the way up. For a network with many layers
+//! of one size in a row a plan is just as right, but slow if memory is short.
+
+mod buffers;
+#[cfg(test)]
+mod tests;
 
 use std::sync::OnceLock;
 
+use super::schedule::{LayerSchedule, Schedule};
 use super::store::{Pool, Store};
-use impasto_common::network::StyleNetConfig;
+use impasto_common::network::Network;
 use impasto_error::{Error, Result};
 use impasto_kernels::winograd::{NINE_BORDER, ROWS_TOGETHER};
 
 /// Bytes of a float.
 const FLOAT: u64 = 4;
 
-/// Floats of the painting's parts that are computed at a time where nothing forces fewer: they stay in the last cache.
+/// Floats of the last layer's result that are computed at a time where nothing forces fewer: they stay in the last cache.
 const OUTPUT_FLOATS: usize = 1 << 21;
 
 /// Rows of the first layer that are computed at a time where nothing forces fewer.
 const INPUT_ROWS: usize = 256;
 
-/// Rows of a quarter of the size that are computed at a time if rows above them are computed again, at most.
+/// Rows of the coarsest level that are computed at a time if rows above them are computed again, at most.
 const BAND: usize = 16;
 
 /// What the machine's memory is shared with: [`default_memory`] takes one part of this many.
@@ -41,7 +51,7 @@ fn available() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }
 
-/// How the layers of one resolution are kept.
+/// How the results of one level are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In memory.
@@ -52,58 +62,49 @@ pub(super) enum Place {
     Window,
 }
 
-/// Height and width of every layer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
-    pub(super) picture: (usize, usize),
-    /// Behind each layer of the encoder.
-    pub(super) down: [(usize, usize); 3],
-    /// Behind each layer of the decoder but the last.
-    pub(super) up: [(usize, usize); 2],
+/// How a picture of one size is painted.
+#[derive(Debug, Clone)]
+pub(super) struct MemoryPlan {
+    /// Rows at a time of each layer's result; of the painting for the last.
+    pub(super) bands: Vec<usize>,
+    picture: (usize, usize),
+    results: Vec<StoredResult>,
+    /// The coarsest level, and the layers from behind the last complete result on.
+    coarsest: usize,
+    last_chain: usize,
+    /// Floats of the largest result of each level but the coarsest.
+    largest: Vec<usize>,
 }
 
-impl Sizes {
-    fn new(picture: (usize, usize)) -> Self {
-        let half = |(height, width): (usize, usize)| (height.div_ceil(2), width.div_ceil(2));
-        let double = |(height, width)| (2 * height, 2 * width);
-        let second = half(picture);
-        let third = half(second);
-        Self { picture, down: [picture, second, third], up: [double(third), double(double(third))] }
+/// A layer's result as it is stored.
+#[derive(Debug, Clone, Copy)]
+struct StoredResult {
+    layer: LayerSchedule,
+    size: (usize, usize),
+    place: Place,
+}
+
+impl StoredResult {
+    fn plane(&self) -> usize {
+        self.size.1 + 2 * self.layer.border
+    }
+
+    fn floats(&self) -> usize {
+        self.size.0 * self.plane() * self.layer.channels
     }
 }
 
-/// How a picture of one size is painted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
-    /// The layers of full, of half and of a quarter of the size.
-    pub(super) first: Place,
-    pub(super) second: Place,
-    pub(super) trunk: Place,
-    /// Rows at a time behind each layer: three of the encoder, the last of which the blocks share, two of the decoder, the
-    /// painting.
-    pub(super) bands: [usize; 6],
-    sizes: Sizes,
-    /// Floats of the largest layer of full and of half the size.
-    largest: [usize; 2],
-}
-
-impl Plan {
+impl MemoryPlan {
     /// The fastest plan that stays below `memory` bytes.
-    pub(super) fn new(config: &StyleNetConfig, picture: (usize, usize), memory: u64) -> Result<Self> {
-        let candidates = [
-            (Place::Whole, Place::Whole, Place::Whole),
-            (Place::Window, Place::Whole, Place::Whole),
-            (Place::Window, Place::Window, Place::Whole),
-            (Place::Window, Place::Window, Place::File),
-        ];
-        let bands = [BAND, BAND / 2, BAND / 4];
-        let plans = candidates.into_iter().flat_map(|(first, second, trunk)| {
-            let bands = bands.into_iter().take(if trunk == Place::Whole { 1 } else { bands.len() });
-            bands.map(move |band| Self::with(config, picture, [first, second, trunk], band))
-        });
+    ///
+    /// # Errors
+    ///
+    /// If there is none, with the memory that the least plan takes; or as [`Network::sizes`].
+    pub(super) fn new(network: &Network, schedule: &Schedule, picture: (usize, usize), memory: u64) -> Result<Self> {
         let mut least = u64::MAX;
-        for plan in plans {
-            let bytes = plan.bytes(config);
+        for (places, band) in candidates(schedule.coarsest) {
+            let plan = Self::with(network, schedule, picture, &places, band)?;
+            let bytes = plan.bytes();
             if bytes <= memory {
                 return Ok(plan);
             }
@@ -115,102 +116,119 @@ impl Plan {
             .with_hint(format!("it takes at least {needed} MiB")))
     }
 
-    pub(super) fn with(config: &StyleNetConfig, picture: (usize, usize), places: [Place; 3], band: usize) -> Self {
-        let [first, second, trunk] = places;
-        let sizes = Sizes::new(picture);
-        let c1 = config.channels;
-        let floats = |(height, width): (usize, usize), channels: usize| height * width * channels;
-        let bordered = (sizes.up[1].0, sizes.up[1].1 + 2 * NINE_BORDER);
-        let largest = [floats(bordered, c1), floats(sizes.up[0], 2 * c1)];
-        // A layer that is kept, made from one that is, needs no bands.
-        let rows = |place: Place, below: Place, height: usize, band: usize| {
-            if place == Place::Whole && below == Place::Whole { height.next_multiple_of(ROWS_TOGETHER) } else { band }
+    /// The plan with these places by level, that of the picture's size first, and `band` rows of the coarsest level at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::sizes`].
+    pub(super) fn with(
+        network: &Network,
+        schedule: &Schedule,
+        picture: (usize, usize),
+        places: &[Place],
+        band: usize,
+    ) -> Result<Self> {
+        let sizes = network.sizes(picture)?;
+        let (coarsest, last) = (schedule.coarsest, schedule.last());
+        let result = |(index, &layer): (usize, &LayerSchedule)| {
+            // Of the last result only what the painting shows.
+            let (size, place) = if index == last {
+                let reach = layer.reach();
+                let columns = if reach > 0 { picture.1 + reach } else { sizes[index].1 };
+                ((picture.0 + reach, columns), Place::Window)
+            } else {
+                let place = places[layer.level];
+                (sizes[index], if layer.complete && place == Place::Window { places[coarsest] } else { place })
+            };
+            StoredResult { layer, size, place }
         };
-        let output_rows = (OUTPUT_FLOATS / (27 * picture.1)).clamp(16, 512).next_multiple_of(ROWS_TOGETHER);
-        let bands = [
-            if first == Place::Whole { INPUT_ROWS } else { 4 * band },
-            rows(second, first, sizes.down[1].0, 2 * band),
-            rows(trunk, second, sizes.down[2].0, band),
-            rows(second, trunk, sizes.up[0].0, 2 * band),
-            rows(first, second, sizes.up[1].0, 4 * band),
-            if first == Place::Whole { output_rows } else { 4 * band },
-        ];
-        Self { first, second, trunk, bands, sizes, largest }
+        let results: Vec<_> = schedule.layers.iter().enumerate().map(result).collect();
+        let of_level = |level: usize| results[..last].iter().filter(move |result| result.layer.level == level);
+        let largest = (0..coarsest).map(|level| of_level(level).map(StoredResult::floats).max().unwrap_or(0)).collect();
+        let bands = bands(&results, picture, places[0], |level| band << (coarsest - level));
+        let last_chain = schedule.last_chain();
+        Ok(Self { bands, picture, results, coarsest, last_chain, largest })
     }
 
-    pub(super) fn sizes(&self) -> Sizes {
-        self.sizes
+    /// Height and width of the picture.
+    pub(super) fn picture(&self) -> (usize, usize) {
+        self.picture
     }
 
-    /// Bytes that a picture takes, layers and rows at hand, generously.
-    fn bytes(&self, config: &StyleNetConfig) -> u64 {
-        let (_, width) = self.sizes.up[1];
-        let (c1, width) = (config.channels, width + 2 * NINE_BORDER);
-        let trunk = self.sizes.down[2].0 * self.sizes.down[2].1 * 4 * c1;
-        let kept = |place, floats: usize| if place == Place::Whole { floats } else { 0 };
-        // The buffers of the larger layers serve the trunk too, which needs three.
-        let large = [kept(self.first, self.largest[0]), kept(self.second, self.largest[1])];
-        let trunks = 3 - large.iter().filter(|&&floats| floats > 0).count();
-        let layers = large.iter().sum::<usize>() + trunks * kept(self.trunk, trunk);
-        // Rows at hand, in floats of one line of one channel at full size.
-        let band = self.bands[0].div_ceil(4);
-        let window = |place, rows: usize| if place == Place::Whole { 0 } else { rows };
-        let encoding = 3 * (4 * band + 16)
-            + c1 * (window(self.first, 4 * band + 8)
-                + window(self.second, 2 * band + 8)
-                + window(self.trunk, 3 * band));
-        let output = self.bands[5];
-        let decoding = 27 * (output + 12)
-            + c1 * (window(self.first, output + 16)
-                + window(self.second, output / 2 + 12)
-                + window(self.trunk, output / 4 + 8));
+    /// Bytes that a picture takes, results and rows at hand, generously.
+    fn bytes(&self) -> u64 {
+        let last = self.results.len() - 1;
+        let width = self.results[..last].iter().filter(|result| result.layer.level == 0).map(StoredResult::plane).max();
+        let width = width.unwrap_or(self.picture.1).max(self.picture.1 + 2 * NINE_BORDER);
+        // Rows at hand: so many of each level, on the way down and on the way up.
+        let input = 4 * self.bands[0].div_ceil(4);
+        let output = self.bands[last];
+        let mut down = 3 * (input + 16) * width;
+        let mut up = self.results[last].layer.channels * (output + 12) * width;
+        for (index, result) in self.results[..last].iter().enumerate() {
+            let LayerSchedule { level, channels, .. } = result.layer;
+            let line = (channels * width) >> level;
+            match (result.place, index < self.last_chain) {
+                (Place::Window, true) => down += ((input >> level) + 8) * line,
+                (Place::Window, false) => up += ((output >> level) + 16usize.saturating_sub(4 * level).max(8)) * line,
+                _ => {}
+            }
+        }
+        // A file's rows: three results in a residual block, one on the way up.
+        let in_files = self.results[..last].iter().filter(|result| result.place == Place::File);
+        let line = in_files.map(|result| (result.layer.channels * width) >> result.layer.level).max().unwrap_or(0);
+        down += 3 * (input >> self.coarsest) * line;
+        up += ((output >> self.coarsest) + 8) * line;
         // Windows grow at first, and leave what they grew out of in the pool.
-        let windows = 2 * (encoding + decoding) * width;
-        (layers + windows) as u64 * FLOAT
+        let windows = 2 * (down + up);
+        (self.whole_floats() + windows) as u64 * FLOAT
     }
 
-    /// A place for a layer.
-    pub(super) fn store(
-        &self,
-        place: Place,
-        channels: usize,
-        size: (usize, usize),
-        border: usize,
-        pool: &mut Pool,
-    ) -> Result<Store> {
-        let floats = size.0 * (size.1 + 2 * border) * channels;
-        // The layers of the encoder and of the decoder share buffers.
-        let shared = self.largest.into_iter().filter(|&largest| floats <= largest && 4 * floats > 3 * largest).min();
+    /// A place for the result of layer `index`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for a file.
+    pub(super) fn store(&self, index: usize, pool: &mut Pool) -> Result<Store> {
+        let result = &self.results[index];
+        let StoredResult { layer: LayerSchedule { channels, border, .. }, size, place } = *result;
         Ok(match place {
-            Place::Whole => Store::whole(channels, size, border, pool.take(shared.unwrap_or(floats))),
+            Place::Whole => Store::whole(channels, size, border, pool.take(self.buffer_floats(result))),
             Place::File => Store::file(channels, size, border)?,
             Place::Window => Store::window(channels, size, border),
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use impasto_common::network::Preset;
+/// Places and rows of the coarsest level at a time, the fastest plan first: ever more of the finest levels is not kept, in
+/// the end what is kept is in files.
+fn candidates(coarsest: usize) -> impl Iterator<Item = (Vec<Place>, usize)> {
+    let places = move |windows: usize, rest: Place| {
+        (0..=coarsest).map(|level| if level < windows { Place::Window } else { rest }).collect::<Vec<_>>()
+    };
+    let whole = (0..=coarsest).map(move |windows| (places(windows, Place::Whole), BAND));
+    let files = [BAND, BAND / 2, BAND / 4].into_iter().map(move |band| (places(coarsest, Place::File), band));
+    whole.chain(files)
+}
 
-    #[test]
-    fn less_memory_keeps_less() {
-        let plan = |memory| {
-            Plan::new(&Preset::L.into(), (3000, 4000), memory).map(|plan| (plan.first, plan.second, plan.trunk))
-        };
-        assert_eq!(plan(4 << 30).unwrap(), (Place::Whole, Place::Whole, Place::Whole));
-        assert_eq!(plan(2 << 30).unwrap(), (Place::Window, Place::Whole, Place::Whole));
-        assert_eq!(plan(256 << 20).unwrap(), (Place::Window, Place::Window, Place::File));
-        let error = plan(1 << 20).unwrap_err();
-        assert!(error.to_string().starts_with("1 MiB of memory do not suffice for a picture of 4000x3000"), "{error}");
-        assert!(error.hint().is_some_and(|hint| hint.ends_with("MiB")));
+/// Rows at a time of each layer's result, where `few` says how many of a level if rows are computed again.
+fn bands(results: &[StoredResult], picture: (usize, usize), finest: Place, few: impl Fn(usize) -> usize) -> Vec<usize> {
+    let mut bands: Vec<usize> = Vec::with_capacity(results.len());
+    let (last, others) = (&results[results.len() - 1], &results[..results.len() - 1]);
+    for (index, result) in others.iter().enumerate() {
+        let few = few(result.layer.level);
+        let below = index.checked_sub(1).map(|below| others[below].place);
+        bands.push(match below {
+            None if result.place == Place::Whole => INPUT_ROWS,
+            // Results of one size share what the first of them takes.
+            Some(_) if result.layer.keeps_size => bands[index - 1],
+            // A result that is kept, made from one that is, needs no bands.
+            Some(Place::Whole) if result.place == Place::Whole => result.size.0.next_multiple_of(ROWS_TOGETHER),
+            _ => few,
+        });
     }
-
-    #[test]
-    fn a_hundred_megapixels_fit_a_gibibyte() {
-        for preset in Preset::ALL {
-            Plan::new(&preset.into(), (8660, 11547), 600 << 20).unwrap();
-        }
-    }
+    let rows = OUTPUT_FLOATS / (last.layer.channels * picture.1);
+    let many = rows.clamp(16, 512).next_multiple_of(ROWS_TOGETHER);
+    bands.push(if finest == Place::Whole { many } else { few(0) });
+    bands
 }

@@ -186,18 +186,20 @@ impl Store {
         Ok(())
     }
 
-    /// The same, with the rows of another picture of this size.
+    /// The same, with the rows of another picture of this size, of which `crop` rows and columns are cut off each side.
     pub(super) fn each_band_with(
         &mut self,
         other: &mut Self,
+        crop: usize,
         band: usize,
         mut change: impl FnMut(&mut [f32], &[f32]),
     ) -> Result<()> {
         let mut pool = Pool::default();
         for rows in bands(self.height, band) {
+            let others = rows.start + crop..rows.end + crop;
             self.load(&rows, &mut pool)?;
-            other.load(&rows, &mut pool)?;
-            change(self.held_mut(&rows), other.held(&rows));
+            other.load(&others, &mut pool)?;
+            change(self.held_mut(&rows), other.held(&others));
             self.written(&rows)?;
         }
         Ok(())

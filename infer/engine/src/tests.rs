@@ -1,41 +1,33 @@
+mod family;
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use impasto_nn::StyleNet;
 
-use super::memory::Place;
+use super::memory::{MemoryPlan, Place};
+use super::schedule::Schedule;
+use super::store::Pool;
 use super::*;
-use impasto_common::network::Preset;
+use impasto_common::network::{Network, Preset, StyleNetConfig};
+use impasto_common::weights::{Array, Tensors};
+use impasto_error::{Error, Result};
 use impasto_kernels::reference::noise;
+use impasto_kernels::simd::Level;
 
-/// Random weights whose results neither vanish nor explode, under a network's names.
-pub(super) fn weights(config: &StyleNetConfig) -> Tensors {
-    let c = config.channels;
-    let mut shapes = vec![
-        ("conv1", "in1", [c, 3, 9]),
-        ("conv2", "in2", [2 * c, c, 3]),
-        ("conv3", "in3", [4 * c, 2 * c, 3]),
-        ("deconv1", "in4", [2 * c, 4 * c, 3]),
-        ("deconv2", "in5", [c, 2 * c, 3]),
-        ("deconv3", "", [3, c, 9]),
-    ];
-    let blocks: Vec<_> = (1..=config.blocks)
-        .flat_map(|i| [1, 2].map(|j| (format!("res{i}.conv{j}"), format!("res{i}.in{j}"))))
-        .collect();
-    shapes.extend(blocks.iter().map(|(conv, norm)| (conv.as_str(), norm.as_str(), [4 * c, 4 * c, 3])));
+/// Random weights whose results neither vanish nor explode. The last layer reaches levels of order 100.
+pub(super) fn weights(network: &Network) -> Tensors {
     let mut tensors = Tensors::new();
-    for (seed, (conv, norm, [outputs, inputs, kernel])) in shapes.into_iter().enumerate() {
-        let fan_in = (inputs * kernel * kernel) as f32;
-        let mut add = |name: String, shape: &[usize], scale: f32, shift: f32| {
-            let len = shape.iter().product();
-            let values: Vec<_> = noise(len, (7 * seed + name.len()) as u32).iter().map(|x| x * scale + shift).collect();
-            tensors.insert(name, impasto_common::weights::Array::new(shape, values).unwrap());
-        };
-        let scale = if conv == "deconv3" { 100.0 } else { 1.0 };
-        add(format!("{conv}.conv2d.weight"), &[outputs, inputs, kernel, kernel], scale * (3.0 / fan_in).sqrt(), 0.0);
-        add(format!("{conv}.conv2d.bias"), &[outputs], 1.0, if scale > 1.0 { 128.0 } else { 0.0 });
-        if !norm.is_empty() {
-            add(format!("{norm}.weight"), &[outputs], 0.3, 1.0);
-            add(format!("{norm}.bias"), &[outputs], 0.3, 0.0);
+    for (seed, layer) in network.layers.iter().enumerate() {
+        let last = seed + 1 == network.layers.len();
+        let fan_in = (layer.convolution.inputs * layer.convolution.kernel.pow(2)) as f32;
+        // The convolution's weight and bias, then the normalization's.
+        let scale = (3.0 / fan_in).sqrt();
+        let convolution = if last { [(100.0 * scale, 0.0), (1.0, 128.0)] } else { [(scale, 0.0), (1.0, 0.0)] };
+        let ranges = convolution.into_iter().chain([(0.3, 1.0), (0.3, 0.0)]);
+        for ((name, shape), (scale, shift)) in layer.tensors().into_iter().zip(ranges) {
+            let numbers = noise(shape.iter().product(), (7 * seed + name.len()) as u32);
+            let values = numbers.iter().map(|x| x * scale + shift).collect();
+            tensors.insert(name, Array::new(shape, values).unwrap());
         }
     }
     tensors
@@ -73,8 +65,8 @@ impl Rows for Photo {
     }
 }
 
-/// `(3, height, width)`.
-fn paint(engine: &Engine, photo: &mut Photo, plan: &Plan) -> Vec<f32> {
+/// What `plan` paints, `(3, height, width)`.
+pub(super) fn paint(engine: &Engine, photo: &mut Photo, plan: &MemoryPlan) -> Vec<f32> {
     let (height, width) = photo.size();
     let mut planes = vec![f32::NAN; 3 * height * width];
     let mut next = 0;
@@ -92,9 +84,10 @@ fn paint(engine: &Engine, photo: &mut Photo, plan: &Plan) -> Vec<f32> {
     planes
 }
 
-fn expected(config: &StyleNetConfig, tensors: &Tensors, photo: &Photo) -> Vec<f32> {
+/// What the trainable network paints, `(3, height, width)`.
+pub(super) fn trained(network: &Network, tensors: &Tensors, photo: &Photo) -> Vec<f32> {
     let tensors = impasto_nn::arrays::to_tensors(tensors, &Device::Cpu).unwrap().into_iter().collect();
-    let network = StyleNet::new(config, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)).unwrap();
+    let network = StyleNet::new(network, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)).unwrap();
     let shape = (1, 3, photo.height, photo.width);
     let photo = Tensor::from_slice(&photo.planes, shape, &Device::Cpu).unwrap();
     network.forward(&photo).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -105,8 +98,8 @@ pub(super) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |largest, x| if x <= largest { largest } else { x })
 }
 
-fn plan(config: &StyleNetConfig, size: (usize, usize), places: [Place; 3], band: usize) -> Plan {
-    Plan::with(config, size, places, band)
+pub(super) fn plan(network: &Network, size: (usize, usize), places: &[Place], band: usize) -> MemoryPlan {
+    MemoryPlan::with(network, &Schedule::new(network), size, places, band).unwrap()
 }
 
 const WHOLE: [Place; 3] = [Place::Whole; 3];
@@ -116,14 +109,14 @@ fn the_painting_is_the_networks_on_every_level_and_at_any_size() {
     let sizes = [(5, 5), (5, 16), (6, 7), (9, 8), (13, 70), (31, 33), (40, 21), (64, 96)];
     // Three channels: as many as colours, which must not be taken for them.
     for channels in [32, 16, 8, 4, 3] {
-        let config = StyleNetConfig { channels, blocks: 2 };
-        let tensors = weights(&config);
+        let network = StyleNetConfig { channels, blocks: 2 }.network();
+        let tensors = weights(&network);
         for level in Level::all() {
-            let engine = Engine::with_level(&config, &tensors, PaintPrecision::F32, level).unwrap();
+            let engine = Engine::with_level(&network, &tensors, PaintPrecision::F32, level).unwrap();
             for size in sizes {
                 let mut photo = Photo::new(size.0, size.1);
-                let painted = paint(&engine, &mut photo, &plan(&config, size, WHOLE, 4));
-                let off = largest_difference(&painted, &expected(&config, &tensors, &photo));
+                let painted = paint(&engine, &mut photo, &plan(&network, size, &WHOLE, 4));
+                let off = largest_difference(&painted, &trained(&network, &tensors, &photo));
                 assert!(off < 0.05, "{channels} channels, {level:?}, {size:?}: {off} levels");
             }
         }
@@ -134,13 +127,13 @@ fn the_painting_is_the_networks_on_every_level_and_at_any_size() {
 fn half_the_precision_paints_nearly_the_same_on_every_level() {
     // An odd number of channels leaves one without a partner.
     for channels in [3, 8] {
-        let config = StyleNetConfig { channels, blocks: 2 };
-        let tensors = weights(&config);
+        let network = StyleNetConfig { channels, blocks: 2 }.network();
+        let tensors = weights(&network);
         for level in Level::all().into_iter().filter(|level| *level != Level::Avx512 || level.has_pairs()) {
-            let engine = Engine::with_level(&config, &tensors, PaintPrecision::Bf16, level).unwrap();
+            let engine = Engine::with_level(&network, &tensors, PaintPrecision::Bf16, level).unwrap();
             let mut photo = Photo::new(40, 53);
-            let painted = paint(&engine, &mut photo, &plan(&config, (40, 53), WHOLE, 4));
-            let expected = expected(&config, &tensors, &photo);
+            let painted = paint(&engine, &mut photo, &plan(&network, (40, 53), &WHOLE, 4));
+            let expected = trained(&network, &tensors, &photo);
             let mean = expected.iter().sum::<f32>() / expected.len() as f32;
             let square = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>();
             let off = square(&mut painted.iter().zip(&expected).map(|(a, b)| a - b));
@@ -152,11 +145,11 @@ fn half_the_precision_paints_nearly_the_same_on_every_level() {
 
 #[test]
 fn what_is_kept_where_does_not_change_the_painting() {
-    let config = StyleNetConfig { blocks: 2, ..Preset::S.into() };
-    let engine = Engine::new(&config, &weights(&config), PaintPrecision::F32).unwrap();
+    let network = StyleNetConfig { blocks: 2, ..Preset::S.into() }.network();
+    let engine = Engine::new(&network, &weights(&network), PaintPrecision::F32).unwrap();
     for size in [(83, 57), (64, 40), (7, 130)] {
         let mut photo = Photo::new(size.0, size.1);
-        let whole = paint(&engine, &mut photo, &plan(&config, size, WHOLE, 4));
+        let whole = paint(&engine, &mut photo, &plan(&network, size, &WHOLE, 4));
         for places in [
             [Place::Window, Place::Whole, Place::Whole],
             [Place::Window, Place::Window, Place::Whole],
@@ -164,7 +157,7 @@ fn what_is_kept_where_does_not_change_the_painting() {
             [Place::File; 3],
         ] {
             for band in [4, 8, 16] {
-                let painted = paint(&engine, &mut photo, &plan(&config, size, places, band));
+                let painted = paint(&engine, &mut photo, &plan(&network, size, &places, band));
                 let off = largest_difference(&painted, &whole);
                 assert!(off < 0.02, "{places:?} by {band} rows, {size:?}: {off} levels");
             }
@@ -174,12 +167,12 @@ fn what_is_kept_where_does_not_change_the_painting() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
-    let config = StyleNetConfig { blocks: 1, ..Preset::S.into() };
-    let engine = Engine::new(&config, &weights(&config), PaintPrecision::F32).unwrap();
+    let network = StyleNetConfig { blocks: 1, ..Preset::S.into() }.network();
+    let engine = Engine::new(&network, &weights(&network), PaintPrecision::F32).unwrap();
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut photo = Photo::new(90, 75);
-        pool.install(|| paint(&engine, &mut photo, &plan(&config, (90, 75), WHOLE, 4)))
+        pool.install(|| paint(&engine, &mut photo, &plan(&network, (90, 75), &WHOLE, 4)))
     };
     let one = run(1);
     assert!(one == run(2) && one == run(3));
@@ -187,8 +180,8 @@ fn any_number_of_threads_gives_the_same_bytes() {
 
 #[test]
 fn statistics_over_frames_leave_equal_frames_alone_and_follow_others() {
-    let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
-    let engine = Engine::new(&config, &weights(&config), PaintPrecision::F32).unwrap();
+    let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
+    let engine = Engine::new(&network, &weights(&network), PaintPrecision::F32).unwrap();
     let frame = |statistics: &mut Statistics, contrast: f32| {
         let mut photo = Photo::new(24, 32);
         photo.planes.iter_mut().for_each(|level| *level = 128.0 + contrast * (*level - 128.0));
@@ -214,28 +207,32 @@ fn statistics_over_frames_leave_equal_frames_alone_and_follow_others() {
 
 #[test]
 fn a_flat_picture_is_painted_flat() {
-    let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
-    let engine = Engine::new(&config, &weights(&config), PaintPrecision::F32).unwrap();
+    let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
+    let engine = Engine::new(&network, &weights(&network), PaintPrecision::F32).unwrap();
     let mut photo = Photo::new(24, 24);
     photo.planes.fill(200.0);
-    let painted = paint(&engine, &mut photo, &plan(&config, (24, 24), WHOLE, 4));
+    let painted = paint(&engine, &mut photo, &plan(&network, (24, 24), &WHOLE, 4));
     let plane = &painted[..24 * 24];
     assert!(largest_difference(plane, &vec![plane[0]; plane.len()]) < 0.05, "{:?}", &plane[..8]);
 }
 
 #[test]
 fn too_small_a_picture_and_a_failing_sink_are_errors() {
-    let config = StyleNetConfig { blocks: 0, ..Preset::Xs.into() };
-    let engine = Engine::new(&config, &weights(&config), PaintPrecision::F32).unwrap();
+    let network = StyleNetConfig { blocks: 0, ..Preset::Xs.into() }.network();
+    let engine = Engine::new(&network, &weights(&network), PaintPrecision::F32).unwrap();
     let mut keep = |_: usize, _: &mut [f32]| Ok(());
-    let error = engine.paint(&mut Photo::new(4, 9), 1 << 30, &mut keep).unwrap_err().to_string();
+    let error = engine
+        .paint_steadily(&mut Photo::new(4, 9), 1 << 30, &mut Statistics::own(), &mut keep)
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "a picture of 9x4 pixels is too small: both sides need at least 5");
     let mut fail = |_: usize, _: &mut [f32]| Err(Error::new("the disk is full"));
-    assert_eq!(engine.paint(&mut Photo::new(9, 9), 1 << 30, &mut fail).unwrap_err().to_string(), "the disk is full");
-    let mut tensors = weights(&config);
+    let error = engine.paint_steadily(&mut Photo::new(9, 9), 1 << 30, &mut Statistics::own(), &mut fail).unwrap_err();
+    assert_eq!(error.to_string(), "the disk is full");
+    let mut tensors = weights(&network);
     tensors.remove("in3.bias");
     assert_eq!(
-        Engine::new(&config, &tensors, PaintPrecision::F32).unwrap_err().to_string(),
+        Engine::new(&network, &tensors, PaintPrecision::F32).unwrap_err().to_string(),
         "tensor `in3.bias` is missing"
     );
 }

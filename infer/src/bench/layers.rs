@@ -1,50 +1,33 @@
-//! The convolutions of the network as a list: to count their operations, and to make up weights for them.
+//! The operations of a network, and made-up weights for one.
 
 use impasto_common::Result;
 use impasto_common::model_file::{ModelCard, StyleModel};
-use impasto_common::network::{Convolution, Network, Resampling, StyleNetConfig};
+use impasto_common::network::{Network, StyleNetConfig};
 use impasto_common::weights::{Array, Tensors};
 
 /// Operations of the plain network on a picture of `(height, width)` pixels, two for each multiply-add.
 ///
-/// The sum over all convolutions of `2 * inputs * outputs * kernel^2 * height * width`, where height and width are those of
-/// the convolution's result: `(upsample * size - 1) / stride + 1` of its input's, rounded down. An upsampling convolution
-/// thus counts as the network defines it, a 3x3 convolution of the enlarged picture, and the last layers count with the
-/// size rounded up to multiples of 4 that they have. Biases, normalisation, ReLU and additions are left out: they are some
-/// thousandths. No kernel has to do so many operations; it is a measure of the task.
+/// See [`Network::operations`]. The last layers count with the size rounded up to multiples of 4 that they have; smaller
+/// pictures than the network takes count as the smallest that it does.
 #[must_use]
 pub fn paint_operations(config: &StyleNetConfig, (height, width): (usize, usize)) -> f64 {
-    let (mut height, mut width) = (height.max(Network::MIN_SIZE), width.max(Network::MIN_SIZE));
-    let mut operations = 0.0;
-    for layer in &config.network().layers {
-        let Convolution { inputs, outputs, kernel, resampling, .. } = layer.convolution;
-        let result = |size: usize| match resampling {
-            Resampling::None => size,
-            Resampling::Stride(stride) => (size - 1) / stride + 1,
-            Resampling::Nearest(factor) => factor * size,
-            Resampling::Transposed { stride, .. } => stride * size,
-        };
-        (height, width) = (result(height), result(width));
-        operations += 2.0 * (inputs * kernel * kernel * outputs) as f64 * (height * width) as f64;
-    }
-    operations
+    let size = (height.max(Network::MIN_SIZE), width.max(Network::MIN_SIZE));
+    // Pictures that the trainer's networks do not take were just made larger.
+    config.network().operations(size).unwrap_or(0.0)
 }
 
 /// A network of these sizes that learned nothing: weights as PyTorch's layers start from, the same at every call.
 pub(super) fn random_model(config: StyleNetConfig) -> Result<StyleModel> {
     let mut random = Random(0);
     let mut tensors = Tensors::new();
-    let constant = |value: f32, count: usize| Array::new([count], vec![value; count]);
     for layer in config.network().layers {
-        let Convolution { name, inputs, outputs, kernel, .. } = layer.convolution;
-        let fan_in = inputs * kernel * kernel;
+        let fan_in = layer.convolution.inputs * layer.convolution.kernel.pow(2);
         let bound = 1.0 / (fan_in as f32).sqrt();
-        let weight: Vec<f32> = (0..outputs * fan_in).map(|_| bound * random.signed()).collect();
-        tensors.insert(format!("{name}.weight"), Array::new([outputs, inputs, kernel, kernel], weight)?);
-        tensors.insert(format!("{name}.bias"), constant(0.1, outputs)?);
-        if let Some(norm) = layer.normalization {
-            tensors.insert(format!("{}.weight", norm.name), constant(1.0, outputs)?);
-            tensors.insert(format!("{}.bias", norm.name), constant(0.1, outputs)?);
+        // The convolution's weight comes first, then its bias, then the normalization's scale and shift.
+        for ((name, shape), start) in layer.tensors().into_iter().zip([None, Some(0.1), Some(1.0), Some(0.1)]) {
+            let count = shape.iter().product();
+            let values = (0..count).map(|_| start.unwrap_or_else(|| bound * random.signed())).collect();
+            tensors.insert(name, Array::new(shape, values)?);
         }
     }
     Ok(StyleModel { card: ModelCard::new("random", config), tensors })

@@ -15,28 +15,18 @@ fn stylizer() -> Stylizer {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (seed >> 8) as f32 / (1u32 << 23) as f32 - 1.0
     };
-    for (conv, norm, [outputs, inputs, kernel]) in [
-        ("conv1", "in1", [4, 3, 9]),
-        ("conv2", "in2", [8, 4, 3]),
-        ("conv3", "in3", [16, 8, 3]),
-        ("deconv1", "in4", [8, 16, 3]),
-        ("deconv2", "in5", [4, 8, 3]),
-        ("deconv3", "", [3, 4, 9]),
-    ] {
-        let scale = if norm.is_empty() { 10.0 } else { 1.0 };
-        let mut add = |name: String, shape: &[usize], value: &mut dyn FnMut() -> f32| {
-            let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
+    let config = StyleNetConfig { channels: 4, blocks: 0 };
+    for layer in config.network().layers {
+        let is_last = layer.normalization.is_none();
+        // The convolution's weight comes first, then its bias, then the normalization's scale and shift.
+        let bias = if is_last { 128.0 } else { 0.0 };
+        for ((name, shape), start) in layer.tensors().into_iter().zip([None, Some(bias), Some(1.0), Some(0.0)]) {
+            let scale = if is_last { 10.0 } else { 1.0 };
+            let values = (0..shape.iter().product()).map(|_: usize| start.unwrap_or_else(|| scale * noise())).collect();
             tensors.insert(name, impasto_common::weights::Array::new(shape, values).unwrap());
-        };
-        let weight = [outputs, inputs, kernel, kernel];
-        add(format!("{conv}.conv2d.weight"), &weight, &mut || scale * noise());
-        add(format!("{conv}.conv2d.bias"), &[outputs], &mut || if norm.is_empty() { 128.0 } else { 0.0 });
-        if !norm.is_empty() {
-            add(format!("{norm}.weight"), &[outputs], &mut || 1.0);
-            add(format!("{norm}.bias"), &[outputs], &mut || 0.0);
         }
     }
-    let card = ModelCard::new("noise", StyleNetConfig { channels: 4, blocks: 0 });
+    let card = ModelCard::new("noise", config);
     Stylizer::new(&StyleModel { card, tensors }).unwrap()
 }
 

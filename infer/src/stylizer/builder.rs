@@ -65,7 +65,7 @@ impl StylizerBuilder {
     /// was asked for by name cannot be used.
     pub fn build(self, model: &StyleModel) -> Result<Stylizer> {
         self.options.validate()?;
-        let engine = AnyEngine::new(&model.card.network, &model.tensors, self.device, self.precision)?;
+        let engine = AnyEngine::new(&model.card.network.network(), &model.tensors, self.device, self.precision)?;
         Ok(Stylizer { card: model.card.clone(), engine: Arc::new(engine), options: self.options })
     }
 }

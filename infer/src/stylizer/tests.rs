@@ -7,32 +7,21 @@ use impasto_engine::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PaintPrecision,
 
 use super::*;
 
+/// The smallest network.
+const CONFIG: StyleNetConfig = StyleNetConfig { channels: 2, blocks: 0 };
+
 /// The weights of an untrained network: every weight is a small constant. Enough to see what happens around it.
 fn tensors() -> Tensors {
-    let mut tensors = Tensors::new();
-    let mut add = |name: &str, shape: &[usize]| {
-        let value = if name.contains("conv") { 0.02f32 } else { 1.0 };
+    let constant = |(name, shape): (String, Vec<usize>)| {
+        let value = if name.contains("conv") { 0.02 } else { 1.0 };
         let values = vec![value; shape.iter().product()];
-        tensors.insert(name.into(), Array::new(shape, values).unwrap());
+        (name, Array::new(shape, values).unwrap())
     };
-    for (conv, norm, [outputs, inputs, kernel]) in [
-        ("conv1", "in1", [2, 3, 9]),
-        ("conv2", "in2", [4, 2, 3]),
-        ("conv3", "in3", [8, 4, 3]),
-        ("deconv1", "in4", [4, 8, 3]),
-        ("deconv2", "in5", [2, 4, 3]),
-        ("deconv3", "", [3, 2, 9]),
-    ] {
-        add(&format!("{conv}.conv2d.weight"), &[outputs, inputs, kernel, kernel]);
-        add(&format!("{conv}.conv2d.bias"), &[outputs]);
-        add(&format!("{norm}.weight"), &[outputs]);
-        add(&format!("{norm}.bias"), &[outputs]);
-    }
-    tensors
+    CONFIG.network().tensors().into_iter().map(constant).collect()
 }
 
 pub(super) fn stylizer() -> Stylizer {
-    let card = ModelCard::new("constant", StyleNetConfig { channels: 2, blocks: 0 });
+    let card = ModelCard::new("constant", CONFIG);
     Stylizer::new(&StyleModel { card, tensors: tensors() }).unwrap()
 }
 
@@ -73,9 +62,14 @@ impl GpuPainter for RefusingGpu {
         PaintPrecision::F16
     }
 
-    fn begin(&self, frame: PixelFrame, _: Blend, _: &Statistics) -> Result<Box<dyn FrameUnderWay>, PixelFrame> {
+    fn begin(
+        &self,
+        frame: PixelFrame,
+        _: Blend,
+        _: &Statistics,
+    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
         self.0.wait();
-        Err(frame)
+        Err((frame, "it has too many pixels for the GPU's kernels".into()))
     }
 
     fn paint_steadily(
@@ -104,7 +98,7 @@ impl GpuPainter for RefusingGpu {
 fn two_paintings_at_once_do_not_see_each_others_notes() {
     let by_cpu = stylizer();
     let gpu = Box::new(RefusingGpu(Barrier::new(2)));
-    let engine = Arc::new(AnyEngine::with_gpu(&by_cpu.card.network, &tensors(), gpu));
+    let engine = Arc::new(AnyEngine::with_gpu(&by_cpu.card.network.network(), &tensors(), gpu));
     let by_gpu = Stylizer { engine, ..by_cpu.clone() };
     let paint = |picture: Picture| {
         let (by_cpu, by_gpu, picture) = (&by_cpu, by_gpu.clone(), picture);

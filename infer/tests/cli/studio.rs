@@ -112,24 +112,13 @@ pub(crate) fn photo(width: u32, height: u32) -> RgbImage {
 pub(crate) fn tiny_style() -> StyleModel {
     let config = StyleNetConfig { channels: 2, blocks: 1 };
     let mut tensors = Tensors::new();
-    let layers = [
-        ("conv1", Some("in1"), [2, 3, 9, 9]),
-        ("conv2", Some("in2"), [4, 2, 3, 3]),
-        ("conv3", Some("in3"), [8, 4, 3, 3]),
-        ("res1.conv1", Some("res1.in1"), [8, 8, 3, 3]),
-        ("res1.conv2", Some("res1.in2"), [8, 8, 3, 3]),
-        ("deconv1", Some("in4"), [4, 8, 3, 3]),
-        ("deconv2", Some("in5"), [2, 4, 3, 3]),
-        ("deconv3", None, [3, 2, 9, 9]),
-    ];
-    for (conv, norm, shape) in layers {
+    for layer in config.network().layers {
         // The last layer works on values of order 1 and has to reach levels of order 100.
-        let (scale, bias) = if norm.is_some() { (0.3, 0.0) } else { (4.0, 128.0) };
-        add(&mut tensors, format!("{conv}.conv2d.weight"), &shape, 0.0, scale);
-        add(&mut tensors, format!("{conv}.conv2d.bias"), &shape[..1], bias, 0.1);
-        if let Some(norm) = norm {
-            add(&mut tensors, format!("{norm}.weight"), &shape[..1], 1.0, 0.3);
-            add(&mut tensors, format!("{norm}.bias"), &shape[..1], 0.2, 0.3);
+        let is_last = layer.normalization.is_none();
+        let (scale, bias) = if is_last { (4.0, 128.0) } else { (0.3, 0.0) };
+        let ranges = [(0.0, scale), (bias, 0.1), (1.0, 0.3), (0.2, 0.3)];
+        for ((name, shape), (middle, reach)) in layer.tensors().into_iter().zip(ranges) {
+            add(&mut tensors, name, &shape, middle, reach);
         }
     }
     let mut card = ModelCard::new("tiny", config);

@@ -1,15 +1,12 @@
-//! The transformer network of Johnson et al. (2016) as pytorch/examples builds it, with that program's tensor names.
+//! The trainable transformer network: a description's layers, one after the other.
 //!
-//! c9s1-32, d64, d128, residual blocks of 128, u64, u32, c9s1-3. Departures from the paper, shared with pytorch/examples:
-//! every convolution pads by reflection (zero padding draws a frame around the picture), instance instead of batch
-//! normalisation (Ulyanov et al., 2016), upsampling plus convolution instead of transposed convolution (Odena et al.,
-//! 2016), a ReLU inside a residual block but none after the addition, and no tanh at the end.
+//! [`impasto_common::network`] describes networks and says which papers they follow.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use impasto_common::model_file::StyleModel;
-use impasto_common::network::StyleNetConfig;
+use impasto_common::network::{self, Activation, COLOURS, Convolution, Network, OutputMap, Resampling};
 use impasto_error::ResultExt;
 
 use crate::arrays;
@@ -18,37 +15,20 @@ use crate::ops::{self, Conv2d, InstanceNorm, Padding};
 /// A network that paints any picture in one style.
 #[derive(Debug, Clone)]
 pub struct StyleNet {
-    encoder: [ConvNorm; 3],
-    blocks: Vec<ResidualBlock>,
-    decoder: [ConvNorm; 2],
-    output: ConvLayer,
+    layers: Vec<TrainableLayer>,
+    description: Network,
 }
 
 impl StyleNet {
-    /// Builds the network from weights named as in pytorch/examples.
+    /// Builds the network from weights named as the description names them.
     ///
     /// # Errors
     ///
-    /// If a tensor is missing or has another shape than `config` asks for.
-    pub fn new(config: &StyleNetConfig, vb: VarBuilder) -> Result<Self> {
-        let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
-        let same = Conv2d::default();
-        let down = Conv2d { stride: 2, ..same };
-        let up = Conv2d { upsample: 2, ..same };
-        let blocks = (1..=config.blocks).map(|i| ResidualBlock::new(c4, vb.pp(format!("res{i}"))));
-        Ok(Self {
-            encoder: [
-                ConvNorm::new(3, c1, 9, same, vb.pp("conv1"), vb.pp("in1"))?,
-                ConvNorm::new(c1, c2, 3, down, vb.pp("conv2"), vb.pp("in2"))?,
-                ConvNorm::new(c2, c4, 3, down, vb.pp("conv3"), vb.pp("in3"))?,
-            ],
-            blocks: blocks.collect::<Result<_>>()?,
-            decoder: [
-                ConvNorm::new(c4, c2, 3, up, vb.pp("deconv1"), vb.pp("in4"))?,
-                ConvNorm::new(c2, c1, 3, up, vb.pp("deconv2"), vb.pp("in5"))?,
-            ],
-            output: ConvLayer::new(c1, 3, 9, same, vb.pp("deconv3"))?,
-        })
+    /// If the description is not sound, or a tensor is missing or has another shape than it asks for.
+    pub fn new(network: &Network, vb: VarBuilder) -> Result<Self> {
+        network.validate().map_err(candle_core::Error::wrap)?;
+        let layers = (0..network.layers.len()).map(|index| TrainableLayer::new(network, index, &vb));
+        Ok(Self { layers: layers.collect::<Result<_>>()?, description: network.clone() })
     }
 
     /// Builds the network of a style model on `device`.
@@ -58,10 +38,11 @@ impl StyleNet {
     /// If a tensor is missing or has another shape than the card says, or the device is out of memory.
     pub fn from_model(model: &StyleModel, device: &Device) -> impasto_error::Result<Self> {
         let action = || format!("cannot build style `{}`", model.card.name);
-        model.card.network.network().check(&model.tensors).context(action)?;
+        let network = model.card.network.network();
+        network.check(&model.tensors).context(action)?;
         let tensors = arrays::to_tensors(&model.tensors, device).context(action)?;
         let vb = VarBuilder::from_tensors(tensors.into_iter().collect(), DType::F32, device);
-        Self::new(&model.card.network, vb).context(action)
+        Self::new(&network, vb).context(action)
     }
 
     /// Paints `xs` `(batch, 3, height, width)`, RGB in `[0, 255]`.
@@ -71,102 +52,133 @@ impl StyleNet {
     ///
     /// # Errors
     ///
-    /// If a side is shorter than [`Network::MIN_SIZE`](impasto_common::network::Network::MIN_SIZE).
+    /// If a side is shorter than the network's [`smallest`](Network::smallest_side).
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = xs.dims4()?;
-        let mut ys = xs.clone();
-        for layer in &self.encoder {
-            ys = layer.forward(&ys)?;
+        let mut ys = self.pixels_in(xs)?;
+        // The results that later layers add.
+        let mut results: Vec<Option<Tensor>> = vec![None; self.layers.len()];
+        for (index, layer) in self.layers.iter().enumerate() {
+            ys = layer.forward(&ys, layer.added.and_then(|added| results[added].as_ref()))?;
+            if layer.is_added {
+                results[index] = Some(ys.clone());
+            }
         }
-        for block in &self.blocks {
-            ys = block.forward(&ys)?;
-        }
-        for layer in &self.decoder {
-            ys = layer.forward(&ys)?;
-        }
-        self.output.forward(&ys)?.narrow(2, 0, height)?.narrow(3, 0, width)
+        self.pixels_out(&ys.narrow(2, 0, height)?.narrow(3, 0, width)?)
+    }
+
+    /// Levels as the network's numbers.
+    fn pixels_in(&self, xs: &Tensor) -> Result<Tensor> {
+        let pixels = &self.description.pixels;
+        mapped(xs, pixels.bgr, |channel| pixels.from_level(pixels.channel(channel)))
+    }
+
+    /// The last layer's result as levels.
+    fn pixels_out(&self, ys: &Tensor) -> Result<Tensor> {
+        let pixels = &self.description.pixels;
+        let ys = match self.description.output {
+            OutputMap::Linear => ys.clone(),
+            OutputMap::Tanh { scale } => (ys.tanh()? * f64::from(scale))?,
+        };
+        mapped(&ys, pixels.bgr, |colour| pixels.to_level(colour))
     }
 }
 
-/// A convolution that pads by reflection.
+/// The three channels of `xs`, in reverse order if asked, each times a factor plus an offset: those of the result's channel.
+fn mapped(xs: &Tensor, reverse: bool, map: impl Fn(usize) -> (f32, f32)) -> Result<Tensor> {
+    let maps: Vec<_> = (0..COLOURS).map(map).collect();
+    if !reverse && maps.iter().all(|&map| map == (1.0, 0.0)) {
+        return Ok(xs.clone());
+    }
+    let channel = |(i, &(factor, offset)): (usize, &(f32, f32))| {
+        let from = if reverse { COLOURS - 1 - i } else { i };
+        xs.narrow(1, from, 1)?.affine(f64::from(factor), f64::from(offset))
+    };
+    Tensor::cat(&maps.iter().enumerate().map(channel).collect::<Result<Vec<_>>>()?, 1)
+}
+
+/// A layer of the description, with its weights.
 #[derive(Debug, Clone)]
-struct ConvLayer {
+struct TrainableLayer {
+    convolution: Convolution,
     weight: Tensor,
     bias: Tensor,
-    config: Conv2d,
+    norm: Option<Affine>,
+    relu: bool,
+    /// The layer whose result is added, and how many pixels are cut off each side of it.
+    added: Option<usize>,
+    crop: usize,
+    /// Whether a later layer adds this one's result.
+    is_added: bool,
 }
 
-impl ConvLayer {
-    fn new(inputs: usize, outputs: usize, kernel: usize, config: Conv2d, vb: VarBuilder) -> Result<Self> {
-        let vb = vb.pp("conv2d");
-        let weight = vb.get((outputs, inputs, kernel, kernel), "weight")?;
-        let bias = vb.get(outputs, "bias")?;
-        Ok(Self { weight, bias, config: Conv2d { padding: Padding::Reflect(kernel / 2), ..config } })
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        ops::conv2d(xs, &self.weight, &self.bias, &self.config)
-    }
-}
-
-/// The learned scale and shift of an instance normalisation.
+/// The learned scale and shift of an instance normalization.
 #[derive(Debug, Clone)]
 struct Affine {
     weight: Tensor,
     bias: Tensor,
+    epsilon: f64,
 }
 
-impl Affine {
-    fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { weight: vb.get(channels, "weight")?, bias: vb.get(channels, "bias")? })
+impl TrainableLayer {
+    fn new(network: &Network, index: usize, vb: &VarBuilder) -> Result<Self> {
+        let layer = &network.layers[index];
+        let convolution = layer.convolution.clone();
+        let vector = |name: &str, part: &str| vb.pp(name).get(convolution.outputs, part);
+        let norm = layer.normalization.as_ref().map(|norm| {
+            let (weight, bias) = (vector(&norm.name, "weight")?, vector(&norm.name, "bias")?);
+            Ok::<_, candle_core::Error>(Affine { weight, bias, epsilon: norm.epsilon })
+        });
+        Ok(Self {
+            weight: vb.pp(&convolution.name).get(convolution.weight_shape().as_slice(), "weight")?,
+            bias: vector(&convolution.name, "bias")?,
+            norm: norm.transpose()?,
+            relu: layer.activation == Activation::Relu,
+            added: network.added(index),
+            crop: layer.residual.map_or(0, |residual| residual.crop),
+            is_added: (0..network.layers.len()).any(|later| network.added(later) == Some(index)),
+            convolution,
+        })
     }
 
-    fn forward(&self, xs: &Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
-        let config = InstanceNorm { relu, ..InstanceNorm::default() };
-        ops::instance_norm(xs, &self.weight, &self.bias, residual, &config)
-    }
-}
-
-/// Convolution, instance normalisation, ReLU.
-#[derive(Debug, Clone)]
-struct ConvNorm {
-    conv: ConvLayer,
-    norm: Affine,
-}
-
-impl ConvNorm {
-    fn new(
-        inputs: usize,
-        outputs: usize,
-        kernel: usize,
-        config: Conv2d,
-        conv: VarBuilder,
-        norm: VarBuilder,
-    ) -> Result<Self> {
-        let conv = ConvLayer::new(inputs, outputs, kernel, config, conv)?;
-        Ok(Self { conv, norm: Affine::new(outputs, norm)? })
+    fn forward(&self, xs: &Tensor, added: Option<&Tensor>) -> Result<Tensor> {
+        let Some(added) = added else { return self.normalized(&self.convolved(xs)?, None, self.relu) };
+        let ys = self.convolved(xs)?;
+        let (_, _, height, width) = ys.dims4()?;
+        let added = if self.crop > 0 {
+            added.narrow(2, self.crop, height)?.narrow(3, self.crop, width)?
+        } else {
+            added.clone()
+        };
+        let sum = self.normalized(&ys, Some(&added), false)?;
+        if self.relu { sum.relu() } else { Ok(sum) }
     }
 
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        self.norm.forward(&self.conv.forward(xs)?, None, true)
+    fn convolved(&self, xs: &Tensor) -> Result<Tensor> {
+        let padding = match self.convolution.padding {
+            network::Padding::Reflect(pixels) => Padding::Reflect(pixels),
+            network::Padding::Zero(pixels) => Padding::Zero(pixels),
+        };
+        let same = Conv2d { padding, ..Conv2d::default() };
+        let config = match self.convolution.resampling {
+            Resampling::None => same,
+            Resampling::Stride(stride) => Conv2d { stride, ..same },
+            Resampling::Nearest(upsample) => Conv2d { upsample, ..same },
+            Resampling::Transposed { stride, output_padding } => {
+                let padding = self.convolution.padding.pixels();
+                let ys = xs.contiguous()?.conv_transpose2d(&self.weight, padding, output_padding, stride, 1)?;
+                return ys.broadcast_add(&self.bias.reshape((1, (), 1, 1))?);
+            }
+        };
+        ops::conv2d(xs, &self.weight, &self.bias, &config)
     }
-}
 
-/// Two 3x3 convolutions around which the input is carried unchanged.
-#[derive(Debug, Clone)]
-struct ResidualBlock {
-    first: ConvNorm,
-    second: ConvNorm,
-}
-
-impl ResidualBlock {
-    fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
-        let layer = |conv, norm| ConvNorm::new(channels, channels, 3, Conv2d::default(), vb.pp(conv), vb.pp(norm));
-        Ok(Self { first: layer("conv1", "in1")?, second: layer("conv2", "in2")? })
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let ys = self.second.conv.forward(&self.first.forward(xs)?)?;
-        self.second.norm.forward(&ys, Some(xs), false)
+    /// Normalized if the layer normalizes, rectified if asked, plus what is added.
+    fn normalized(&self, ys: &Tensor, added: Option<&Tensor>, relu: bool) -> Result<Tensor> {
+        if let Some(Affine { weight, bias, epsilon }) = &self.norm {
+            return ops::instance_norm(ys, weight, bias, added, &InstanceNorm { epsilon: *epsilon, relu });
+        }
+        let ys = if relu { ys.relu()? } else { ys.clone() };
+        added.map_or(Ok(ys.clone()), |added| ys + added)
     }
 }

@@ -77,7 +77,7 @@ pub struct Canvas {
     program: Program,
     weights: Weights,
     value: Value,
-    paint: (super::paint::Pixels, f32),
+    pixels: super::paint::Pixels,
     places: Places,
     room: Room<Gpu>,
     /// Bytes of a frame, and of the statistics with and without controls.
@@ -120,7 +120,7 @@ impl Canvas {
             program: paint.program.clone(),
             weights: paint.weights.clone(),
             value: paint.value,
-            paint: (paint.pixels, paint.epsilon),
+            pixels: paint.pixels,
             places,
             room,
             frame_bytes: paint.pixels.bytes(paint.program.size),
@@ -165,8 +165,8 @@ impl Canvas {
     }
 
     fn start(&self) -> Result<()> {
-        let (pixels, epsilon) = self.paint;
-        let paint = Paint { program: &self.program, weights: &self.weights, value: self.value, pixels, epsilon };
+        let Self { program, weights, value, pixels, .. } = self;
+        let paint = Paint { program, weights, value: *value, pixels: *pixels };
         paint.start(&self.streams.gpu, &self.places)
     }
 

@@ -1,13 +1,11 @@
 // What lies between the convolutions of a painting: steps.rs says what each step does, and its twin is interpret.rs.
 //
 // Pictures are channels last with a multiple of 8 channels, of which a thread moves 8 at a time. Counts fit 32 bits: larger
-// pictures are not painted on a card. Sums are f32 within a thread and a tile, f64 over tiles, in an order that only the
+// pictures are not painted on a GPU. Sums are f32 within a thread and a tile, f64 over tiles, in an order that only the
 // picture's size decides.
 
 #define EIGHT 8
 #define COLOURS 3
-#define SHIFTS 9
-#define REACH 4
 #define UNIT 128.f
 
 // A picture that overflows f16 is cut off, which shows, where an infinity would spread over the whole painting.
@@ -33,9 +31,16 @@ __device__ inline void store_eight(const float* from, value* to) {
   }
 }
 
+// What lies beyond the edge: the edge, the picture mirrored, or zeros.
+#define EDGE 0
+#define MIRRORED 1
+#define ZERO 2
+
+__device__ inline int outside(int at, int size) { return at < 0 || at >= size; }
+
 // The pixel of a line of `size` that lies `at` from its first one.
-__device__ inline int shown(int at, int size, int mirrored) {
-  if (mirrored) {
+__device__ inline int shown(int at, int size, int border) {
+  if (border == MIRRORED) {
     if (at < 0) at = -at;
     if (at >= size) at = 2 * (size - 1) - at;
     return at;
@@ -74,21 +79,29 @@ KERNEL merge_survey(const float* parts, float* centre, int tiles, int pixels) {
   if (threadIdx.x == 0) centre[blockIdx.x] = (float)floor(cells[0] / pixels + 0.5);
 }
 
-// The frame's nine shifts beside one another.
+// Shifts of the frame beside one another, `side` times `side` of them; beyond the edge, if that is zero, the levels `red`,
+// `green` and `blue`.
 KERNEL expand(const unsigned char* bytes, const float* levels, const float* centre, value* to, int height, int width,
-              int stride, int channels) {
-  int groups = channels / EIGHT, columns = width + 2;
+              int stride, int rows, int columns, int channels, int side, int lead, int border, float red, float green,
+              float blue) {
+  int groups = channels / EIGHT;
   unsigned index = blockIdx.x * (unsigned)THREADS + threadIdx.x;
-  if (index >= (unsigned)(height + 2) * columns * groups) return;
+  if (index >= (unsigned)rows * columns * groups) return;
   int group = index % groups, pixel = index / groups;
   int y = pixel / columns, x = pixel % columns;
   float values[EIGHT];
   for (int i = 0; i < EIGHT; ++i) {
     int channel = group * EIGHT + i, shift = channel / COLOURS, colour = channel % COLOURS;
     values[i] = 0.f;
-    if (shift >= SHIFTS) continue;
-    int row = shown(y + 3 * (shift / 3) - REACH, height, 1), column = shown(x + 3 * (shift % 3) - REACH, width, 1);
-    float level = level_of(bytes, levels, stride, height * width, row * width + column, colour);
+    if (shift >= side * side) continue;
+    int row = y + 3 * (shift / side) - lead, column = x + 3 * (shift % side) - lead;
+    float level;
+    if (border == ZERO && (outside(row, height) || outside(column, width))) {
+      level = colour == 0 ? red : colour == 1 ? green : blue;
+    } else {
+      row = shown(row, height, border), column = shown(column, width, border);
+      level = level_of(bytes, levels, stride, height * width, row * width + column, colour);
+    }
     values[i] = (level - centre[colour]) / UNIT;
   }
   store_eight(values, to + (long long)index * EIGHT);
@@ -106,8 +119,9 @@ __device__ inline void merge(number* own, const number* other) {
 }
 
 // The moments of each channel of a tile of `tile` pixels: parts[tile][channel]. With two phases, a pixel holds four results,
-// of which those outside the picture do not count.
-KERNEL measure(const value* from, float* parts, int height, int width, int channels, int phases, int tile) {
+// of which those outside `rows` and `columns` do not count.
+KERNEL measure(const value* from, float* parts, int height, int width, int channels, int phases, int skip, int rows,
+               int columns, int tile) {
   __shared__ float cells[THREADS][3];
   int groups = channels / EIGHT, lanes = THREADS / groups;
   int group = threadIdx.x % groups, lane = threadIdx.x / groups;
@@ -118,9 +132,8 @@ KERNEL measure(const value* from, float* parts, int height, int width, int chann
   float count = 0.f;
   for (int pixel = first + lane; lane < lanes && pixel < end; pixel += lanes) {
     if (phases == 2) {
-      // Row `2 i - 1 + phase` of the results: the first and the last are outside.
-      int y = 2 * (pixel / width) - 1 + row_phase, x = 2 * (pixel % width) - 1 + column_phase;
-      if (y < 0 || x < 0 || y >= 2 * (height - 1) || x >= 2 * (width - 1)) continue;
+      int y = 2 * (pixel / width) - skip + row_phase, x = 2 * (pixel % width) - skip + column_phase;
+      if (outside(y, rows) || outside(x, columns)) continue;
     }
     load_eight(from + (long long)pixel * channels + group * EIGHT, values);
     for (int i = 0; i < EIGHT; ++i) {
@@ -152,10 +165,12 @@ KERNEL measure(const value* from, float* parts, int height, int width, int chann
 
 // How a channel, that of the block, is normalised: normals = (mean, factor, bias) by channel.
 //
-// `constants` are weight, bias, unit and the sums of each colour's weights, of each channel; `centre` are the colours' means. `control[0]` is the weight of the frames before; `before` and
-// `after` are mean and variance of each channel in the network's own units, `from` channels of them belong to other layers.
+// `constants` are weight, bias, unit and the sums of each colour's weights, of each channel; `centre` are the colours' means,
+// `red`, `green` and `blue` the levels that are zero. `control[0]` is the weight of the frames before; `before` and `after` are
+// mean and variance of each channel in the network's own units, `from` channels of them belong to other layers.
 KERNEL merge_tiles(const float* parts, const float* constants, const float* centre, const double* control, const double* before, double* after,
-                   float* normals, int tiles, int channels, int phases, int from, float epsilon) {
+                   float* normals, int tiles, int channels, int phases, int from, float red, float green, float blue,
+                   float epsilon) {
   __shared__ double cells[THREADS][3];
   int channel = blockIdx.x, count = phases * phases;
   double own[3] = {0., 0., 0.};
@@ -173,7 +188,9 @@ KERNEL merge_tiles(const float* parts, const float* constants, const float* cent
   if (threadIdx.x > 0) return;
   const float* constant = constants + 6 * channel;
   double unit = constant[2], offset = 0., keep = control[0];
-  for (int colour = 0; colour < COLOURS; ++colour) offset += (double)constant[3 + colour] * centre[colour];
+  float zero[COLOURS] = {red, green, blue};
+  for (int colour = 0; colour < COLOURS; ++colour)
+    offset += (double)constant[3 + colour] * ((double)centre[colour] - zero[colour]);
   double mean = unit * cells[0][1] + offset, variance = unit * unit * (cells[0][2] / cells[0][0]);
   const double* kept = before + 2 * (from + channel);
   // Where nothing is kept, what lies there is not read.
@@ -191,10 +208,12 @@ KERNEL merge_tiles(const float* parts, const float* constants, const float* cent
 // Pixels of one thread of `apply`: the normals of its channels are read once.
 #define PIXELS 4
 
-// The results normalised, rectified, added to `residual`, and given a border. `channels` are those of the picture written,
-// `height` and `width` those of its inner part, `columns` pixels of a row of the results.
+// The results normalised, added to `residual`, rectified, and given a border. `channels` are those of the picture written,
+// `height` and `width` those of its inner part, `columns` pixels of a row of the results, `pitch` those of a row of `residual`,
+// whose inner part begins `lead` rows and columns in.
 KERNEL apply(const value* from, const value* residual, const float* normals, value* to, int height, int width, int columns,
-             int channels, int phases, int to_height, int to_width, int pad, int mirrored, int relu) {
+             int channels, int phases, int skip, int to_height, int to_width, int pad, int border, int pitch, int lead,
+             int relu) {
   int groups = channels / EIGHT, lanes = THREADS / groups;
   int group = threadIdx.x % groups, lane = threadIdx.x / groups;
   if (lane >= lanes) return;
@@ -208,19 +227,25 @@ KERNEL apply(const value* from, const value* residual, const float* normals, val
   for (int i = 0; i < PIXELS; ++i) {
     unsigned pixel = (blockIdx.x * (unsigned)PIXELS + i) * lanes + lane;
     if (pixel >= (unsigned)to_height * to_width) return;
-    int y = shown((int)(pixel / to_width) - pad, height, mirrored), x = shown((int)(pixel % to_width) - pad, width, mirrored);
-    long long at = phases == 2
-                       ? (((long long)((y + 1) / 2) * columns + (x + 1) / 2) * 4 + 2 * ((y + 1) % 2) + (x + 1) % 2) * channels
-                       : ((long long)y * columns + x) * channels;
-    load_eight(from + at + group * EIGHT, values);
-    for (int j = 0; j < EIGHT; ++j) {
-      values[j] = (values[j] - mean[j]) * factor[j] + bias[j];
-      if (relu && values[j] < 0.f) values[j] = 0.f;
+    int y = (int)(pixel / to_width) - pad, x = (int)(pixel % to_width) - pad;
+    if (border == ZERO && (outside(y, height) || outside(x, width))) {
+      for (int j = 0; j < EIGHT; ++j) values[j] = 0.f;
+      store_eight(values, to + (long long)pixel * channels + group * EIGHT);
+      continue;
     }
+    y = shown(y, height, border), x = shown(x, width, border);
+    long long at = phases == 2 ? (((long long)((y + skip) / 2) * columns + (x + skip) / 2) * 4 + 2 * ((y + skip) % 2) +
+                                  (x + skip) % 2) *
+                                     channels
+                               : ((long long)y * columns + x) * channels;
+    load_eight(from + at + group * EIGHT, values);
+    for (int j = 0; j < EIGHT; ++j) values[j] = (values[j] - mean[j]) * factor[j] + bias[j];
     if (residual) {
-      load_eight(residual + ((long long)(y + 1) * (width + 2) + x + 1) * channels + group * EIGHT, other);
+      load_eight(residual + ((long long)(y + lead) * pitch + x + lead) * channels + group * EIGHT, other);
       for (int j = 0; j < EIGHT; ++j) values[j] += other[j];
     }
+    for (int j = 0; j < EIGHT; ++j)
+      if (relu && values[j] < 0.f) values[j] = 0.f;
     store_eight(values, to + (long long)pixel * channels + group * EIGHT);
   }
 }
@@ -241,18 +266,25 @@ __device__ inline void keep_colours(float* painted, const float* photo) {
   for (int i = 0; i < COLOURS; ++i) painted[i] = target + saturation * (photo[i] - own);
 }
 
-// The painting from its parts, whose factors and biases `join` holds: as levels (3, height, width), or as bytes over the frame's,
-// mixed with it: control[1] is the strength, control[2] whether its colours stay.
+// The painting from its parts, whose factors and biases `join` holds, then the scale of the hyperbolic tangent, 0 for none, and
+// what makes its results levels: as levels (3, height, width), or as bytes over the frame's, mixed with it: control[1] is the
+// strength, control[2] whether its colours stay.
 KERNEL join(const value* parts, const float* join, const double* control, const unsigned char* frame, float* levels,
-            unsigned char* bytes, int height, int width, int stride, int channels) {
+            unsigned char* bytes, int height, int width, int stride, int columns, int channels, int side) {
   unsigned pixel = blockIdx.x * (unsigned)THREADS + threadIdx.x;
   if (pixel >= (unsigned)height * width) return;
   int y = pixel / width, x = pixel % width;
   float painted[COLOURS];
   for (int colour = 0; colour < COLOURS; ++colour) painted[colour] = join[channels + colour];
-  for (int shift = 0; shift < SHIFTS; ++shift) {
-    const value* part = parts + ((long long)(y + 3 * (shift / 3)) * (width + 6) + x + 3 * (shift % 3)) * channels + COLOURS * shift;
+  for (int shift = 0; shift < side * side; ++shift) {
+    const value* part =
+        parts + ((long long)(y + 3 * (shift / side)) * columns + x + 3 * (shift % side)) * channels + COLOURS * shift;
     for (int colour = 0; colour < COLOURS; ++colour) painted[colour] += join[COLOURS * shift + colour] * widen(part[colour]);
+  }
+  const float* map = join + channels + COLOURS;
+  for (int colour = 0; colour < COLOURS; ++colour) {
+    float level = map[0] > 0.f ? map[0] * tanhf(painted[colour]) : painted[colour];
+    painted[colour] = map[1 + 2 * colour] * level + map[2 + 2 * colour];
   }
   if (levels) {
     for (int colour = 0; colour < COLOURS; ++colour) levels[((long long)colour * height + y) * width + x] = painted[colour];

@@ -6,7 +6,7 @@ use super::launch::{Argument, Launch, Place, THREADS, blocks};
 use super::machine::{Buffer, Convolution, Direction, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
-use crate::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, Program, Step, Weights, tiles};
+use crate::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, PaintStep, Program, Weights, tiles};
 
 /// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
 const PIXELS: usize = 4;
@@ -76,8 +76,6 @@ pub struct Paint<'a> {
     pub value: Value,
     /// How frame and painting lie.
     pub pixels: Pixels,
-    /// Added to every variance.
-    pub epsilon: f32,
 }
 
 impl Paint<'_> {
@@ -125,7 +123,7 @@ struct Started<'a, M> {
 }
 
 impl<M: GpuMachine> Started<'_, M> {
-    fn step(&self, step: &Step) -> Result<()> {
+    fn step(&self, step: &PaintStep) -> Result<()> {
         let (height, width) = self.paint.program.size;
         let (bytes, levels, stride) = match self.paint.pixels {
             Pixels::Bytes(stride) => (true, false, stride),
@@ -134,26 +132,27 @@ impl<M: GpuMachine> Started<'_, M> {
         let places = self.places;
         let only = |wanted: bool, place: Place| if wanted { place } else { Place::NONE };
         match *step {
-            Step::Survey => {
+            PaintStep::Survey => {
                 let (frame, pixels) = (places.frame, height * width);
                 let (count, each) = tiles(pixels);
                 let pictures = [only(bytes, frame), only(levels, frame), places.parts];
                 self.launch("survey", count, &pictures, &[pixels, stride, each], &[])?;
                 self.launch("merge_survey", COLOURS, &[places.parts, places.centre], &[count, pixels], &[])
             }
-            Step::Expand { to } => {
-                let (frame, sizes) = (places.frame, [height, width, stride, to.channels]);
+            PaintStep::Expand { to, side, lead, border } => {
+                let frame = places.frame;
+                let sizes = [height, width, stride, to.height, to.width, to.channels, side, lead, code(border)];
                 let pictures = [only(bytes, frame), only(levels, frame), places.centre, self.at(&to)];
-                self.launch("expand", blocks(to.len() / CHANNELS), &pictures, &sizes, &[])
+                self.launch("expand", blocks(to.len() / CHANNELS), &pictures, &sizes, &self.zeros())
             }
-            Step::Convolve { from, to, layer } => {
+            PaintStep::Convolve { from, to, layer } => {
                 let convolution = self.paint.convolution(&from, layer);
                 let arguments = [self.at(&from), places.filters[layer]];
                 self.machine.convolve(Direction::Forward, &convolution, arguments, self.at(&to))
             }
-            Step::Measure { from, lattice, layer } => self.measure(&from, lattice, layer),
-            Step::Apply { .. } => self.apply(step),
-            Step::Join { from } => {
+            PaintStep::Measure { from, lattice, layer } => self.measure(&from, lattice, layer),
+            PaintStep::Apply { .. } => self.apply(step),
+            PaintStep::Join { from, side } => {
                 let (frame, painting) = (places.frame, places.painting);
                 let pictures = [
                     self.at(&from),
@@ -163,18 +162,18 @@ impl<M: GpuMachine> Started<'_, M> {
                     only(levels, painting),
                     only(bytes, painting),
                 ];
-                let sizes = [height, width, stride, from.channels];
+                let sizes = [height, width, stride, from.width, from.channels, side];
                 self.launch("join", blocks(height * width), &pictures, &sizes, &[])
             }
         }
     }
 
     fn measure(&self, from: &Field, lattice: Lattice, layer: usize) -> Result<()> {
-        let (places, phases) = (self.places, lattice.phases());
+        let (places, Lattice { phases, skip, height, width }) = (self.places, lattice);
         let (tiles, pixels) = from.tiles();
-        let sizes = [from.height, from.width, from.channels, phases, pixels];
+        let sizes = [from.height, from.width, from.channels, phases, skip, height, width, pixels];
         self.launch("measure", tiles, &[self.at(from), places.parts], &sizes, &[])?;
-        let (_, _, channels) = lattice.content(from);
+        let channels = lattice.channels(from);
         let before = self.paint.weights.channels_before(layer);
         let pictures = [
             places.parts,
@@ -186,19 +185,28 @@ impl<M: GpuMachine> Started<'_, M> {
             self.normals(layer),
         ];
         let sizes = [tiles, channels, phases, before];
-        self.launch("merge_tiles", channels, &pictures, &sizes, &[self.paint.epsilon.into()])
+        let [red, green, blue] = self.zeros();
+        let epsilon = self.paint.weights.filters[layer].epsilon.into();
+        self.launch("merge_tiles", channels, &pictures, &sizes, &[red, green, blue, epsilon])
     }
 
-    fn apply(&self, step: &Step) -> Result<()> {
-        let &Step::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return Ok(()) };
-        let (height, width, channels) = lattice.content(&from);
-        let residual = residual.map_or(Place::NONE, |residual| self.at(&residual));
-        let pictures = [self.at(&from), residual, self.normals(layer), self.at(&to)];
-        let sizes = [height, width, from.width, channels, lattice.phases(), to.height, to.width, pad];
-        let flags = [(border == Border::Mirrored).into(), relu.into()];
+    fn apply(&self, step: &PaintStep) -> Result<()> {
+        let &PaintStep::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return Ok(()) };
+        let (channels, Lattice { phases, skip, height, width }) = (lattice.channels(&from), lattice);
+        let (addend, pitch, lead) = residual
+            .map_or((Place::NONE, 0, 0), |residual| (self.at(&residual.field), residual.field.width, residual.lead));
+        let pictures = [self.at(&from), addend, self.normals(layer), self.at(&to)];
+        let sizes =
+            [height, width, from.width, channels, phases, skip, to.height, to.width, pad, code(border), pitch, lead];
+        let flags = [relu.into()];
         // Threads that are left over when groups of channels are dealt out do nothing.
         let lanes = THREADS / (channels / CHANNELS);
         self.launch("apply", to.pixels().div_ceil(PIXELS * lanes), &pictures, &sizes, &flags)
+    }
+
+    /// The levels that are the network's 0.
+    fn zeros(&self) -> [Argument; COLOURS] {
+        self.paint.weights.zero.map(Argument::from)
     }
 
     fn at(&self, field: &Field) -> Place {
@@ -222,6 +230,15 @@ impl<M: GpuMachine> Started<'_, M> {
         let arguments: Vec<_> = places.chain(sizes).chain(others.iter().copied()).collect();
         let (source, value) = (KernelSource::Paint, self.paint.value);
         self.machine.launch(&Launch { source, value, kernel, grid: [blocks, 1, 1], arguments: &arguments })
+    }
+}
+
+/// A border as the kernels know it.
+fn code(border: Border) -> usize {
+    match border {
+        Border::Edge => 0,
+        Border::Mirrored => 1,
+        Border::Zero => 2,
     }
 }
 

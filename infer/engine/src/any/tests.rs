@@ -4,12 +4,12 @@ use std::thread;
 use super::super::GpuTimes;
 use super::super::tests::{Photo, weights};
 use super::*;
-use impasto_common::network::Preset;
+use impasto_common::network::{Preset, StyleNetConfig};
 
 const BLEND: Blend = Blend { strength: 1.0, keep_colors: false };
 
-fn config() -> StyleNetConfig {
-    StyleNetConfig { blocks: 0, ..Preset::Xs.into() }
+fn network() -> Network {
+    StyleNetConfig { blocks: 0, ..Preset::Xs.into() }.network()
 }
 
 fn frame(size: (usize, usize)) -> PixelFrame {
@@ -45,7 +45,12 @@ impl GpuPainter for FullGpu {
         PaintPrecision::F16
     }
 
-    fn begin(&self, frame: PixelFrame, _: Blend, _: &Statistics) -> Result<Box<dyn FrameUnderWay>, PixelFrame> {
+    fn begin(
+        &self,
+        frame: PixelFrame,
+        _: Blend,
+        _: &Statistics,
+    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
         Ok(Box::new(DoomedFrame(frame, self.0)))
     }
 
@@ -73,13 +78,13 @@ impl GpuPainter for FullGpu {
 
 fn engine_with_full_gpu() -> AnyEngine {
     static BOTH: Barrier = Barrier::new(2);
-    let config = config();
+    let config = network();
     AnyEngine::with_gpu(&config, &weights(&config), Box::new(FullGpu(&BOTH)))
 }
 
 #[test]
 fn the_cpu_paints_where_no_gpu_was_asked_for() {
-    let config = config();
+    let config = network();
     let engine = AnyEngine::new(&config, &weights(&config), DeviceChoice::Cpu, None).unwrap();
     assert_eq!((engine.precision(), engine.fallback_reason()), (PaintPrecision::F32, None));
     assert!(engine.gpu().is_none());

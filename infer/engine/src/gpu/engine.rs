@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::super::any::TOO_LARGE;
 use super::super::gpu_painter::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PixelFrame};
 use super::super::{PaintPrecision, Rows, Sink, Statistics};
-use super::worker::{GpuHandle, PaintAnswer, PaintOrder, PixelData};
-use super::{fold, plan};
-use impasto_common::network::{Network, StyleNetConfig};
+use super::fold;
+use super::program::program;
+use super::worker::{GpuHandle, PaintAnswer, PaintOrder, PixelData, lost};
+use impasto_common::network::Network;
 use impasto_common::weights::Tensors;
 use impasto_error::{Error, Result};
 use impasto_kernels::gpu::Value;
@@ -24,7 +24,7 @@ const COPIES: u64 = 3;
 
 /// One style's network on a GPU.
 pub(in super::super) struct GpuEngine {
-    config: StyleNetConfig,
+    description: Network,
     precision: PaintPrecision,
     value: Value,
     gpu: Arc<GpuHandle>,
@@ -36,7 +36,10 @@ pub(in super::super) struct GpuEngine {
 
 impl fmt::Debug for GpuEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GpuEngine").field("config", &self.config).field("gpu", &self.name()).finish_non_exhaustive()
+        f.debug_struct("GpuEngine")
+            .field("description", &self.description)
+            .field("gpu", &self.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,9 +54,9 @@ impl GpuEngine {
     ///
     /// # Errors
     ///
-    /// If there is no such GPU, its memory does not suffice, or a tensor is missing or of another shape than `config` asks for.
+    /// If there is no such GPU, its memory does not suffice, or a tensor is missing or of another shape than `description` asks for.
     pub(in super::super) fn new(
-        config: &StyleNetConfig,
+        description: &Network,
         tensors: &Tensors,
         ordinal: usize,
         precision: Option<PaintPrecision>,
@@ -64,12 +67,12 @@ impl GpuEngine {
             PaintPrecision::Bf16 => (Value::Bf16, 8),
             PaintPrecision::F16 => (Value::F16, 11),
         };
-        let weights = fold::weights(config, tensors, digits)?;
+        let weights = fold::weights(description, tensors, digits)?;
         let gpu = GpuHandle::of(ordinal)?;
-        let real = normalised_channels(config);
+        let real = description.normalized_channels();
         let channels = real.into_iter().zip(weights.filters.iter().map(|filter| filter.norm.len())).collect();
         let network = gpu.load(weights, value)?;
-        Ok(Self { config: *config, precision, value, gpu, network, channels })
+        Ok(Self { description: description.clone(), precision, value, gpu, network, channels })
     }
 
     /// What a painting is told: its controls, and the statistics of earlier frames, in the GPU's order.
@@ -102,14 +105,17 @@ impl GpuPainter for GpuEngine {
         frame: PixelFrame,
         blend: Blend,
         statistics: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, PixelFrame> {
+    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
         let PixelFrame { bytes, channels, size } = frame;
         let frame = |bytes| PixelFrame { bytes, channels, size };
         let (height, width) = size;
-        if height.min(width) < Network::MIN_SIZE || bytes.len() != height * width * channels {
-            return Err(frame(bytes));
+        if bytes.len() != height * width * channels {
+            return Err((frame(bytes), "it has more or fewer bytes than pixels".into()));
         }
-        let Some(program) = plan::program(&self.config, size) else { return Err(frame(bytes)) };
+        let program = match program(&self.description, size) {
+            Ok(program) => program,
+            Err(reason) => return Err((frame(bytes), reason)),
+        };
         let before = self.before(blend, statistics);
         let order = PaintOrder { network: self.network, program, pixels: Pixels::Bytes(channels), before };
         let answer = self.gpu.begin_painting(order, PixelData::Bytes(bytes));
@@ -125,11 +131,11 @@ impl GpuPainter for GpuEngine {
     ) -> Result<Option<String>> {
         let size = picture.size();
         let (height, width) = size;
-        // The CPU's engine then reports what is wrong with such a picture.
-        if height.min(width) < Network::MIN_SIZE {
-            return Ok(Some("it is too small".into()));
-        }
-        let Some(program) = plan::program(&self.config, size) else { return Ok(Some(TOO_LARGE.into())) };
+        // If it is too small, the CPU's engine reports it again.
+        let program = match program(&self.description, size) {
+            Ok(program) => program,
+            Err(reason) => return Ok(Some(reason)),
+        };
         let bytes = COPIES * Pixels::Levels.bytes(size) as u64;
         if bytes > memory {
             let (needed, allowed) = (bytes >> 20, memory >> 20);
@@ -159,7 +165,7 @@ impl GpuPainter for GpuEngine {
     }
 
     fn times(&self, size: (usize, usize), runs: usize) -> Result<GpuTimes> {
-        let program = plan::program(&self.config, size).ok_or_else(|| Error::new(TOO_LARGE))?;
+        let program = program(&self.description, size).map_err(Error::new)?;
         let before = self.before(Blend { strength: 1.0, keep_colors: false }, &Statistics::own());
         self.gpu.time(PaintOrder { network: self.network, program, pixels: Pixels::Bytes(3), before }, runs)
     }
@@ -197,11 +203,6 @@ fn received(answer: &Receiver<Result<PaintAnswer>>) -> Result<PaintAnswer> {
     answer.recv().map_err(|_| lost())?
 }
 
-/// The GPU's thread is gone, which happens if it panicked.
-pub(super) fn lost() -> Error {
-    Error::new("the GPU's thread has ended").with_hint("use `--device cpu`")
-}
-
 /// The whole picture, `(3, height, width)`.
 fn read(picture: &mut dyn Rows) -> Result<Vec<f32>> {
     let (height, width) = picture.size();
@@ -230,20 +231,12 @@ fn unpacked(after: &[f64], layers: &[(usize, usize)]) -> Vec<Vec<[f64; 2]>> {
     unpacked
 }
 
-/// The channels of each normalisation, in the network's order.
-fn normalised_channels(config: &StyleNetConfig) -> Vec<usize> {
-    let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
-    [vec![c1, c2, c4], vec![c4; 2 * config.blocks], vec![c2, c1]].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn padding_channels_of_the_gpu_are_left_out() {
-        let config = StyleNetConfig { channels: 3, blocks: 1 };
-        assert_eq!(normalised_channels(&config), [3, 6, 12, 12, 12, 6, 3]);
         let after: Vec<_> = (0..32).map(f64::from).collect();
         let layers = unpacked(&after, &[(1, 8), (2, 8)]);
         assert_eq!(layers, [vec![[0.0, 1.0]], vec![[16.0, 17.0], [18.0, 19.0]]]);

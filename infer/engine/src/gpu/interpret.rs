@@ -1,14 +1,14 @@
-//! A program carried out by plain loops on the processor: what a card has to do, and how we know it without one.
+//! A program carried out by plain loops on the processor: what a GPU has to do, and how we know it without one.
 
 use half::{bf16, f16};
 
 use impasto_kernels::steps::{
-    Border, COLOURS, Channel, Field, Filter, Lattice, NINE_REACH, Program, SHIFTED, SHIFTS, Step, UNIT, Weights,
+    Addend, Border, COLOURS, Channel, Field, Filter, Lattice, PaintStep, Program, UNIT, Weights,
 };
 
-/// The numbers that a card stores.
+/// The numbers that a GPU stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Numbers {
+pub(crate) enum Numbers {
     F32,
     F16,
     Bf16,
@@ -16,7 +16,7 @@ pub(super) enum Numbers {
 
 impl Numbers {
     /// Binary digits of a number.
-    pub(super) fn digits(self) -> u32 {
+    pub(crate) fn digits(self) -> u32 {
         match self {
             Self::F32 => 24,
             Self::F16 => 11,
@@ -35,41 +35,40 @@ impl Numbers {
 }
 
 /// Carries out programs one after the other, in one arena.
-pub(super) struct Interpreter<'a> {
+pub(crate) struct Interpreter<'a> {
     weights: &'a Weights,
     numbers: Numbers,
-    epsilon: f64,
     arena: Vec<f32>,
     /// The mean of each colour.
     centre: [f32; COLOURS],
     /// Mean, factor and bias of each channel, by layer.
     normals: Vec<[f32; 3]>,
     /// The weight of the frames before in the statistics, and these statistics.
-    pub(super) keep: f64,
-    pub(super) kept: Vec<[f64; 2]>,
+    pub(crate) keep: f64,
+    pub(crate) kept: Vec<[f64; 2]>,
 }
 
 impl<'a> Interpreter<'a> {
-    pub(super) fn new(weights: &'a Weights, numbers: Numbers, epsilon: f64) -> Self {
+    pub(crate) fn new(weights: &'a Weights, numbers: Numbers) -> Self {
         let channels = weights.channels_before(weights.filters.len());
         let (normals, kept) = (vec![[f32::NAN; 3]; channels], vec![[0.0; 2]; channels]);
-        Self { weights, numbers, epsilon, arena: Vec::new(), centre: [f32::NAN; COLOURS], normals, keep: 0.0, kept }
+        Self { weights, numbers, arena: Vec::new(), centre: [f32::NAN; COLOURS], normals, keep: 0.0, kept }
     }
 
     /// Paints `frame`, `(3, height, width)` levels, into the same.
-    pub(super) fn paint(&mut self, program: &Program, frame: &[f32]) -> Vec<f32> {
+    pub(crate) fn paint(&mut self, program: &Program, frame: &[f32]) -> Vec<f32> {
         // What nobody wrote must not be read.
         self.arena.clear();
         self.arena.resize(program.arena, f32::NAN);
         let mut painting = Vec::new();
         for step in &program.steps {
             match *step {
-                Step::Survey => self.survey(frame),
-                Step::Expand { to } => self.expand(program.size, frame, to),
-                Step::Convolve { from, to, layer } => self.convolve(from, to, layer),
-                Step::Measure { from, lattice, layer } => self.measure(from, lattice, layer),
-                Step::Apply { .. } => self.apply(step),
-                Step::Join { from } => painting = self.join(program.size, from),
+                PaintStep::Survey => self.survey(frame),
+                PaintStep::Expand { .. } => self.expand(program.size, frame, step),
+                PaintStep::Convolve { from, to, layer } => self.convolve(from, to, layer),
+                PaintStep::Measure { from, lattice, layer } => self.measure(from, lattice, layer),
+                PaintStep::Apply { .. } => self.apply(step),
+                PaintStep::Join { from, side } => painting = self.join(program.size, from, side),
             }
         }
         painting
@@ -91,13 +90,15 @@ impl<'a> Interpreter<'a> {
         }
     }
 
-    fn expand(&mut self, (height, width): (usize, usize), frame: &[f32], to: Field) {
+    fn expand(&mut self, (height, width): (usize, usize), frame: &[f32], step: &PaintStep) {
+        let &PaintStep::Expand { to, side, lead, border } = step else { return };
         for (y, x, channel) in places(&to) {
             let (shift, colour) = (channel / COLOURS, channel % COLOURS);
-            let value = if shift < SHIFTS {
-                let y = inside(y + 3 * (shift / 3), NINE_REACH, height, Border::Mirrored);
-                let x = inside(x + 3 * (shift % 3), NINE_REACH, width, Border::Mirrored);
-                (frame[(colour * height + y) * width + x] - self.centre[colour]) / UNIT
+            let value = if shift < side * side {
+                let y = inside(y + 3 * (shift / side), lead, height, border);
+                let x = inside(x + 3 * (shift % side), lead, width, border);
+                let level = |(y, x)| frame[(colour * height + y) * width + x];
+                (y.zip(x).map_or(self.weights.zero[colour], level) - self.centre[colour]) / UNIT
             } else {
                 0.0
             };
@@ -120,84 +121,83 @@ impl<'a> Interpreter<'a> {
         }
     }
 
-    /// Where row `y`, column `x` and channel of the content lie.
-    fn content(&self, field: &Field, lattice: Lattice, y: usize, x: usize, channel: usize) -> f32 {
-        match lattice {
-            Lattice::Plain => self.read(field, y, x, channel),
-            Lattice::Double => {
-                let phase = 2 * ((y + 1) % 2) + (x + 1) % 2;
-                self.read(field, y.div_ceil(2), x.div_ceil(2), phase * (field.channels / 4) + channel)
-            }
-        }
+    /// Row `y`, column `x` and channel of the results.
+    fn result(&self, field: &Field, lattice: Lattice, y: usize, x: usize, channel: usize) -> f32 {
+        let Lattice { phases, skip, .. } = lattice;
+        let phase = phases * ((y + skip) % phases) + (x + skip) % phases;
+        self.read(field, (y + skip) / phases, (x + skip) / phases, phase * lattice.channels(field) + channel)
     }
 
     fn measure(&mut self, from: Field, lattice: Lattice, layer: usize) {
-        let (height, width, channels) = lattice.content(&from);
+        let Lattice { height, width, .. } = lattice;
         let before = self.weights.channels_before(layer);
-        for channel in 0..channels {
+        for channel in 0..lattice.channels(&from) {
             let values =
-                || (0..height * width).map(|i| f64::from(self.content(&from, lattice, i / width, i % width, channel)));
+                || (0..height * width).map(|i| f64::from(self.result(&from, lattice, i / width, i % width, channel)));
             let count = (height * width) as f64;
             let mean = values().sum::<f64>() / count;
             let variance = values().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
             let Channel { weight, bias, unit, sums } = self.weights.filters[layer].norm[channel];
             let unit = f64::from(unit);
             let offset: f64 =
-                sums.iter().zip(self.centre).map(|(&sum, centre)| f64::from(sum) * f64::from(centre)).sum();
+                (0..COLOURS).map(|i| f64::from(sums[i]) * f64::from(self.centre[i] - self.weights.zero[i])).sum();
             let kept = &mut self.kept[before + channel];
             for (kept, own) in kept.iter_mut().zip([unit * mean + offset, unit * unit * variance]) {
                 *kept = own + self.keep * (*kept - own);
             }
-            let factor = f64::from(weight) / ((kept[1] + self.epsilon) / (unit * unit)).sqrt();
+            let factor =
+                f64::from(weight) / ((kept[1] + f64::from(self.weights.filters[layer].epsilon)) / (unit * unit)).sqrt();
             self.normals[before + channel] = [((kept[0] - offset) / unit) as f32, factor as f32, bias];
         }
     }
 
-    fn apply(&mut self, step: &Step) {
-        let &Step::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return };
-        let (height, width, _) = lattice.content(&from);
+    fn apply(&mut self, step: &PaintStep) {
+        let &PaintStep::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return };
         let before = self.weights.channels_before(layer);
         for (y, x, channel) in places(&to) {
-            let [mean, factor, bias] = self.normals[before + channel];
-            let (inner_y, inner_x) = (inside(y, pad, height, border), inside(x, pad, width, border));
-            let mut value = (self.content(&from, lattice, inner_y, inner_x, channel) - mean) * factor + bias;
-            if relu && value < 0.0 {
-                value = 0.0;
-            }
-            if let Some(residual) = residual {
-                value += self.read(&residual, inner_y + 1, inner_x + 1, channel);
-            }
+            let inner = inside(y, pad, lattice.height, border).zip(inside(x, pad, lattice.width, border));
+            let value = inner.map_or(0.0, |(y, x)| {
+                let [mean, factor, bias] = self.normals[before + channel];
+                let value = (self.result(&from, lattice, y, x, channel) - mean) * factor + bias;
+                let added =
+                    residual.map_or(0.0, |Addend { field, lead }| self.read(&field, y + lead, x + lead, channel));
+                if relu && value + added < 0.0 { 0.0 } else { value + added }
+            });
             self.write(&to, y, x, channel, value);
         }
     }
 
-    fn join(&self, (height, width): (usize, usize), from: Field) -> Vec<f32> {
-        let (factors, biases) = self.weights.join.split_at(SHIFTED);
+    fn join(&self, (height, width): (usize, usize), from: Field, side: usize) -> Vec<f32> {
+        let (factors, others) = self.weights.join.split_at(from.channels);
+        let (biases, map) = others.split_at(COLOURS);
         let mut painting = Vec::new();
         for (colour, y) in (0..COLOURS).flat_map(|colour| (0..height).map(move |y| (colour, y))) {
             painting.extend((0..width).map(|x| {
                 let part = |shift: usize| {
                     let channel = COLOURS * shift + colour;
-                    factors[channel] * self.read(&from, y + 3 * (shift / 3), x + 3 * (shift % 3), channel)
+                    factors[channel] * self.read(&from, y + 3 * (shift / side), x + 3 * (shift % side), channel)
                 };
-                biases[colour] + (0..SHIFTS).map(part).sum::<f32>()
+                let level = biases[colour] + (0..side * side).map(part).sum::<f32>();
+                let level = if map[0] > 0.0 { map[0] * level.tanh() } else { level };
+                map[1 + 2 * colour] * level + map[2 + 2 * colour]
             }));
         }
         painting
     }
 }
 
-/// The pixel that pixel `i` of a picture with a border of `pad` shows.
-fn inside(i: usize, pad: usize, size: usize, border: Border) -> usize {
+/// The pixel that pixel `i` of a picture with a border of `pad` shows; none is a zero.
+fn inside(i: usize, pad: usize, size: usize, border: Border) -> Option<usize> {
     let i = i as isize - pad as isize;
     let last = size as isize - 1;
     let i = match border {
+        Border::Zero if i < 0 || i > last => return None,
         Border::Edge => i.clamp(0, last),
         Border::Mirrored if i < 0 => -i,
         Border::Mirrored if i > last => 2 * last - i,
-        Border::Mirrored => i,
+        Border::Mirrored | Border::Zero => i,
     };
-    usize::try_from(i).unwrap()
+    Some(usize::try_from(i).unwrap())
 }
 
 fn places(field: &Field) -> impl Iterator<Item = (usize, usize, usize)> + use<> {

@@ -1,13 +1,13 @@
-//! The program of a card against the engine for the processor, without a card.
+//! The program of a GPU against the engine for the processor, without a GPU.
 
 use std::path::Path;
 
 use super::super::tests::{Photo, largest_difference, weights};
-use super::super::{EPSILON, Engine, PaintPrecision, Rows, Statistics};
+use super::super::{Engine, PaintPrecision, Rows, Statistics};
 use super::interpret::{Interpreter, Numbers};
-use super::{fold, plan};
+use super::{fold, program};
 use impasto_common::model_file::StyleModel;
-use impasto_common::network::{Preset, StyleNetConfig};
+use impasto_common::network::{Network, Preset, StyleNetConfig};
 use impasto_common::weights::{Array, Tensors};
 use impasto_kernels::gpu::Value;
 use impasto_kernels::gpu::emulator::Emulator;
@@ -29,12 +29,12 @@ fn expected(engine: &Engine, photo: &mut Photo, statistics: &mut Statistics) -> 
     planes
 }
 
-fn interpreted(config: &StyleNetConfig, weights: &Weights, numbers: Numbers, photo: &Photo) -> Vec<f32> {
-    let program = plan::program(config, photo.size()).unwrap();
-    Interpreter::new(weights, numbers, EPSILON).paint(&program, &photo.planes)
+pub(crate) fn interpreted(network: &Network, weights: &Weights, numbers: Numbers, photo: &Photo) -> Vec<f32> {
+    let program = program::program(network, photo.size()).unwrap();
+    Interpreter::new(weights, numbers).paint(&program, &photo.planes)
 }
 
-fn mean_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn mean_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32
 }
 
@@ -44,15 +44,16 @@ fn the_program_paints_what_the_processor_paints_in_every_preset_and_at_odd_sizes
     let without = [0, 1].map(|blocks| StyleNetConfig { channels: 3, blocks });
     let presets = Preset::ALL.map(StyleNetConfig::from).map(|config| StyleNetConfig { blocks: 2, ..config });
     for config in presets.into_iter().chain(without) {
-        let tensors = weights(&config);
+        let network = config.network();
+        let tensors = weights(&network);
         let (engine, folded) =
-            (Engine::new(&config, &tensors, PaintPrecision::F32).unwrap(), fold::weights(&config, &tensors, 24));
+            (Engine::new(&network, &tensors, PaintPrecision::F32).unwrap(), fold::weights(&network, &tensors, 24));
         for size in sizes {
             if config.channels > 16 && size.0 > 9 {
                 continue;
             }
             let mut photo = Photo::new(size.0, size.1);
-            let found = interpreted(&config, folded.as_ref().unwrap(), Numbers::F32, &photo);
+            let found = interpreted(&network, folded.as_ref().unwrap(), Numbers::F32, &photo);
             let off = largest_difference(&found, &expected(&engine, &mut photo, &mut Statistics::own()));
             assert!(off < 0.05, "{config:?}, {size:?}: {off} levels");
         }
@@ -61,9 +62,9 @@ fn the_program_paints_what_the_processor_paints_in_every_preset_and_at_odd_sizes
 
 #[test]
 fn halves_are_a_few_levels_off_and_never_overflow() {
-    let config = StyleNetConfig { blocks: 5, ..Preset::S.into() };
-    let tensors = weights(&config);
-    let engine = Engine::new(&config, &tensors, PaintPrecision::F32).unwrap();
+    let network = StyleNetConfig { blocks: 5, ..Preset::S.into() }.network();
+    let tensors = weights(&network);
+    let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
     // Weights and levels large enough to overflow f16 in each layer, were they not scaled.
     let large: Tensors = tensors
         .iter()
@@ -78,8 +79,8 @@ fn halves_are_a_few_levels_off_and_never_overflow() {
     let expected = expected(&engine, &mut photo, &mut Statistics::own());
     for tensors in [&tensors, &large] {
         for (numbers, limit) in [(Numbers::F16, 0.6), (Numbers::Bf16, 5.0)] {
-            let folded = fold::weights(&config, tensors, numbers.digits()).unwrap();
-            let found = interpreted(&config, &folded, numbers, &photo);
+            let folded = fold::weights(&network, tensors, numbers.digits()).unwrap();
+            let found = interpreted(&network, &folded, numbers, &photo);
             let off = mean_difference(&found, &expected);
             assert!(off < limit && off > 0.0, "{numbers:?}: {off} levels");
         }
@@ -88,13 +89,13 @@ fn halves_are_a_few_levels_off_and_never_overflow() {
 
 #[test]
 fn statistics_over_frames_are_those_of_the_processor() {
-    let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
-    let tensors = weights(&config);
-    let engine = Engine::new(&config, &tensors, PaintPrecision::F32).unwrap();
-    let folded = fold::weights(&config, &tensors, 24).unwrap();
-    let mut interpreter = Interpreter::new(&folded, Numbers::F32, EPSILON);
+    let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
+    let tensors = weights(&network);
+    let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
+    let folded = fold::weights(&network, &tensors, 24).unwrap();
+    let mut interpreter = Interpreter::new(&folded, Numbers::F32);
     let mut statistics = Statistics::over_frames(0.75);
-    let program = plan::program(&config, (17, 22)).unwrap();
+    let program = program::program(&network, (17, 22)).unwrap();
     for (frame, contrast) in [1.0, 0.6, 0.6, 0.9].into_iter().enumerate() {
         let mut photo = Photo::new(17, 22);
         photo.planes.iter_mut().for_each(|level| *level = 128.0 + contrast * (*level - 128.0));
@@ -107,13 +108,13 @@ fn statistics_over_frames_are_those_of_the_processor() {
 
 #[test]
 fn a_flat_picture_is_painted_flat_in_every_precision() {
-    let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
-    let tensors = weights(&config);
+    let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
+    let tensors = weights(&network);
     let mut photo = Photo::new(24, 24);
     photo.planes.fill(200.0);
     for numbers in [Numbers::F32, Numbers::F16, Numbers::Bf16] {
-        let folded = fold::weights(&config, &tensors, numbers.digits()).unwrap();
-        let painted = interpreted(&config, &folded, numbers, &photo);
+        let folded = fold::weights(&network, &tensors, numbers.digits()).unwrap();
+        let painted = interpreted(&network, &folded, numbers, &photo);
         let plane = &painted[..24 * 24];
         assert!(largest_difference(plane, &vec![plane[0]; plane.len()]) < 0.5, "{numbers:?}: {:?}", &plane[..8]);
     }
@@ -128,14 +129,15 @@ fn a_trained_style_in_half_precision_is_within_two_levels_on_average() {
     let mut models = vec![("starry_night", style)];
     models.extend(StyleModel::open(&candy).ok().map(|model| ("candy", model)));
     for (name, StyleModel { card, tensors }) in models {
-        let engine = Engine::new(&card.network, &tensors, PaintPrecision::F32).unwrap();
+        let network = card.network.network();
+        let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
         let mut photo = smooth_photo(60, 84);
         let expected: Vec<_> =
             expected(&engine, &mut photo, &mut Statistics::own()).iter().map(|x| x.clamp(0.0, 255.0)).collect();
         for (numbers, limit) in [(Numbers::F32, 0.02), (Numbers::F16, 0.5), (Numbers::Bf16, 2.0)] {
-            let folded = fold::weights(&card.network, &tensors, numbers.digits()).unwrap();
+            let folded = fold::weights(&network, &tensors, numbers.digits()).unwrap();
             let found: Vec<_> =
-                interpreted(&card.network, &folded, numbers, &photo).iter().map(|x| x.clamp(0.0, 255.0)).collect();
+                interpreted(&network, &folded, numbers, &photo).iter().map(|x| x.clamp(0.0, 255.0)).collect();
             let (mean, most) = (mean_difference(&found, &expected), largest_difference(&found, &expected));
             assert!(mean < limit, "{name} in {numbers:?}: {mean} levels on average, {most} at most");
         }
@@ -155,18 +157,18 @@ fn smooth_photo(height: usize, width: usize) -> Photo {
     photo
 }
 
-/// Paints on the processor that pretends to be a card: with the card's kernels, grids and arguments.
-fn emulated(
+/// Paints on the processor that pretends to be a GPU: with the GPU's kernels, grids and arguments.
+pub(crate) fn emulated(
     machine: &Emulator,
-    config: &StyleNetConfig,
+    network: &Network,
     weights: &Weights,
     value: Value,
     (pixels, size): (Pixels, (usize, usize)),
     frame: &[u8],
     before: &[f64],
 ) -> (Vec<f32>, Vec<f64>) {
-    let program = plan::program(config, size).unwrap();
-    let paint = Paint { program: &program, weights, value, pixels, epsilon: EPSILON as f32 };
+    let program = program::program(network, size).unwrap();
+    let paint = Paint { program: &program, weights, value, pixels };
     let (loaded, room) = (Loaded::new(machine, weights, value).unwrap(), Room::new(machine, &paint).unwrap());
     let mut bytes = frame.to_vec();
     bytes.resize(bytes.len().next_multiple_of(8), 0);
@@ -184,7 +186,7 @@ fn emulated(
 }
 
 /// Controls and statistics of nothing before.
-fn alone(weights: &Weights, strength: f64, keep_colors: f64) -> Vec<f64> {
+pub(crate) fn alone(weights: &Weights, strength: f64, keep_colors: f64) -> Vec<f64> {
     let mut before = vec![0.0, strength, keep_colors];
     // What is not kept must not be read.
     before.resize(CONTROLS + 2 * weights.channels_before(weights.filters.len()), f64::NAN);
@@ -192,29 +194,29 @@ fn alone(weights: &Weights, strength: f64, keep_colors: f64) -> Vec<f64> {
 }
 
 #[test]
-fn the_cards_kernels_paint_what_the_program_says() {
+fn the_gpus_kernels_paint_what_the_program_says() {
     let Some(machine) = Emulator::new() else { return };
     let cases = [(Preset::Xs, (13, 30)), (Preset::Xs, (5, 5)), (Preset::S, (18, 11)), (Preset::L, (6, 9))];
     let values = [(Value::F32, Numbers::F32, 0.05), (Value::F16, Numbers::F16, 0.5), (Value::Bf16, Numbers::Bf16, 4.0)];
     for ((preset, size), (value, numbers, limit)) in cases.into_iter().flat_map(|case| values.map(|v| (case, v))) {
-        let config = StyleNetConfig { blocks: 1, ..preset.into() };
-        let folded = fold::weights(&config, &weights(&config), numbers.digits()).unwrap();
+        let network = StyleNetConfig { blocks: 1, ..preset.into() }.network();
+        let folded = fold::weights(&network, &weights(&network), numbers.digits()).unwrap();
         let photo = Photo::new(size.0, size.1);
         let levels: Vec<u8> = bytemuck::cast_slice(&photo.planes).to_vec();
         let before = alone(&folded, 1.0, 0.0);
-        let (found, _) = emulated(&machine, &config, &folded, value, (Pixels::Levels, size), &levels, &before);
-        let off = mean_difference(&found, &interpreted(&config, &folded, numbers, &photo));
+        let (found, _) = emulated(&machine, &network, &folded, value, (Pixels::Levels, size), &levels, &before);
+        let off = mean_difference(&found, &interpreted(&network, &folded, numbers, &photo));
         assert!(off < limit, "{preset} at {size:?} in {value:?}: {off} levels");
     }
 }
 
 #[test]
-fn the_cards_kernels_keep_alpha_and_round_as_the_processor_does() {
+fn the_gpus_kernels_keep_alpha_and_round_as_the_processor_does() {
     let Some(machine) = Emulator::new() else { return };
-    let config = StyleNetConfig { blocks: 0, ..Preset::Xs.into() };
-    let tensors = weights(&config);
-    let engine = Engine::new(&config, &tensors, PaintPrecision::F32).unwrap();
-    let folded = fold::weights(&config, &tensors, 24).unwrap();
+    let network = StyleNetConfig { blocks: 0, ..Preset::Xs.into() }.network();
+    let tensors = weights(&network);
+    let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
+    let folded = fold::weights(&network, &tensors, 24).unwrap();
     let size = (9, 14);
     let mut photo = Photo::new(size.0, size.1);
     photo.planes.iter_mut().for_each(|level| *level = level.round().clamp(0.0, 255.0));
@@ -227,7 +229,7 @@ fn the_cards_kernels_keep_alpha_and_round_as_the_processor_does() {
         for (strength, keep) in [(1.0, 0.0), (0.4, 0.0), (1.0, 1.0)] {
             let before = alone(&folded, strength, keep);
             let (found, _) =
-                emulated(&machine, &config, &folded, Value::F32, (Pixels::Bytes(channels), size), &bytes, &before);
+                emulated(&machine, &network, &folded, Value::F32, (Pixels::Bytes(channels), size), &bytes, &before);
             for (i, &found) in found.iter().enumerate() {
                 let (pixel, channel) = (i / channels, i % channels);
                 let at = |planes: &[f32]| [0, 1, 2].map(|colour| planes[colour * pixels + pixel]);
@@ -256,19 +258,20 @@ fn blended(painted: [f32; 3], photo: [f32; 3], strength: f32, keep_colors: bool)
 }
 
 #[test]
-fn the_cards_kernels_follow_the_frames_before() {
+fn the_gpus_kernels_follow_the_frames_before() {
     let Some(machine) = Emulator::new() else { return };
-    let config = StyleNetConfig { blocks: 0, ..Preset::Xs.into() };
-    let tensors = weights(&config);
-    let engine = Engine::new(&config, &tensors, PaintPrecision::F32).unwrap();
-    let folded = fold::weights(&config, &tensors, 24).unwrap();
+    let network = StyleNetConfig { blocks: 0, ..Preset::Xs.into() }.network();
+    let tensors = weights(&network);
+    let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
+    let folded = fold::weights(&network, &tensors, 24).unwrap();
     let (size, mut statistics) = ((12, 10), Statistics::over_frames(0.75));
     let mut before = alone(&folded, 1.0, 0.0);
     for contrast in [1.0, 0.6, 0.9] {
         let mut photo = Photo::new(size.0, size.1);
         photo.planes.iter_mut().for_each(|level| *level = 128.0 + contrast * (*level - 128.0));
         let levels: Vec<u8> = bytemuck::cast_slice(&photo.planes).to_vec();
-        let (found, after) = emulated(&machine, &config, &folded, Value::F32, (Pixels::Levels, size), &levels, &before);
+        let (found, after) =
+            emulated(&machine, &network, &folded, Value::F32, (Pixels::Levels, size), &levels, &before);
         let off = largest_difference(&found, &expected(&engine, &mut photo, &mut statistics));
         assert!(off < 0.05, "contrast {contrast}: {off} levels");
         before[0] = 0.75;
@@ -276,9 +279,9 @@ fn the_cards_kernels_follow_the_frames_before() {
     }
 }
 
-/// Tests that need a card; without one they are skipped, and say so.
+/// Tests that need a GPU; without one they are skipped, and say so.
 #[cfg(feature = "cuda")]
-mod on_a_card {
+mod on_a_gpu {
     use std::io::Write;
 
     use super::super::super::{AnyEngine, Begun, Blend, Outcome, PixelFrame};
@@ -287,8 +290,8 @@ mod on_a_card {
 
     const BLEND: Blend = Blend { strength: 1.0, keep_colors: false };
 
-    fn engine(config: &StyleNetConfig, tensors: &Tensors, precision: PaintPrecision) -> Option<AnyEngine> {
-        match AnyEngine::new(config, tensors, DeviceChoice::Cuda(0), Some(precision)) {
+    fn engine(network: &Network, tensors: &Tensors, precision: PaintPrecision) -> Option<AnyEngine> {
+        match AnyEngine::new(network, tensors, DeviceChoice::Cuda(0), Some(precision)) {
             Ok(engine) => Some(engine),
             Err(error) => {
                 // Whoever runs the tests should know what was not tested; a closed stream is no failure.
@@ -312,20 +315,20 @@ mod on_a_card {
     }
 
     #[test]
-    fn a_card_paints_what_the_processor_paints() {
+    fn a_gpu_paints_what_the_processor_paints() {
         for (preset, size) in
             [(Preset::L, (270, 481)), (Preset::M, (65, 90)), (Preset::S, (33, 5)), (Preset::Xs, (41, 64))]
         {
-            let config = StyleNetConfig::from(preset);
-            let tensors = weights(&config);
-            let cpu = Engine::new(&config, &tensors, PaintPrecision::F32).unwrap();
+            let network = StyleNetConfig::from(preset).network();
+            let tensors = weights(&network);
+            let cpu = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
             let mut photo = Photo::new(size.0, size.1);
             let expected = expected(&cpu, &mut photo, &mut Statistics::own());
             let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
             for (precision, tolerance) in
                 [(PaintPrecision::F32, 1e-4), (PaintPrecision::F16, 2e-2), (PaintPrecision::Bf16, 2e-2)]
             {
-                let Some(engine) = engine(&config, &tensors, precision) else { return };
+                let Some(engine) = engine(&network, &tensors, precision) else { return };
                 let found = painted(&engine, &mut photo, &mut Statistics::own());
                 // One pixel of many may fall between two strokes in 8 digits: they are held to the mean.
                 let off = if precision == PaintPrecision::F32 { largest_difference } else { mean_difference }(
@@ -340,12 +343,13 @@ mod on_a_card {
     fn a_trained_style_is_within_two_levels_of_the_processors() {
         let StyleModel { card, tensors } =
             impasto_common::styles::BundledStyle::named("starry_night").unwrap().model().unwrap();
-        let cpu = Engine::new(&card.network, &tensors, PaintPrecision::F32).unwrap();
+        let network = card.network.network();
+        let cpu = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
         let mut photo = smooth_photo(180, 240);
         let cut = |levels: Vec<f32>| levels.into_iter().map(|x| x.clamp(0.0, 255.0)).collect::<Vec<_>>();
         let expected = cut(expected(&cpu, &mut photo, &mut Statistics::own()));
         for (precision, limit) in [(PaintPrecision::F32, 1.0), (PaintPrecision::F16, 2.0)] {
-            let Some(engine) = engine(&card.network, &tensors, precision) else { return };
+            let Some(engine) = engine(&network, &tensors, precision) else { return };
             let off = largest_difference(&cut(painted(&engine, &mut photo, &mut Statistics::own())), &expected);
             assert!(off < limit, "{precision}: {off} levels");
         }
@@ -353,8 +357,8 @@ mod on_a_card {
 
     #[test]
     fn frames_under_way_come_back_in_order_whatever_their_size() {
-        let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
-        let Some(engine) = engine(&config, &weights(&config), PaintPrecision::F16) else { return };
+        let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
+        let Some(engine) = engine(&network, &weights(&network), PaintPrecision::F16) else { return };
         let frame = |i: usize, size: (usize, usize)| {
             let bytes = (0..size.0 * size.1 * 3).map(|at| (at * (7 + i) % 251) as u8).collect();
             PixelFrame { bytes, channels: 3, size }
@@ -378,15 +382,15 @@ mod on_a_card {
 
     #[test]
     fn statistics_over_frames_are_those_of_the_processor() {
-        let config = StyleNetConfig { blocks: 1, ..Preset::Xs.into() };
-        let tensors = weights(&config);
-        let cpu = Engine::new(&config, &tensors, PaintPrecision::F32).unwrap();
-        let Some(card) = engine(&config, &tensors, PaintPrecision::F32) else { return };
-        let [mut on_cpu, mut on_card] = [0, 1].map(|_| Statistics::over_frames(0.75));
+        let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
+        let tensors = weights(&network);
+        let cpu = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
+        let Some(gpu) = engine(&network, &tensors, PaintPrecision::F32) else { return };
+        let [mut on_cpu, mut on_gpu] = [0, 1].map(|_| Statistics::over_frames(0.75));
         for contrast in [1.0, 0.6, 0.6, 0.9] {
             let mut photo = Photo::new(17, 22);
             photo.planes.iter_mut().for_each(|level| *level = 128.0 + contrast * (*level - 128.0));
-            let found = painted(&card, &mut photo, &mut on_card);
+            let found = painted(&gpu, &mut photo, &mut on_gpu);
             let off = largest_difference(&found, &expected(&cpu, &mut photo, &mut on_cpu));
             assert!(off < 0.05, "contrast {contrast}: {off} levels");
         }

@@ -1,19 +1,19 @@
-//! Weights as a card wants them: every convolution a small dense one, results within the range of half precision.
+//! Weights as a GPU wants them: every convolution a small dense one, results within the range of half precision.
 //!
-//! **Range.** What precedes an instance normalisation may be multiplied by any `s > 0` per channel: with mean `m` and variance
+//! **Range.** What precedes an instance normalization may be multiplied by any `s > 0` per channel: with mean `m` and variance
 //! `v` of `y`, `(s y - s m) / sqrt(s^2 v + s^2 e) = (y - m) / sqrt(v + e)`, so the result is the same once the epsilon `e` is
 //! multiplied by `s^2`. And anything may be added to it, which the mean takes out again. Two uses:
 //!
-//! - The frame enters as `(level - mean) / 128`, where the mean is that of the frame's colour, rounded to a level. With mirrored
-//!   borders every weight of the first layer meets a level, so its results are those of the levels, by 128, less the same for
-//!   every pixel. Differences of 8-bit levels are exact so in f16 and in bf16, and what tells the pixels of a dark or bright
+//! - The frame enters as `(level - mean) / 128`, where the mean is that of the frame's colour, rounded to a level. Every weight of
+//!   the first layer meets a level, mirrored or that of the network's zero, so its results are those of the levels, by 128,
+//!   less the same for every pixel. Differences of 8-bit levels are exact so in f16 and in bf16, and what tells the pixels of a dark or bright
 //!   frame apart is not rounded away beside what they share: with `starry_night` on a tenth of a photo's light, f16 is 0.03 levels
 //!   off on average, 0.18 if 128 were taken off every frame.
 //! - Each channel's weights are divided by the sum of their magnitudes, rounded to a power of two, which changes no digit of
 //!   them. A result is then at most twice as large as the largest input: nothing overflows, and what is typical, some
 //!   hundredths, is far from where f16 loses digits.
 //!
-//! The last layer has no normalisation: there the sums are multiplied back, in single precision.
+//! The last layer has no normalization: there the sums are multiplied back, in single precision.
 //!
 //! **Shape.** A 9x9 convolution of 3 channels is a 3x3 one of 27, the picture's shifts by 3 pixels beside one another; one to 3
 //! channels is a 3x3 one to 27 parts, summed up over the same shifts. Tensor cores work on 8 channels and more at a time, and
@@ -21,47 +21,43 @@
 //! the channels, where weights that meet the same pixel are added up: 16 products a pixel for 36, and no enlarged picture.
 //! Rounded one by one, the four sums of a kernel would differ, and an even surface, whose variance is nothing but that
 //! difference, would be painted as a chequerboard. So these weights are rounded before they are added, to a step so wide that
-//! no sum of them is rounded again.
+//! no sum of them is rounded again. A transposed convolution, too, is one to four times the channels, but no weights meet.
 
-use impasto_common::network::{StyleNetConfig, values};
+use super::lower::{LoweredLayer, PlainForm, lower};
+use crate::convolution::TransposedTaps;
+use crate::layer::in_order_of_colours;
+use impasto_common::network::{COLOURS, Convolution, Network, OutputMap, Resampling, values};
 use impasto_common::weights::Tensors;
-use impasto_error::Result;
-use impasto_kernels::steps::{CHANNELS, COLOURS, Channel, Filter, SHIFTED, SHIFTS, UNIT, Weights};
+use impasto_error::{Error, Result};
+use impasto_kernels::steps::{CHANNELS, Channel, Filter, SHIFTED, UNIT, Weights};
 
 /// Channels of a picture in the arena that holds `channels`.
 pub(super) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(CHANNELS)
 }
 
-/// All weights of a network, whose names and shapes are [`impasto_common::network::StyleNet`]'s, for numbers of so many binary digits.
+/// All weights of a network, for numbers of so many binary digits.
 ///
 /// # Errors
 ///
-/// If a tensor is missing or of another shape than `config` asks for.
-pub(super) fn weights(config: &StyleNetConfig, tensors: &Tensors, digits: u32) -> Result<Weights> {
-    let [c1, c2, c4] = [1, 2, 4].map(|factor| factor * config.channels);
-    let read = Reader { tensors, digits };
-    let mut filters = vec![
-        read.filter("conv1", "in1", [c1, COLOURS, 9], nine_in, 1)?,
-        read.filter("conv2", "in2", [c2, c1, 3], plain, 2)?,
-        read.filter("conv3", "in3", [c4, c2, 3], plain, 2)?,
-    ];
-    for block in 1..=config.blocks {
-        for i in 1..=2 {
-            let (conv, norm) = (format!("res{block}.conv{i}"), format!("res{block}.in{i}"));
-            filters.push(read.filter(&conv, &norm, [c4, c4, 3], plain, 1)?);
-        }
-    }
-    filters.push(read.filter("deconv1", "in4", [c2, c4, 3], double, 1)?);
-    filters.push(read.filter("deconv2", "in5", [c1, c2, 3], double, 1)?);
-    let (last, join) = read.last("deconv3", c1)?;
-    filters.push(last);
-    Ok(Weights { filters, join })
+/// If the description is not sound, the GPU's kernels have no form for a layer, or a tensor is missing or of another shape
+/// than the description asks for.
+pub(crate) fn weights(network: &Network, tensors: &Tensors, digits: u32) -> Result<Weights> {
+    network.validate()?;
+    let layers =
+        lower(network).map_err(|reason| Error::new(format!("a GPU cannot paint with this style: {reason}")))?;
+    let read = Reader { network, tensors, digits };
+    let last = layers.len() - 1;
+    let filters = layers[..last].iter().enumerate().map(|(index, layer)| read.filter(index, layer));
+    let mut filters = filters.collect::<Result<Vec<_>>>()?;
+    let (filter, join) = read.last(last, &layers[last])?;
+    filters.push(filter);
+    Ok(Weights { filters, join, zero: std::array::from_fn(|colour| network.pixels.to_level(colour).1) })
 }
 
 /// A kernel `(outputs, inputs, side, side)` on its way to `(outputs, kernel, kernel, inputs)`.
-struct Kernel<'a> {
-    weight: &'a [f32],
+struct Kernel {
+    weight: Vec<f32>,
     /// Binary digits of a weight.
     digits: u32,
     outputs: usize,
@@ -69,7 +65,7 @@ struct Kernel<'a> {
     side: usize,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     fn at(&self, output: usize, input: usize, y: usize, x: usize) -> f32 {
         self.weight[((output * self.inputs + input) * self.side + y) * self.side + x]
     }
@@ -102,11 +98,20 @@ impl Kernel<'_> {
 }
 
 /// Turns a kernel into another form; weights are multiplied by what `scale` says of their output.
-type Fold = fn(&Kernel, &dyn Fn(usize) -> f32) -> Filter;
+fn fold(kernel: &Kernel, layer: &LoweredLayer, scale: &dyn Fn(usize) -> f32) -> Filter {
+    let folded = match layer.form {
+        PlainForm::Same => plain(kernel, scale),
+        PlainForm::Shifted => nine_in(kernel, scale),
+        PlainForm::Parted => nine_out(kernel, scale),
+        PlainForm::Enlarged => double(kernel, scale),
+        PlainForm::Transposed(taps) => transposed(kernel, taps, scale),
+    };
+    Filter { stride: layer.stride, ..folded }
+}
 
 fn filter(outputs: usize, kernel: usize, inputs: usize) -> Filter {
     let weight = vec![0.0; outputs * kernel * kernel * inputs];
-    Filter { outputs, kernel, stride: 1, inputs, weight, norm: Vec::new() }
+    Filter { outputs, kernel, stride: 1, inputs, weight, norm: Vec::new(), epsilon: 0.0 }
 }
 
 fn plain(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
@@ -134,7 +139,7 @@ fn nine_out(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     folded
 }
 
-/// The results of an enlarging convolution in a pixel, see [`impasto_kernels::steps::Lattice::Double`].
+/// The results of an enlarging convolution in a pixel, see [`impasto_kernels::steps::Lattice`].
 const PHASES: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
 
 /// Which of two rows of the small picture a tap meets.
@@ -157,6 +162,21 @@ fn double(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     folded
 }
 
+/// Every weight belongs to one of the results in a pixel, and to the one pixel that it meets there.
+fn transposed(kernel: &Kernel, taps: TransposedTaps, scale: &dyn Fn(usize) -> f32) -> Filter {
+    let outputs = padded(kernel.outputs);
+    let mut folded = filter(4 * outputs, taps.cells, padded(kernel.inputs));
+    let cells = || (0..taps.cells).flat_map(|y| (0..taps.cells).map(move |x| (y, x)));
+    for ((a, b), (y, x)) in PHASES.into_iter().flat_map(|phase| cells().map(move |cell| (phase, cell))) {
+        let Some((tap_y, tap_x)) = taps.tap(a, y).zip(taps.tap(b, x)) else { continue };
+        for (output, input) in (0..kernel.outputs).flat_map(|o| (0..kernel.inputs).map(move |i| (o, i))) {
+            let value = kernel.at(output, input, tap_y, tap_x) * scale(output);
+            folded.add((2 * a + b) * outputs + output, (y, x), input, value);
+        }
+    }
+    folded
+}
+
 fn each(kernel: &Kernel, mut take: impl FnMut(usize, usize, usize, usize, f32)) {
     for output in 0..kernel.outputs {
         for input in 0..kernel.inputs {
@@ -174,49 +194,64 @@ fn inverse_power(sum: f32) -> f32 {
 
 /// Takes weights out of a model.
 struct Reader<'a> {
+    network: &'a Network,
     tensors: &'a Tensors,
     digits: u32,
 }
 
 impl Reader<'_> {
-    fn filter(
-        &self,
-        conv: &str,
-        norm: &str,
-        [outputs, inputs, side]: [usize; 3],
-        fold: Fold,
-        stride: usize,
-    ) -> Result<Filter> {
-        let weight = values(self.tensors, &format!("{conv}.conv2d.weight"), &[outputs, inputs, side, side])?;
-        let (scales, biases) = (
-            values(self.tensors, &format!("{norm}.weight"), &[outputs])?,
-            values(self.tensors, &format!("{norm}.bias"), &[outputs])?,
-        );
-        let kernel = Kernel { weight: &weight, digits: self.digits, outputs, inputs, side };
-        let is_first = side == 9;
+    /// A layer's kernel and the convolution's bias.
+    fn kernel(&self, index: usize) -> Result<(Kernel, Vec<f32>)> {
+        let (mut weight, bias) = in_order_of_colours(self.network, index, self.tensors)?;
+        let Convolution { inputs, outputs, kernel: side, resampling, .. } = self.network.layers[index].convolution;
+        if let Resampling::Transposed { .. } = resampling {
+            let taps = side * side;
+            let by_input: Vec<_> = weight.chunks_exact(taps).collect();
+            let pairs = (0..outputs).flat_map(|output| (0..inputs).map(move |input| input * outputs + output));
+            weight = pairs.flat_map(|pair| by_input[pair]).copied().collect();
+        }
+        Ok((Kernel { weight, digits: self.digits, outputs, inputs, side }, bias))
+    }
+
+    /// The weights of a layer that normalizes.
+    fn filter(&self, index: usize, layer: &LoweredLayer) -> Result<Filter> {
+        let (kernel, _) = self.kernel(index)?;
+        let Some(norm) = &self.network.layers[index].normalization else {
+            return Err(Error::new("a layer without a normalization has no form on a GPU"));
+        };
+        let part = |part: &str| values(self.tensors, &format!("{}.{part}", norm.name), &[kernel.outputs]);
+        let (scales, biases) = (part("weight")?, part("bias")?);
+        // The frame's levels are not yet in the network's range.
+        let (is_first, range) = (index == 0, self.network.pixels.from_level(0).0);
         let channel = |output: usize| Channel {
             weight: scales[output],
             bias: biases[output],
-            unit: if is_first { UNIT } else { 1.0 } / kernel.scale(output),
-            sums: if is_first { [0, 1, 2].map(|colour| kernel.sum(output, colour)) } else { [0.0; COLOURS] },
+            unit: if is_first { UNIT * range } else { 1.0 } / kernel.scale(output),
+            sums: if is_first { [0, 1, 2].map(|colour| range * kernel.sum(output, colour)) } else { [0.0; COLOURS] },
         };
         let nothing = Channel { weight: 0.0, bias: 0.0, unit: 1.0, sums: [0.0; COLOURS] };
-        let norm = (0..padded(outputs)).map(|i| if i < outputs { channel(i) } else { nothing }).collect();
-        Ok(Filter { stride, norm, ..fold(&kernel, &|output| kernel.scale(output)) })
+        let outputs = kernel.outputs;
+        let channels = (0..padded(outputs)).map(|i| if i < outputs { channel(i) } else { nothing }).collect();
+        let folded = fold(&kernel, layer, &|output| kernel.scale(output));
+        Ok(Filter { norm: channels, epsilon: norm.epsilon as f32, ..folded })
     }
 
-    fn last(&self, conv: &str, inputs: usize) -> Result<(Filter, Vec<f32>)> {
-        let weight = values(self.tensors, &format!("{conv}.conv2d.weight"), &[COLOURS, inputs, 9, 9])?;
-        let bias = values(self.tensors, &format!("{conv}.conv2d.bias"), &[COLOURS])?;
-        let kernel = Kernel { weight: &weight, digits: self.digits, outputs: COLOURS, inputs, side: 9 };
-        let whole = nine_out(&kernel, &|_| 1.0);
-        let len = 9 * whole.inputs;
+    /// The weights of the last layer, and [`Weights::join`].
+    fn last(&self, index: usize, layer: &LoweredLayer) -> Result<(Filter, Vec<f32>)> {
+        let (kernel, bias) = self.kernel(index)?;
+        let whole = fold(&kernel, layer, &|_| 1.0);
+        let len = whole.kernel * whole.kernel * whole.inputs;
         let scale = |part: usize| inverse_power(whole.weight[part * len..][..len].iter().map(|x| x.abs()).sum());
-        let scales: Vec<_> = (0..SHIFTED).map(scale).collect();
+        let scales: Vec<_> = (0..whole.outputs).map(scale).collect();
         let mut join: Vec<_> = scales.iter().map(|scale| scale.recip()).collect();
-        join[SHIFTS * COLOURS..].fill(0.0);
+        join[layer.side() * layer.side() * COLOURS..].fill(0.0);
         join.extend(bias);
-        Ok((nine_out(&kernel, &|part| scales[part]), join))
+        join.push(match self.network.output {
+            OutputMap::Linear => 0.0,
+            OutputMap::Tanh { scale } => scale,
+        });
+        join.extend((0..COLOURS).map(|colour| self.network.pixels.to_level(colour)).flat_map(<[f32; 2]>::from));
+        Ok((fold(&kernel, layer, &|part| scales[part]), join))
     }
 }
 
@@ -227,7 +262,7 @@ mod tests {
     #[test]
     fn enlarging_adds_up_the_weights_that_meet_a_pixel() {
         let weight = [1.0, 10.0, 100.0, 2.0, 20.0, 200.0, 4.0, 40.0, 400.0];
-        let kernel = Kernel { weight: &weight, digits: 24, outputs: 1, inputs: 1, side: 3 };
+        let kernel = Kernel { weight: weight.to_vec(), digits: 24, outputs: 1, inputs: 1, side: 3 };
         let folded = double(&kernel, &|_| 1.0);
         let at = |phase: usize, y: usize, x: usize| folded.weight[((phase * 8 * 2 + y) * 2 + x) * 8];
         // Odd results: the first two rows and columns fall together.
@@ -245,7 +280,7 @@ mod tests {
     #[test]
     fn sums_of_an_enlarging_kernel_are_not_rounded_again() {
         let weight: Vec<_> = (0..9).map(|i| (i as f32 * 1.7).sin() * 0.3).collect();
-        let kernel = Kernel { weight: &weight, digits: 8, outputs: 1, inputs: 1, side: 3 };
+        let kernel = Kernel { weight: weight.clone(), digits: 8, outputs: 1, inputs: 1, side: 3 };
         let folded = double(&kernel, &|_| 1.0);
         let of = |phase: usize| folded.weight[phase * 8 * 4 * 8..].iter().step_by(8).take(4);
         for phase in 0..4 {

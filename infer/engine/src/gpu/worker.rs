@@ -9,9 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-use super::super::EPSILON;
 use super::super::gpu_painter::GpuTimes;
-use super::engine::lost;
 use impasto_common::device::{DeviceChoice, OpenGpu};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_kernels::gpu::Value;
@@ -172,6 +170,11 @@ fn open(ordinal: usize) -> Result<PaintingGpu> {
     Ok(PaintingGpu::open(&device.ok_or_else(lost)?)?)
 }
 
+/// The GPU's thread is gone, which happens if it panicked.
+pub(super) fn lost() -> Error {
+    Error::new("the GPU's thread has ended").with_hint("use `--device cpu`")
+}
+
 /// A network on the GPU.
 struct LoadedNetwork {
     weights: Weights,
@@ -319,13 +322,8 @@ impl GpuThread {
 
     fn canvas(&self, order: &PaintOrder) -> Result<Canvas> {
         let network = self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not on the GPU"))?;
-        let paint = Paint {
-            program: &order.program,
-            weights: &network.weights,
-            value: network.value,
-            pixels: order.pixels,
-            epsilon: EPSILON as f32,
-        };
+        let paint =
+            Paint { program: &order.program, weights: &network.weights, value: network.value, pixels: order.pixels };
         Ok(Canvas::new(&self.gpu, &paint, &network.loaded, MAX_UNDER_WAY)?)
     }
 

@@ -1,0 +1,143 @@
+//! What a GPU makes of each layer: which plain convolution it is, and what must lie around its input.
+
+use crate::convolution::TransposedTaps;
+use impasto_common::network::{Network, Padding, Resampling};
+use impasto_kernels::steps::{Border, SIDE};
+
+/// The side of the kernels that are taken apart into shifts.
+const NINE: usize = 9;
+
+/// The plain convolution that a layer becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlainForm {
+    /// The layer's own kernel.
+    Same,
+    /// A 9x9 kernel from three colours as a 3x3 one from nine shifts of them.
+    Shifted,
+    /// A 9x9 kernel to three colours as a 3x3 one to nine parts of them.
+    Parted,
+    /// Enlarging twice and convolving 3x3 as a 2x2 convolution to four times the channels.
+    Enlarged,
+    /// A transposed convolution as a plain one to four times the channels.
+    Transposed(TransposedTaps),
+}
+
+/// A layer as a GPU computes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LoweredLayer {
+    pub(super) form: PlainForm,
+    pub(super) stride: usize,
+    /// What lies around the input, and rows and columns of it before the first.
+    pub(super) border: Border,
+    pub(super) lead: usize,
+    /// The side of the layer's own kernel.
+    kernel: usize,
+}
+
+impl LoweredLayer {
+    /// The side of the plain convolution's kernel.
+    pub(super) fn kernel(&self) -> usize {
+        match self.form {
+            PlainForm::Same => self.kernel,
+            PlainForm::Shifted | PlainForm::Parted => SIDE,
+            PlainForm::Enlarged => 2,
+            PlainForm::Transposed(taps) => taps.cells,
+        }
+    }
+
+    /// Results in a pixel of the plain convolution's, per side.
+    pub(super) fn phases(&self) -> usize {
+        if matches!(self.form, PlainForm::Enlarged | PlainForm::Transposed(_)) { 2 } else { 1 }
+    }
+
+    /// Results that pixel 0 has room for before the first, per side.
+    pub(super) fn skip(&self) -> usize {
+        usize::from(self.form == PlainForm::Enlarged)
+    }
+
+    /// Shifts of the frame, or parts of the painting, per side.
+    pub(super) fn side(&self) -> usize {
+        if matches!(self.form, PlainForm::Shifted | PlainForm::Parted) { SIDE } else { 1 }
+    }
+
+    /// Height or width of the bordered input, of which `input` are the layer's own, from which `result` rows or columns of the
+    /// layer's result come. An input of shifts is smaller by what these reach.
+    pub(super) fn bordered(&self, input: usize, result: usize) -> usize {
+        if self.stride > 1 {
+            return input + 2 * self.lead;
+        }
+        let reach = if self.form == PlainForm::Parted { self.kernel } else { self.kernel() };
+        (result + self.skip()).div_ceil(self.phases()) - 1 + reach
+    }
+}
+
+/// All layers of a network.
+///
+/// # Errors
+///
+/// If the GPU's kernels have no form for one of them: the reason, as it goes into a sentence.
+pub(super) fn lower(network: &Network) -> Result<Vec<LoweredLayer>, String> {
+    if network.layers.len() < 2 {
+        return Err("its network has one layer only".into());
+    }
+    (0..network.layers.len()).map(|index| lower_one(network, index)).collect()
+}
+
+fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
+    let (layer, last) = (&network.layers[index], network.layers.len() - 1);
+    let convolution = &layer.convolution;
+    let fault =
+        |what: &str| Err(format!("the GPU's kernels do not know a layer that {what}, as `{}`", convolution.name));
+    if index < last && layer.normalization.is_none() {
+        return fault("is not normalized");
+    }
+    let (kernel, padding, resampling) = (convolution.kernel, convolution.padding, convolution.resampling);
+    if index == last && resampling != Resampling::None {
+        return fault("is the last and changes the size");
+    }
+    let around = if padding.reflects() { Border::Mirrored } else { Border::Zero };
+    let (mut lead, mut border, mut stride) = (padding.pixels(), around, 1);
+    let form = match resampling {
+        Resampling::None if kernel == NINE && index == 0 => PlainForm::Shifted,
+        Resampling::None if kernel == NINE && index == last => PlainForm::Parted,
+        Resampling::None => PlainForm::Same,
+        Resampling::Stride(step) => {
+            stride = step;
+            PlainForm::Same
+        }
+        Resampling::Nearest(_) if (kernel, padding.pixels()) != (3, 1) => {
+            return fault("enlarges and is not 3x3 with a border of 1");
+        }
+        Resampling::Nearest(_) => {
+            // The mirrored border of the enlarged picture is the repeated edge of the small one.
+            border = if matches!(padding, Padding::Reflect(_)) { Border::Edge } else { Border::Zero };
+            PlainForm::Enlarged
+        }
+        Resampling::Transposed { .. } => {
+            let Some(taps) = TransposedTaps::new(convolution) else { return fault("is transposed in no known way") };
+            lead = taps.lead;
+            PlainForm::Transposed(taps)
+        }
+    };
+    Ok(LoweredLayer { form, stride, border, lead, kernel })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use impasto_common::network::StyleNetConfig;
+
+    #[test]
+    fn layers_without_a_form_are_named() {
+        let sound = StyleNetConfig { channels: 2, blocks: 0 }.network();
+        assert_eq!(lower(&sound).unwrap().len(), 6);
+        let mut network = sound.clone();
+        network.layers[1].normalization = None;
+        let reason = lower(&network).unwrap_err();
+        assert_eq!(reason, "the GPU's kernels do not know a layer that is not normalized, as `conv2.conv2d`");
+        let mut network = sound;
+        network.layers[3].convolution.kernel = 5;
+        let reason = lower(&network).unwrap_err();
+        assert!(reason.contains("enlarges and is not 3x3 with a border of 1, as `deconv1.conv2d`"), "{reason}");
+    }
+}

@@ -1,0 +1,212 @@
+//! The steps of a painting, and where in the arena its pictures lie.
+
+use super::fold::padded;
+use super::lower::{LoweredLayer, lower};
+use impasto_common::network::{Activation, Network};
+use impasto_kernels::steps::{Addend, COLOURS, Field, Lattice, PART, PaintStep, Program, tiles};
+
+/// Elements to which pictures are aligned: what a tensor core's load wants, in any precision.
+const ALIGNMENT: usize = 128;
+
+/// Elements of a picture, at most: kernels count in 32 bits, cuDNN's do too.
+const MOST_ELEMENTS: usize = i32::MAX as usize;
+
+/// Channels of a picture, at most: what one block of threads can measure.
+const MOST_CHANNELS: usize = 2048;
+
+/// What is said of a picture that is too large for 32-bit counts.
+const TOO_LARGE: &str = "it has too many pixels for a GPU's kernels";
+
+/// The program that paints a frame of `size`.
+///
+/// # Errors
+///
+/// If there is none: the reason, as it goes into a sentence about the frame.
+pub(crate) fn program(network: &Network, size: (usize, usize)) -> Result<Program, String> {
+    let layers = lower(network)?;
+    let sizes = network.sizes(size).map_err(|error| error.to_string())?;
+    let results = vec![None; layers.len()];
+    let builder = ProgramBuilder {
+        network,
+        layers,
+        sizes,
+        results,
+        steps: Vec::new(),
+        arena: Arena::default(),
+        parts: 0,
+        fits: true,
+    };
+    builder.build(size)
+}
+
+/// A program in the making.
+struct ProgramBuilder<'a> {
+    network: &'a Network,
+    layers: Vec<LoweredLayer>,
+    /// Height and width of each layer's result.
+    sizes: Vec<(usize, usize)>,
+    /// The results that later layers add, with the border that the next layer wants.
+    results: Vec<Option<Addend>>,
+    steps: Vec<PaintStep>,
+    arena: Arena,
+    parts: usize,
+    fits: bool,
+}
+
+impl ProgramBuilder<'_> {
+    fn build(mut self, size: (usize, usize)) -> Result<Program, String> {
+        let (height, width) = size;
+        let last = self.layers.len() - 1;
+        self.steps.push(PaintStep::Survey);
+        self.parts = COLOURS * tiles(height * width).0;
+        let first = self.layers[0];
+        let (side, lead, border) = (first.side(), first.lead, first.border);
+        let mut current = self.field(self.bordered(0, size, self.sizes[0]), padded(side * side * COLOURS));
+        self.steps.push(PaintStep::Expand { to: current, side, lead, border });
+        for index in 0..last {
+            // Of the last layer's input only what the painting's pixels see.
+            let seen = if index + 1 == last { size } else { self.sizes[index + 1] };
+            current = self.layer(index, current, seen)?;
+        }
+        let side = self.layers[last].side();
+        let parts = self.convolve(last, current, padded(side * side * COLOURS), size);
+        self.arena.free(current);
+        self.steps.push(PaintStep::Join { from: parts, side });
+        if !self.fits {
+            return Err(TOO_LARGE.into());
+        }
+        Ok(Program { size, steps: self.steps, arena: self.arena.len, parts: self.parts })
+    }
+
+    /// The size of layer `index`'s bordered input of size `input`, from that of what is needed of its result.
+    fn bordered(&self, index: usize, input: (usize, usize), result: (usize, usize)) -> (usize, usize) {
+        let layer = &self.layers[index];
+        (layer.bordered(input.0, result.0), layer.bordered(input.1, result.1))
+    }
+
+    /// A layer's convolution of `from`, its normalization and what follows, with the border that the next layer wants, which
+    /// is to give a result of size `seen`.
+    fn layer(&mut self, index: usize, from: Field, seen: (usize, usize)) -> Result<Field, String> {
+        let (own, next, size) = (self.layers[index], self.layers[index + 1], self.sizes[index]);
+        let phases = own.phases();
+        let channels = phases * phases * padded(self.network.layers[index].convolution.outputs);
+        let results = self.convolve(index, from, channels, size);
+        if index == 0 || !self.is_added_from(index - 1, index) {
+            self.arena.free(from);
+        }
+        let lattice = Lattice { phases, skip: own.skip(), height: size.0, width: size.1 };
+        self.steps.push(PaintStep::Measure { from: results, lattice, layer: index });
+        self.parts = self.parts.max(PART * results.tiles().0 * results.channels);
+        let to = self.field(self.bordered(index + 1, size, seen), lattice.channels(&results));
+        let residual = self.addend(index, size)?;
+        let relu = self.network.layers[index].activation == Activation::Relu;
+        let (border, pad) = (next.border, next.lead);
+        self.steps.push(PaintStep::Apply { from: results, lattice, layer: index, relu, residual, border, pad, to });
+        self.arena.free(results);
+        if let Some(added) = self.network.added(index).filter(|&added| !self.is_added_from(added, index + 1)) {
+            self.results[added].take().into_iter().for_each(|addend| self.arena.free(addend.field));
+        }
+        if self.is_added_from(index, index + 1) {
+            self.results[index] = Some(Addend { field: to, lead: pad });
+        }
+        Ok(to)
+    }
+
+    /// Whether layer `from` or a later one adds the result of layer `index`.
+    fn is_added_from(&self, index: usize, from: usize) -> bool {
+        (from..self.layers.len()).any(|later| self.network.added(later) == Some(index))
+    }
+
+    /// What layer `index`, whose result is of `size`, adds.
+    fn addend(&self, index: usize, (height, width): (usize, usize)) -> Result<Option<Addend>, String> {
+        let Some((residual, added)) = self.network.layers[index].residual.zip(self.network.added(index)) else {
+            return Ok(None);
+        };
+        let addend = self.results[added].map(|addend| Addend { lead: addend.lead + residual.crop, ..addend });
+        let is_whole =
+            |addend: &Addend| addend.lead + height <= addend.field.height && addend.lead + width <= addend.field.width;
+        let name = &self.network.layers[index].convolution.name;
+        addend.filter(is_whole).map(Some).ok_or_else(|| format!("what layer `{name}` adds is not whole on the GPU"))
+    }
+
+    /// The plain convolution of a layer to so many channels, as many pixels as its results of `size` take.
+    fn convolve(&mut self, index: usize, from: Field, channels: usize, (height, width): (usize, usize)) -> Field {
+        let layer = self.layers[index];
+        let side = |side: usize| (side - layer.kernel()) / layer.stride + 1;
+        debug_assert!(side(from.height) * layer.phases() >= height && side(from.width) * layer.phases() >= width);
+        let to = self.field((side(from.height), side(from.width)), channels);
+        self.steps.push(PaintStep::Convolve { from, to, layer: index });
+        to
+    }
+
+    fn field(&mut self, (height, width): (usize, usize), channels: usize) -> Field {
+        let mut field = Field { at: 0, height, width, channels };
+        field.at = self.arena.take(field.len());
+        self.fits &= field.len() <= MOST_ELEMENTS && channels <= MOST_CHANNELS;
+        field
+    }
+}
+
+/// Where pictures lie, and what is free between them. A picture takes the first gap that it fits into.
+#[derive(Debug, Default)]
+struct Arena {
+    /// The most that was taken at a time.
+    len: usize,
+    /// First and one past the last element of what is taken, in order.
+    taken: Vec<(usize, usize)>,
+}
+
+impl Arena {
+    fn take(&mut self, len: usize) -> usize {
+        let len = len.next_multiple_of(ALIGNMENT);
+        let mut at = 0;
+        let place = self.taken.iter().position(|&(start, end)| {
+            let fits = at + len <= start;
+            at = if fits { at } else { end };
+            fits
+        });
+        self.taken.insert(place.unwrap_or(self.taken.len()), (at, at + len));
+        self.len = self.len.max(at + len);
+        at
+    }
+
+    fn free(&mut self, field: Field) {
+        self.taken.retain(|&(start, _)| start != field.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use impasto_common::network::{Preset, StyleNetConfig};
+
+    fn of(preset: Preset, size: (usize, usize)) -> Result<Program, String> {
+        program(&StyleNetConfig::from(preset).network(), size)
+    }
+
+    #[test]
+    fn gaps_are_filled_from_the_front() {
+        let mut arena = Arena::default();
+        let field = |at| Field { at, height: 1, width: 1, channels: 1 };
+        assert_eq!([arena.take(100), arena.take(300), arena.take(128)], [0, 128, 512]);
+        arena.free(field(128));
+        assert_eq!([arena.take(200), arena.take(100), arena.take(129)], [128, 384, 640]);
+        assert_eq!(arena.len, 896);
+    }
+
+    #[test]
+    fn a_frame_of_full_high_definition_takes_few_of_its_pictures_at_a_time() {
+        let program = of(Preset::L, (1080, 1920)).unwrap();
+        // Three of 32 channels in full size.
+        let picture = 1080 * 1920 * 32;
+        assert!(program.arena < 3 * picture + picture / 16, "{}", program.arena);
+        let convolutions = program.steps.iter().filter(|step| matches!(step, PaintStep::Convolve { .. })).count();
+        assert_eq!(convolutions, 3 + 10 + 3);
+    }
+
+    #[test]
+    fn pictures_beyond_32_bits_are_refused() {
+        assert!(of(Preset::L, (8000, 8000)).is_ok());
+        assert_eq!(of(Preset::L, (8192, 8192)).unwrap_err(), TOO_LARGE);
+    }
+}

@@ -1,0 +1,23 @@
+//! How a picture comes into the engine, and how the painting leaves it.
+
+use impasto_error::Result;
+
+/// A picture that the engine reads from top to bottom, several times.
+pub trait Rows {
+    /// Height and width in pixels.
+    fn size(&self) -> (usize, usize);
+
+    /// Reads the rows from `first` on, RGB in `[0, 255]`: `rows[i]` takes red, green and blue of row `first + i`, each of
+    /// the picture's width.
+    ///
+    /// `first` is where the last call ended, or 0.
+    ///
+    /// # Errors
+    ///
+    /// If the picture cannot be read.
+    fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()>;
+}
+
+/// Takes the painting from top to bottom: the first row of a band, and the band, `(rows, 3, width)`, RGB nominally in
+/// `[0, 255]`, not clamped, which it may change.
+pub type Sink<'a> = dyn FnMut(usize, &mut [f32]) -> Result<()> + 'a;
