@@ -5,12 +5,15 @@
 mod batch;
 mod bench;
 mod clip;
+mod clip_options;
 mod format;
 mod info;
 mod interrupt;
 mod output;
 mod plan;
+mod progress;
 mod serve;
+mod stream;
 mod stylize;
 mod talk;
 mod video;

@@ -1,6 +1,8 @@
 //! What the program says on standard error.
-#![expect(clippy::print_stderr, reason = "the one place of this crate that talks to the user")]
+//!
+//! Talk is best effort: a standard error that is closed, full or a terminal that has gone stops no painting.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use impasto_common::Error;
@@ -8,30 +10,39 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Prints an error and what can be done about it.
 pub(super) fn error(error: &Error) {
-    eprintln!("error: {error}");
-    if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+    line(&error_text(error));
+}
+
+fn error_text(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("error: {error}\nhint: {hint}"),
+        None => format!("error: {error}"),
     }
 }
 
 /// Prints something the user should know though nothing failed.
 pub(super) fn note(text: &str) {
-    eprintln!("note: {text}");
+    line(&note_text(text));
 }
 
-/// Prints what a program that runs for long has done.
+fn note_text(text: &str) -> String {
+    format!("note: {text}")
+}
+
+/// Prints a line, such as what a server has done.
 pub(super) fn line(text: &str) {
-    eprintln!("{text}");
+    // There is nobody to tell that nobody can be told.
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
+/// Talk about a run: a progress bar for many pictures, and lines above it; only errors if the run is to be quiet.
 pub(super) struct Talk {
     bars: MultiProgress,
     bar: ProgressBar,
     quiet: bool,
 }
 
-/// How often a bar is drawn though nothing happens.
+/// How often a bar is redrawn while nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
 impl Talk {
@@ -45,7 +56,7 @@ impl Talk {
         Self { bars, bar, quiet }
     }
 
-    /// A bar for the frames of a clip, the first `painted` of which are there; without an end if nobody knows it.
+    /// A bar for the frames of a clip, of which the first `painted` are done; without an end if it is unknown.
     pub(super) fn clip(&self, frames: Option<u64>, painted: u64) -> ProgressBar {
         if self.quiet {
             return ProgressBar::hidden();
@@ -56,13 +67,13 @@ impl Talk {
             None => style("{spinner} {pos} frames  {msg}"),
         });
         bar.set_position(painted);
-        // What another run painted took none of this run's time.
+        // What an earlier run painted took no time of this run.
         bar.reset_eta();
         bar.enable_steady_tick(TICK);
         bar
     }
 
-    /// Names the picture in hand.
+    /// Names the picture that is being painted.
     pub(super) fn begin(&self, name: String) {
         self.bar.set_message(name);
     }
@@ -74,21 +85,36 @@ impl Talk {
 
     /// An error, quiet or not.
     pub(super) fn error(&self, text: &Error) {
-        self.bars.suspend(|| error(text));
+        self.print(&error_text(text));
     }
 
     /// Something the user should know.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.bars.suspend(|| note(text));
+            self.print(&note_text(text));
         }
     }
 
     /// Removes the bar and prints how the run ended.
     pub(super) fn finish(&self, summary: &str) {
-        self.bar.finish_and_clear();
+        self.clear();
         if !self.quiet {
-            eprintln!("{summary}");
+            line(summary);
+        }
+    }
+
+    /// Removes the bar.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Prints a line above the bars, if there are any.
+    fn print(&self, text: &str) {
+        if self.bars.is_hidden() {
+            line(text);
+        } else {
+            // `MultiProgress::suspend` would panic if the terminal has gone.
+            let _ = self.bars.println(text);
         }
     }
 }

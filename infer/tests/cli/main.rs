@@ -12,4 +12,5 @@ mod options;
 mod serve;
 mod streams;
 mod studio;
+mod talk;
 mod video;
