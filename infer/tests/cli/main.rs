@@ -10,6 +10,7 @@ mod info;
 mod interrupt;
 mod options;
 mod serve;
+mod setup;
 mod streams;
 mod studio;
 mod talk;

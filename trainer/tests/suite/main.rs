@@ -9,4 +9,5 @@ mod kill;
 mod live;
 mod peers;
 mod pictures;
+mod setup;
 mod training;
