@@ -1,7 +1,7 @@
 //! Whether a JPEG file is whole.
 //!
-//! The decoder fills what is missing with grey and reports success, so a download cut short would be painted, and
-//! trained on. Its strict mode also refuses harmless oddities of real cameras; looking for the end marker does not.
+//! The decoder fills missing parts with grey and reports success, so an incomplete download would be painted, or trained on.
+//! Its strict mode also refuses harmless deviations of real cameras; looking for the end marker does not.
 
 use impasto_error::{Error, Result};
 
@@ -43,7 +43,7 @@ pub(super) fn cut_short() -> Error {
     Error::new("the file is cut short").with_hint("copy or download it again")
 }
 
-/// The words of [`crate::decode::prose`] for a file that makes no sense.
+/// The error of [`crate::decode::prose`] for a damaged file.
 pub(super) fn damaged() -> Error {
     Error::new("the file is damaged")
 }
