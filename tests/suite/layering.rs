@@ -201,7 +201,9 @@ fn dependencies(manifest: &str, wanted: Table) -> Vec<String> {
 fn is_command_line(path: &str) -> bool {
     let inside = path.split_once("/src/").map(|(_, inside)| inside);
     // The suite is the fourth ring: it drives the command lines as their users do.
-    path.starts_with("tests/") || inside.is_some_and(|inside| inside == "main.rs" || inside.starts_with("cli"))
+    path.starts_with("tests/")
+        || path.starts_with("common/cli/")
+        || inside.is_some_and(|inside| inside == "main.rs" || inside.starts_with("cli"))
 }
 
 fn is_library(path: &str) -> bool {

@@ -21,60 +21,62 @@ use crate::bench::{BenchMachine, Length, Measurement, Subject, measure};
 /// No picture format that we know has longer sides.
 const MAX_SIDE: usize = 65_535;
 
-/// Measure how fast pictures are painted on this machine
+/// Measure how fast this machine paints
 ///
-/// For each network and size: the median time of a picture from memory to memory, the frames and million pixels a second
-/// that follow, and the peak memory of the process. Reading and writing files is not part of it.
+/// For each network and size, prints the median time per picture from memory to memory, the frames and megapixels per second
+/// that follow from it, and the peak memory of the process. Reading and writing files is not included.
 ///
-/// GFLOP/s counts two operations for each multiply-add of the network's plain convolutions: the sum of 2 x inputs x
-/// outputs x kernel^2 x height x width of the result, upsampling ones as 3x3 convolutions of the enlarged picture. The share
-/// of the peak is of what this machine's vector units were measured to do on as many threads; kernels that need fewer
-/// operations can pass 100 %.
+/// GFLOP/s counts two operations for each multiply-add of direct convolutions: the sum of 2 x inputs x outputs x kernel^2 x
+/// height x width of the output. Upsampling convolutions count as 3x3 convolutions of the enlarged picture. The share of the
+/// peak is relative to the measured speed of this machine's vector units with the same number of threads. Kernels that need
+/// fewer operations, such as Winograd's, can exceed 100 %.
 ///
-/// On a card the median is that of one frame of bytes from memory to memory, copies included; `on card` is the card alone,
-/// which GFLOP/s and the share of the peak (of a large matrix product through cuBLAS) follow from; frames a second are those
-/// of a clip, with several frames under way.
+/// On a GPU, the median is for one frame of bytes from memory to memory, including copies. `on GPU` is the time of the GPU
+/// alone; GFLOP/s and the share of the peak (of a large cuBLAS matrix product) are computed from it. Frames per second are
+/// those of a clip, with several frames in flight.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Bundled style (see `infer styles`) or style-model file; default without `--presets`: the first bundled style
-    #[arg(short, long, value_name = "NAME|FILE", help_heading = "What")]
+    /// Bundled style (see `infer styles`) or style-model file; default, unless --presets is given: the first
+    /// bundled style
+    #[arg(short, long, value_name = "NAME|FILE", help_heading = "Network and size")]
     style: Option<PathBuf>,
 
-    /// Networks of these presets (l, m, s, xs) with random weights, on which the time does not depend
-    #[arg(long, value_name = "PRESET,..", value_delimiter = ',', help_heading = "What")]
+    /// Networks of these presets (l, m, s, xs) with random weights; the time does not depend on the weights
+    #[arg(long, value_name = "PRESET,..", value_delimiter = ',', help_heading = "Network and size")]
     presets: Vec<Preset>,
 
-    /// Sizes of the picture
-    #[arg(long, value_name = "WIDTHxHEIGHT,..", value_delimiter = ',', value_parser = parse_size, help_heading = "What")]
+    /// Picture sizes to measure
+    #[arg(long, value_name = "WIDTHxHEIGHT,..", value_delimiter = ',', value_parser = parse_size, help_heading = "Network and size")]
     #[arg(default_value = "512x512,1280x720,1920x1080")]
     sizes: Vec<Size>,
 
-    /// Measure each network and size for this long, but three runs at least; a first run is not counted
+    /// Measure each network and size for this long, with at least three runs; the first run is a warm-up and is not counted
     #[arg(long, value_name = "SECONDS", default_value_t = default_seconds(), value_parser = parse_seconds)]
-    #[arg(help_heading = "How long")]
+    #[arg(help_heading = "Duration")]
     seconds: f64,
 
-    /// Measure this many runs instead
-    #[arg(long, value_name = "N", value_parser = parse_runs, conflicts_with = "seconds", help_heading = "How long")]
+    /// Measure this many runs instead of --seconds
+    #[arg(long, value_name = "N", value_parser = parse_runs, conflicts_with = "seconds", help_heading = "Duration")]
     runs: Option<usize>,
 
     /// Print JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
 
-    /// Print the measurements and errors only
+    /// Print only the measurements and errors
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N; `auto` is the first card, if there is one
+    /// Device to compute on: auto, cpu, cuda or cuda:N; `auto` is the first GPU, or the CPU if there is none
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
     device: DeviceChoice,
 
-    /// Numbers to multiply: f32, bf16 on processors that have it, or f16 on a card; default: f32 on the CPU, f16 on a card
+    /// Arithmetic precision: f32, bf16 (on a GPU, or a CPU with `AVX512_BF16`) or f16 (on a GPU); default: f32 on the CPU, f16 on a
+    /// GPU
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Threads on the CPU; 0 is one per core
+    /// CPU threads; 0 means one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     threads: usize,
 }
@@ -181,20 +183,20 @@ fn table(report: &Report) -> String {
     };
     let names = report.measurements.iter().map(|measurement| measurement.network.chars().count());
     let width = names.max().unwrap_or(0).max("network".len());
-    let on_card = if machine.gpu.is_some() { format!(" {:>11}", "on card") } else { String::new() };
+    let on_gpu = if machine.gpu.is_some() { format!(" {:>11}", "on GPU") } else { String::new() };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{:<width$} {:>11} {:>11}{on_card} {:>9} {:>9} {:>9} {:>8} {:>9} {:>11}",
+        "{:<width$} {:>11} {:>11}{on_gpu} {:>9} {:>9} {:>9} {:>8} {:>9} {:>11}",
         "network", "size", "median", "frames/s", "Mpixel/s", "GFLOP/s", "of peak", "memory", "first run"
     );
     for found in &report.measurements {
         let bytes = found.gpu_memory_bytes.or(found.peak_memory_bytes);
-        let on_card = found.on_gpu_ms.map_or_else(String::new, |time| format!(" {time:>8.2} ms"));
+        let on_gpu = found.on_gpu_ms.map_or_else(String::new, |time| format!(" {time:>8.2} ms"));
         let memory = bytes.map_or_else(|| "-".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
         let _ = writeln!(
             text,
-            "{:<width$} {:>11} {:>8.2} ms{on_card} {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
+            "{:<width$} {:>11} {:>8.2} ms{on_gpu} {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
             escaped(&found.network),
             format!("{}x{}", found.width, found.height),
             found.median_ms,
@@ -269,12 +271,12 @@ mod tests {
         assert!(lines[3].starts_with("xs ") && lines[3].contains(" 9x6 ") && lines[3].contains("   - "), "{text}");
         assert!(lines[4].contains(" 12 MB "), "{text}");
         assert!(lines[2..].iter().all(|line| line.len() == lines[2].len()), "{text}");
-        let gpu = GpuFigures { name: "a card".into(), peak_gflops: 9e5 };
+        let gpu = GpuFigures { name: "a GPU".into(), peak_gflops: 9e5 };
         let machine = BenchMachine { gpu: Some(gpu), ..report.machine };
         let measurement = Measurement { on_gpu_ms: Some(1.25), ..report.measurements[0].clone() };
         let text = table(&Report { version: "0", machine, measurements: vec![measurement] });
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "a card, 1 thread, peak 900000.0 GFLOP/s");
+        assert_eq!(lines[0], "a GPU, 1 thread, peak 900000.0 GFLOP/s");
         assert!(lines[3].contains("    1.25 ms ") && lines[2].len() == lines[3].len(), "{text}");
     }
 }
