@@ -5,13 +5,12 @@ use std::path::Path;
 
 use image::codecs::bmp::BmpEncoder;
 use image::codecs::gif::GifEncoder;
-use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::tiff::TiffEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, ImageEncoder, ImageResult, Rgb, RgbImage, RgbaImage};
 
-use super::{Picture, PictureFormat};
+use super::{Picture, PictureFormat, jpeg_encode};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
 
@@ -107,7 +106,13 @@ impl Picture {
         let out = &mut bytes;
         let written = match format {
             PictureFormat::Jpeg => {
-                self.write(&image, JpegEncoder::new_with_quality(out, options.quality.clamp(1, 100)))
+                let (width, height) = (image.width(), image.height());
+                let row_bytes = 3 * width as usize;
+                let row = |y: u32, take: &mut jpeg_encode::TakeRow| {
+                    take(&image.as_bytes()[y as usize * row_bytes..][..row_bytes]);
+                };
+                jpeg_encode::encode(&mut *out, (width, height), options.quality, self.icc.as_deref(), row)?;
+                Ok(())
             }
             PictureFormat::Png => self.write(&image, PngEncoder::new(out)),
             PictureFormat::WebP => self.write(&image, WebPEncoder::new_lossless(out)),

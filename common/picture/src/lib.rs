@@ -8,6 +8,7 @@ mod encode;
 mod format;
 mod jpeg;
 mod jpeg_complete;
+mod jpeg_encode;
 mod jpeg_layout;
 mod rows;
 mod strips;
