@@ -87,13 +87,15 @@ impl Network {
     /// As [`Self::sizes`].
     pub fn operations(&self, size: (usize, usize)) -> Result<f64> {
         let results = self.sizes(size)?;
-        let inputs = std::iter::once(size).chain(results.iter().copied());
-        let of = |((layer, input), result): ((&super::Layer, (usize, usize)), &(usize, usize))| {
+        let mut input = size;
+        let mut operations = 0.0;
+        for (layer, &result) in self.layers.iter().zip(&results) {
             let Convolution { inputs, outputs, kernel, resampling, .. } = layer.convolution;
-            let (height, width) = if let Resampling::Transposed { .. } = resampling { input } else { *result };
-            2.0 * (inputs * kernel * kernel * outputs) as f64 * (height * width) as f64
-        };
-        Ok(self.layers.iter().zip(inputs).zip(&results).map(of).sum())
+            let (height, width) = if let Resampling::Transposed { .. } = resampling { input } else { result };
+            operations += 2.0 * (inputs * kernel * kernel * outputs) as f64 * (height * width) as f64;
+            input = result;
+        }
+        Ok(operations)
     }
 }
 

@@ -152,7 +152,9 @@ impl<'a> Chain<'a> {
         }
         drop(lines);
         picture.read(missing.start, &mut wanted)?;
-        wanted.iter_mut().for_each(|row| pixels.apply(row));
+        for row in &mut wanted {
+            pixels.apply(row);
+        }
         store.written(&missing)
     }
 

@@ -170,7 +170,9 @@ impl LevelMap {
             return;
         }
         for (line, (factor, offset)) in painted.chunks_exact_mut(width).zip(self.levels.iter().cycle()) {
-            line.iter_mut().for_each(|x| *x = factor * self.output.of(*x) + offset);
+            for x in line {
+                *x = factor * self.output.of(*x) + offset;
+            }
         }
     }
 }

@@ -122,7 +122,9 @@ fn complete(network: &Network) -> Vec<bool> {
     let coarsest = levels.iter().copied().max().unwrap_or(0);
     if !complete.contains(&true) && coarsest > 0 {
         let first = levels.iter().position(|&level| level == coarsest);
-        first.into_iter().for_each(|index| complete[index] = true);
+        if let Some(index) = first {
+            complete[index] = true;
+        }
     }
     complete
 }

@@ -33,7 +33,7 @@ impl TransposedTaps {
         let (kernel, padding) = (convolution.kernel, convolution.padding.pixels());
         // The padding is smaller than the kernel.
         let lead = (kernel - 1 - padding) / stride;
-        Some(Self { kernel, padding, stride, lead, cells: lead + (stride - 1 + padding) / stride + 1 })
+        Some(Self { kernel, padding, stride, lead, cells: lead + padding.div_ceil(stride) + 1 })
     }
 
     /// The weight with which pixel `q - lead + cell` counts for result `s q + phase`, if it does.

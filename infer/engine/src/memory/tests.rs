@@ -66,7 +66,7 @@ fn the_trainers_networks_have_the_plans_worked_out_by_hand() {
     for config in Preset::ALL.map(StyleNetConfig::from) {
         let network = config.network();
         let (schedule, last) = (Schedule::new(&network), network.layers.len() - 1);
-        for picture in [(5, 5), (83, 57), (512, 512), (720, 1280), (1081, 1919), (3000, 4000), (8660, 11547)] {
+        for picture in [(64, 64), (83, 57), (512, 512), (720, 1280), (1081, 1919), (3000, 4000), (8660, 11547)] {
             for (places, band) in [
                 ([Whole, Whole, Whole], 16),
                 ([Window, Whole, Whole], 16),
