@@ -31,9 +31,9 @@ const MAX_SIDE: usize = 65_535;
 /// of the peak is of what this machine's vector units were measured to do on as many threads; kernels that need fewer
 /// operations can pass 100 %.
 ///
-/// On a card the median is that of one frame of bytes from memory to memory, copies included; `on card` is the card alone,
-/// which GFLOP/s and the share of the peak (of a large matrix product through cuBLAS) follow from; frames a second are those
-/// of a clip, with several frames under way.
+/// On a GPU, the median is for one frame of bytes from memory to memory, including copies. `on GPU` is the time of the GPU
+/// alone; GFLOP/s and the share of the peak (of a large cuBLAS matrix product) are computed from it. Frames per second are
+/// those of a clip, with several frames in flight.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Bundled style (see `infer styles`) or style-model file; default without `--presets`: the first bundled style
@@ -66,11 +66,12 @@ pub(super) struct Args {
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N; `auto` is the first card, if there is one
+    /// Device to compute on: auto, cpu, cuda or cuda:N; `auto` is the first GPU, or the CPU if there is none
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
     device: DeviceChoice,
 
-    /// Numbers to multiply: f32, bf16 on processors that have it, or f16 on a card; default: f32 on the CPU, f16 on a card
+    /// Arithmetic precision: f32, bf16 (on a GPU, or a CPU with `AVX512_BF16`) or f16 (on a GPU); default: f32 on the CPU, f16 on a
+    /// GPU
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
@@ -181,20 +182,20 @@ fn table(report: &Report) -> String {
     };
     let names = report.measurements.iter().map(|measurement| measurement.network.chars().count());
     let width = names.max().unwrap_or(0).max("network".len());
-    let on_card = if machine.gpu.is_some() { format!(" {:>11}", "on card") } else { String::new() };
+    let on_gpu = if machine.gpu.is_some() { format!(" {:>11}", "on GPU") } else { String::new() };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{:<width$} {:>11} {:>11}{on_card} {:>9} {:>9} {:>9} {:>8} {:>9} {:>11}",
+        "{:<width$} {:>11} {:>11}{on_gpu} {:>9} {:>9} {:>9} {:>8} {:>9} {:>11}",
         "network", "size", "median", "frames/s", "Mpixel/s", "GFLOP/s", "of peak", "memory", "first run"
     );
     for found in &report.measurements {
         let bytes = found.gpu_memory_bytes.or(found.peak_memory_bytes);
-        let on_card = found.on_gpu_ms.map_or_else(String::new, |time| format!(" {time:>8.2} ms"));
+        let on_gpu = found.on_gpu_ms.map_or_else(String::new, |time| format!(" {time:>8.2} ms"));
         let memory = bytes.map_or_else(|| "-".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
         let _ = writeln!(
             text,
-            "{:<width$} {:>11} {:>8.2} ms{on_card} {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
+            "{:<width$} {:>11} {:>8.2} ms{on_gpu} {:>9.2} {:>9.3} {:>9.1} {:>6.1} % {memory:>9} {:>8.2} ms",
             escaped(&found.network),
             format!("{}x{}", found.width, found.height),
             found.median_ms,
@@ -205,7 +206,22 @@ fn table(report: &Report) -> String {
             found.cold_ms,
         );
     }
-    text
+    text + &graphs(&report.measurements)
+}
+
+/// A line for each painting on a GPU that was not one CUDA graph, or one line if all were; nothing without a GPU.
+fn graphs(measurements: &[Measurement]) -> String {
+    let on_gpu: Vec<_> = measurements.iter().filter(|found| found.cuda_graph.is_some()).collect();
+    if on_gpu.is_empty() {
+        return String::new();
+    }
+    let failures = on_gpu.iter().filter_map(|found| Some((found, found.cuda_graph_failure.as_ref()?)));
+    let lines: Vec<_> = failures
+        .map(|(Measurement { network, width, height, .. }, reason)| {
+            format!("{} at {width}x{height} ran without a CUDA graph: {}\n", escaped(network), escaped(reason))
+        })
+        .collect();
+    if lines.is_empty() { "\nEach painting ran as one CUDA graph.\n".into() } else { format!("\n{}", lines.concat()) }
 }
 
 #[cfg(test)]
@@ -269,12 +285,27 @@ mod tests {
         assert!(lines[3].starts_with("xs ") && lines[3].contains(" 9x6 ") && lines[3].contains("   - "), "{text}");
         assert!(lines[4].contains(" 12 MB "), "{text}");
         assert!(lines[2..].iter().all(|line| line.len() == lines[2].len()), "{text}");
-        let gpu = GpuFigures { name: "a card".into(), peak_gflops: 9e5 };
+        let gpu = GpuFigures { name: "a GPU".into(), peak_gflops: 9e5 };
         let machine = BenchMachine { gpu: Some(gpu), ..report.machine };
-        let measurement = Measurement { on_gpu_ms: Some(1.25), ..report.measurements[0].clone() };
+        let measurement =
+            Measurement { on_gpu_ms: Some(1.25), cuda_graph: Some(true), ..report.measurements[0].clone() };
         let text = table(&Report { version: "0", machine, measurements: vec![measurement] });
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "a card, 1 thread, peak 900000.0 GFLOP/s");
+        assert_eq!(lines[0], "a GPU, 1 thread, peak 900000.0 GFLOP/s");
         assert!(lines[3].contains("    1.25 ms ") && lines[2].len() == lines[3].len(), "{text}");
+        assert_eq!(lines[4..], ["", "Each painting ran as one CUDA graph."]);
+    }
+
+    #[test]
+    fn a_painting_without_a_cuda_graph_says_why() {
+        let machine = BenchMachine { threads: 1, instructions: "AVX2", peak_gflops: 50.0, gpu: None };
+        let subject = Subject::preset(Preset::Xs).unwrap();
+        let on_cpu = measure(&subject, (6, 9), Length::Runs(1), (DeviceChoice::Cpu, None), &machine).unwrap();
+        assert_eq!(graphs(std::slice::from_ref(&on_cpu)), "");
+        let as_graph = Measurement { cuda_graph: Some(true), ..on_cpu.clone() };
+        let cuda_graph_failure = Some("the driver captured no work".into());
+        let without = Measurement { cuda_graph: Some(false), cuda_graph_failure, ..on_cpu };
+        let line = "xs at 9x6 ran without a CUDA graph: the driver captured no work";
+        assert_eq!(graphs(&[as_graph, without]), format!("\n{line}\n"));
     }
 }

@@ -66,8 +66,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Painting")]
     max_size: Option<u32>,
 
-    /// PaintingFormat of the paintings: jpg, png, webp, tiff, bmp or gif; of clips mp4, mov, mkv, webm, gif, webp or y4m; default:
-    /// as --output ends, else the picture's own
+    /// Output format: for pictures jpg, png, webp, tiff, bmp or gif; for clips mp4, mov, mkv, webm, gif, webp or y4m; default:
+    /// by the extension of --output, otherwise the format of the input
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
     format: Option<PaintingFormat>,
 
@@ -84,17 +84,17 @@ pub(super) struct Args {
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device to compute on: auto, cpu, cuda or cuda:N
     ///
-    /// `auto` is the first card, if this build can use cards and there is one. What a card has no memory for is painted on the
-    /// CPU, and that is said.
+    /// By default (`auto`) it uses the first GPU, or the CPU if there is none or this build has no GPU support. A picture that
+    /// does not fit into GPU memory is painted on the CPU, with a notice.
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
     device: DeviceChoice,
 
-    /// Numbers to multiply: f32, bf16 or f16; default: f32 on the CPU, f16 on a card
+    /// Arithmetic precision: f32, bf16 or f16; default: f32 on the CPU, f16 on a GPU
     ///
-    /// On processors that have it bf16 is faster, and up to some levels off. On a card all three are summed in single
-    /// precision; f16 is the fastest, and a tenth of a level off on average.
+    /// On CPUs with `AVX512_BF16`, bf16 is faster; the result is off by half a level of 255 on average and by some levels at
+    /// most. On a GPU, f16 is the fastest and off by a tenth of a level on average. Sums are always in single precision.
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 

@@ -47,10 +47,10 @@ fn a_precision_that_the_processor_lacks_is_said_with_another() {
     refused(&studio, "stylize in.png -o out.png --precision f8", 2, &["expected `f32`, `bf16` or `f16`"]);
 }
 
-/// A build with the feature says so of a machine without a card; on one with a card there is nothing to refuse.
+/// A build with the feature reports a machine without a GPU; on a machine with one there is nothing to refuse.
 #[cfg(not(feature = "cuda"))]
 #[test]
-fn a_card_that_was_asked_for_by_name_is_missed_by_name() {
+fn a_gpu_that_was_asked_for_by_name_is_missed_by_name() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     for command in ["stylize in.png -o out.png", "bench", "serve --listen 127.0.0.1:0"] {
