@@ -5,28 +5,33 @@
 mod batch;
 mod bench;
 mod clip;
+mod clip_options;
 mod format;
 mod info;
 mod interrupt;
 mod output;
 mod plan;
+mod progress;
 mod serve;
+mod stream;
 mod stylize;
 mod talk;
 mod video;
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use impasto_cli::SetupCommand;
 use impasto_common::Result;
 use impasto_error::escaped;
 
 pub use interrupt::exit_on_interrupt;
 
-/// Paint pictures in a trained style
+/// Paint pictures, clips and cameras in a trained style
 #[derive(Debug, Parser)]
-#[command(name = "infer", version, max_term_width = 100, propagate_version = false)]
+#[command(name = "infer", version = impasto_cli::version(), max_term_width = 100, propagate_version = false)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +44,8 @@ enum Command {
     Info(info::InfoArgs),
     Bench(bench::Args),
     Serve(serve::Args),
+    #[command(flatten)]
+    Setup(SetupCommand),
 }
 
 /// The definition of the command line, against which the documents are tested.
@@ -47,7 +54,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the command line `args`, the program's name first, and says how the process should end.
+/// Runs the command line `args`, the program's name first, and returns how the process should end.
 pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -78,12 +85,13 @@ fn refuse(error: clap::Error, args: &[OsString]) {
     let _ = error.print();
 }
 
-fn dispatch(command: Command) -> Result<ExitCode> {
-    match command {
+fn dispatch(asked: Command) -> Result<ExitCode> {
+    match asked {
         Command::Stylize(args) => stylize::run(args),
         Command::Styles(args) => info::styles(&args),
         Command::Info(args) => info::info(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Setup(setup) => setup.run(command(), &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use impasto_common::{Error, Result, ResultExt};
+use impasto_files::move_into_place;
 use impasto_video::{Ffmpeg, Ratio, ReadOptions, VideoInfo, VideoReader, probe};
 
 use codec::{encoder_named, options as codec_options, segment_format, wants_rgb};
@@ -110,6 +111,7 @@ fn render_segments(
     let read = ReadOptions { size: Some(options.scale.of((info.width, info.height))?), ..options.read };
     let mut settings = encoder_settings(ffmpeg, &info, read, container, options);
     let folder = SegmentFolder::beside(output);
+    let lock = folder.lock(output)?;
     let segments = folder.open(&identity(source, &settings, options)?, options.resume)?;
     let join = ClipJoin {
         source,
@@ -121,28 +123,32 @@ fn render_segments(
         folder: folder.path(),
     };
     let read = ReadOptions { skip: next_frame(&segments), ..read };
-    let mut reader = try_encoder(&mut settings, folder.path(), observer)
+    let opened = try_encoder(&mut settings, folder.path(), observer)
         .and_then(|()| join.check_others())
-        .and_then(|()| open_reader(source, read, &settings))
-        .inspect_err(|_| {
+        .and_then(|()| open_reader(source, read, &settings));
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(error) => {
             if segments.is_empty() {
                 // The error matters more than an empty folder that stays.
-                let _ = folder.remove();
+                let _ = folder.remove(lock);
             }
-        })?;
+            return Err(error);
+        }
+    };
     notes(&reader).into_iter().chain(join.notes()).for_each(|note| observer.note(&note));
     let (painted, finished) = paint_segments(&mut reader, settings, &folder, segments, options, painter, observer)?;
     let FinishedSegments { segments, end } = finished;
     if segments.is_empty() {
-        folder.remove()?;
+        folder.remove(lock)?;
         return Err(Error::new(format!("there is no frame to paint in `{}`", source.display())));
     }
     let joined = join.join(&segments, end.filter(|_| painted.stopped))?;
-    fs::rename(&joined, output).context(|| format!("cannot write `{}`", output.display()))?;
+    move_into_place(&joined, output)?;
     if painted.stopped {
         return Err(stopped(&segments, output)?);
     }
-    folder.remove()?;
+    folder.remove(lock)?;
     Ok(RenderedClip { frames: next_frame(&segments), damage: reader.damage() })
 }
 

@@ -28,7 +28,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Teach a network to paint any picture in the style of one painting.
 #[derive(Debug, Parser)]
-#[command(name = "trainer", version, max_term_width = 100)]
+#[command(name = "trainer", version = impasto_cli::version(), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,6 +41,8 @@ enum Command {
     Evaluate(evaluate::Args),
     EvaluateClip(evaluate_clip::Args),
     Interpolate(interpolate::Args),
+    #[command(flatten)]
+    Setup(impasto_cli::SetupCommand),
 }
 
 /// What to compute on.
@@ -105,6 +107,7 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
         Command::Evaluate(args) => evaluate::run(&args),
         Command::EvaluateClip(args) => evaluate_clip::run(&args),
         Command::Interpolate(args_of_mixture) => interpolate::run(&args_of_mixture, &args),
+        Command::Setup(setup) => setup.run(command(), &mut std::io::stdout().lock()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

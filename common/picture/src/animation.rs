@@ -9,8 +9,8 @@ use image::metadata::LoopCount;
 use image::{AnimationDecoder, Delay, DynamicImage, Frames, ImageDecoder, ImageResult};
 
 use super::encode::{GIF_SPEED, binary_alpha, check_side};
-use super::{Picture, PictureFormat, WebPWriter, decode};
-use impasto_error::{Error, Result, ResultExt};
+use super::{Picture, PictureFormat, decode};
+use impasto_error::{Result, ResultExt};
 
 /// How often an animation plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,53 +124,6 @@ impl<W: Write> GifWriter<W> {
         let image = binary_alpha(picture.into_image().into_rgba8());
         let frame = image::Frame::from_parts(image, 0, 0, delay);
         self.encoder.encode_frame(frame).context(|| "cannot write a frame")
-    }
-}
-
-/// Writes an animation in the format of a file.
-pub enum AnimationWriter<W: Write> {
-    /// GIF: 256 colours a frame.
-    Gif(GifWriter<W>),
-    /// Animated WebP, without loss.
-    WebP(WebPWriter<W>),
-}
-
-impl<W: Write> AnimationWriter<W> {
-    /// Starts an animation.
-    ///
-    /// # Errors
-    ///
-    /// If files of this format hold stills only, or the writer fails.
-    pub fn new(format: PictureFormat, writer: W, repeat: Repeat) -> Result<Self> {
-        match format {
-            PictureFormat::Gif => Ok(Self::Gif(GifWriter::new(writer, repeat)?)),
-            PictureFormat::WebP => Ok(Self::WebP(WebPWriter::new(writer, repeat))),
-            other => Err(Error::new(format!("{other} holds no animation")).with_hint("GIF and WebP do")),
-        }
-    }
-
-    /// Adds a frame.
-    ///
-    /// # Errors
-    ///
-    /// If it is too large, or the writer fails.
-    pub fn push(&mut self, frame: AnimationFrame) -> Result<()> {
-        match self {
-            Self::Gif(writer) => writer.push(frame),
-            Self::WebP(writer) => writer.push(frame),
-        }
-    }
-
-    /// Ends the animation.
-    ///
-    /// # Errors
-    ///
-    /// If there is no frame, or the writer fails.
-    pub fn finish(self) -> Result<()> {
-        match self {
-            Self::Gif(_) => Ok(()),
-            Self::WebP(writer) => writer.finish(),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading pictures. The content decides on the format, not the name.
+//! Reads pictures. The content decides on the format, not the name.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -19,7 +19,7 @@ const MAX_PIXELS: u64 = 1 << 28;
 const BYTES_PER_PIXEL: u64 = 16;
 const MAX_BYTES: u64 = BYTES_PER_PIXEL * MAX_PIXELS;
 
-/// Bytes that a decoder may ask for besides, however few the pixels: for tables and metadata.
+/// Bytes that a decoder may use in addition, for tables and metadata, even for the smallest picture.
 const SMALL_BYTES: u64 = 16 << 20;
 
 impl Picture {
@@ -43,7 +43,7 @@ impl Picture {
         Self::decode_within(bytes, MAX_PIXELS)
     }
 
-    /// The same, for bytes that nobody vouches for: no more than `pixels` pixels, nor the memory for more.
+    /// The same for untrusted bytes, limited to `pixels` pixels and the memory for them.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Picture {
 
 /// The bytes of a picture file.
 ///
-/// Only what begins like a picture is read: a film of some gigabytes among the photos is not taken into memory first.
+/// Only a file that begins like a picture is read, so a film of some gigabytes among the photos is not loaded into memory.
 ///
 /// # Errors
 ///
@@ -117,13 +117,13 @@ pub fn read_picture_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Height and width of the picture that the bytes of a file claim to be, read from its head alone.
+/// Height and width of a picture according to the header of its file.
 ///
-/// A few bytes can claim any size: this is the place to refuse it before anything is decoded.
+/// A file of a few bytes can claim any size, so check this before decoding.
 ///
 /// # Errors
 ///
-/// If the bytes are no picture that we know, or its head is damaged or cut short.
+/// If the bytes are not a picture we know, or its header is damaged or cut short.
 pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
     let format = PictureFormat::of_bytes(bytes)?;
     if format == PictureFormat::Jpeg && !jpeg_layout::is_usual(bytes) {
@@ -137,8 +137,8 @@ pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
     Ok((height, width))
 }
 
-/// Bytes that decoding takes as a whole, besides those of the file: the pixels, and for progressive JPEG the coefficients of all
-/// of them, which come in another order. `None` if the head does not say the size.
+/// Bytes that decoding as a whole takes, in addition to those of the file: the pixels, and for progressive JPEG the
+/// coefficients of all of them, because they come in another order. `None` if the header does not give the size.
 #[must_use]
 pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
     let (height, width) = claimed_size(bytes).ok()?;
@@ -147,9 +147,10 @@ pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(height) * u64::from(width) * if progressive { 3 + 6 } else { 3 })
 }
 
-/// Runs a decoder. They have panicked on odd files before; one picture must not end a batch, or a night's training.
+/// Runs a decoder and turns a panic into an error. Decoders have panicked on odd files before, and one picture must not end a
+/// batch or a night's training.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    let gave_up = |_| Err(Error::new("the decoder gave up").with_hint("save the picture anew in another program"));
+    let gave_up = |_| Err(Error::new("the decoder gave up").with_hint("save the picture again with another program"));
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(gave_up)
 }
 
@@ -174,7 +175,7 @@ fn check_size_within((width, height): (u32, u32), pixels: u64) -> Result<()> {
     Ok(())
 }
 
-/// Names the two common causes in plain words; the image crate reports them as "failed to fill whole buffer" and such.
+/// Names the common causes in plain words; the image crate says "failed to fill whole buffer" and the like.
 pub(super) fn prose(error: ImageError) -> Error {
     match error {
         ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {

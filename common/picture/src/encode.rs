@@ -1,4 +1,4 @@
-//! Writing pictures.
+//! Writes pictures.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -48,7 +48,7 @@ pub enum Loss {
 }
 
 impl Picture {
-    /// What is lost by writing this picture as `format`. 16 bits become 8 without mention.
+    /// What is lost by writing this picture as `format`. The loss of 16 bits is not reported.
     #[must_use]
     pub fn losses(&self, format: PictureFormat) -> Vec<Loss> {
         let mut losses = Vec::new();
@@ -77,8 +77,9 @@ impl Picture {
     /// If the name asks for no format, or as [`Self::save_as`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let format = PictureFormat::of_path(path)
-            .ok_or_else(|| Error::usage(format!("the name of `{}` says no picture format", path.display())))?;
+        let format = PictureFormat::of_path(path).ok_or_else(|| {
+            Error::usage(format!("the name of `{}` does not end like that of a picture", path.display()))
+        })?;
         self.save_as(path, format.into())
     }
 
@@ -93,7 +94,7 @@ impl Picture {
         write_atomic(path, |writer| writer.write_all(&bytes).context(|| "cannot write the pixels"))
     }
 
-    /// The bytes of a picture file. What the format cannot hold is given up as [`Loss`] says.
+    /// The bytes of a picture file. What the format cannot hold is lost as [`Loss`] describes.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Picture {
 
     fn write(&self, image: &DynamicImage, mut encoder: impl ImageEncoder) -> ImageResult<()> {
         if let Some(profile) = &self.icc {
-            // An encoder without profiles says so here; `losses` has told the caller already.
+            // An encoder without profiles returns an error; `losses` has reported it to the caller already.
             let _ = encoder.set_icc_profile(profile.clone());
         }
         encoder.write_image(image.as_bytes(), image.width(), image.height(), image.color().into())
@@ -147,7 +148,7 @@ pub(super) fn check_side(format: PictureFormat, side: u32) -> Result<()> {
         .with_hint("write a PNG, or make the picture smaller with `--max-size`"))
 }
 
-/// What browsers and viewers show behind transparent pixels.
+/// The picture on white, as browsers and viewers show it.
 fn over_white(image: &RgbaImage) -> RgbImage {
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
         let &[red, green, blue, alpha] = &image.get_pixel(x, y).0;

@@ -47,18 +47,18 @@ impl PictureFormat {
         path.extension()?.to_str()?.parse().ok()
     }
 
-    /// The format that the first bytes of a file announce.
+    /// The format that the first bytes of a file belong to.
     ///
     /// # Errors
     ///
-    /// If they announce none of ours.
+    /// If they belong to no format that we read.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self> {
         let format = image::guess_format(bytes).ok();
         let known = Self::ALL.into_iter().find(|&known| format == Some(known.into()));
         known.ok_or_else(|| match (bytes, format) {
             ([], _) => Error::new("the file is empty"),
             (_, Some(other)) => {
-                Error::new(format!("the picture's format, {other:?}, is not one of ours")).with_hint(READABLE)
+                Error::new(format!("the picture's format, {other:?}, is not supported")).with_hint(READABLE)
             }
             _ => Error::new("the file is not a picture").with_hint(READABLE),
         })
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(PictureFormat::of_bytes(b"").unwrap_err().to_string(), "the file is empty");
         assert_eq!(
             PictureFormat::of_bytes(b"qoif____").unwrap_err().to_string(),
-            "the picture's format, Qoi, is not one of ours"
+            "the picture's format, Qoi, is not supported"
         );
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn cut_short() -> Error {
     Error::new("the file is cut short").with_hint("copy or download it again")
 }
 
-/// The words of [`crate::decode::prose`] for a file that makes no sense.
+/// The error of [`crate::decode::prose`] for a damaged file.
 pub(super) fn damaged() -> Error {
     Error::new("the file is damaged")
 }

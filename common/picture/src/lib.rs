@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod animation;
+mod animation_writer;
 mod decode;
 mod encode;
 mod format;
@@ -19,7 +20,8 @@ use image::{DynamicImage, RgbImage};
 
 use impasto_error::{Error, Result};
 
-pub use animation::{Animation, AnimationFrame, AnimationWriter, GifWriter, Repeat};
+pub use animation::{Animation, AnimationFrame, GifWriter, Repeat};
+pub use animation_writer::AnimationWriter;
 pub use decode::{bytes_to_decode, claimed_size, read_picture_bytes};
 pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
 pub use format::{IMAGE_EXTENSIONS, PictureFormat, find_images};
@@ -89,7 +91,7 @@ impl Picture {
         self.image.color().has_alpha()
     }
 
-    /// The embedded ICC profile, if it describes RGB: any other has lost its meaning on the way here.
+    /// The embedded ICC profile, if it describes RGB: no other fits the converted pixels.
     #[must_use]
     pub fn icc_profile(&self) -> Option<&[u8]> {
         self.icc.as_deref()
@@ -144,8 +146,8 @@ impl Picture {
 
     /// The picture made smaller so that its longer side has at most `long_side` pixels; a smaller one is left alone.
     ///
-    /// Colours and alpha are filtered apart, so what lies under transparent pixels shows at their edges; the network
-    /// paints those pixels too.
+    /// Colours and alpha are filtered separately, so the colours of transparent pixels show at their edges; the network paints
+    /// those pixels too.
     #[must_use]
     pub fn fit_within(mut self, long_side: u32) -> Self {
         if self.width().max(self.height()) > long_side {

@@ -8,15 +8,16 @@ use std::io::Write;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
+use super::PictureFormat;
+use super::animation::{AnimationFrame, Repeat};
 use super::encode::check_side;
-use super::{AnimationFrame, PictureFormat, Repeat};
 use impasto_error::{Error, Result, ResultExt};
 
 /// Bytes of a RIFF header and of a chunk's.
 const RIFF_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 8;
 
-/// Collects the frames of an animated WebP file; its header tells their size, so it is written last.
+/// Collects the frames of an animated WebP file. Its header holds their total size, so everything is written at the end.
 pub struct WebPWriter<W: Write> {
     writer: W,
     repeat: Repeat,

@@ -1,8 +1,8 @@
-//! What the numbers of a video's pixels mean.
+//! What the pixel values of a video mean.
 
 use std::str::FromStr;
 
-/// Lines from which a video that does not say its matrix is taken for high definition, as players do.
+/// Lines from which a video without a given matrix counts as high definition, as in players.
 const HD_LINES: u32 = 720;
 
 /// The matrix between RGB and YCbCr (ITU-T H.273, table 4).
@@ -33,7 +33,7 @@ impl ColorMatrix {
         }
     }
 
-    /// The name that encoders and containers know, `-colorspace` of ffmpeg.
+    /// Its name in encoders and containers: ffmpeg's `-colorspace`.
     #[must_use]
     pub fn tag(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl ColorMatrix {
         }
     }
 
-    /// What players assume where nothing is said.
+    /// What players assume if the file does not say.
     #[must_use]
     pub fn guess(height: u32) -> Self {
         if height >= HD_LINES { Self::Bt709 } else { Self::Bt601 }
@@ -63,7 +63,7 @@ impl ColorMatrix {
 impl FromStr for ColorMatrix {
     type Err = ();
 
-    /// Reads ffprobe's `color_space`; RGB and what we do not know is an error.
+    /// Reads ffprobe's `color_space`; RGB and unknown names are errors.
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
             "smpte170m" | "bt470bg" => Ok(Self::Bt601),
@@ -90,13 +90,13 @@ pub struct Color {
 }
 
 impl Color {
-    /// What a video of this height has that says nothing of its colours.
+    /// The colours of a video of this height that does not describe them.
     #[must_use]
     pub fn guess(height: u32) -> Self {
         Self { matrix: ColorMatrix::guess(height), full_range: false, primaries: None, transfer: None }
     }
 
-    /// High definition with nothing left open: what high dynamic range is turned into.
+    /// High definition with all values given: what high dynamic range is converted to.
     pub(super) fn standard() -> Self {
         let tag = || Some("bt709".to_owned());
         Self { matrix: ColorMatrix::Bt709, full_range: false, primaries: tag(), transfer: tag() }

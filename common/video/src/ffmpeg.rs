@@ -12,7 +12,7 @@ const INSTALL: &str = "install ffmpeg: `apt-get install ffmpeg`, `dnf install ff
 /// The oldest version that knows `-fps_mode`; the ones before call it `-vsync`.
 const FPS_MODE_SINCE: (u32, u32) = (5, 1);
 
-/// What was found: asking takes some hundredths of a second.
+/// What was found, because asking takes some hundredths of a second.
 static FOUND: OnceLock<Ffmpeg> = OnceLock::new();
 
 /// The installed ffmpeg.
@@ -32,23 +32,19 @@ impl Ffmpeg {
         if let Some(found) = FOUND.get() {
             return Ok(*found);
         }
-        let output = |name: &str| {
-            let output = quiet_child(name).arg("-version").output();
-            output.map_err(|error| cannot_run(name, error))
-        };
-        output("ffprobe")?;
-        let text = output("ffmpeg")?.stdout;
-        Ok(*FOUND.get_or_init(|| Self { version: release(&String::from_utf8_lossy(&text)) }))
+        answer("ffprobe", &["-version"])?;
+        let text = answer("ffmpeg", &["-version"])?;
+        Ok(*FOUND.get_or_init(|| Self { version: release(&text) }))
     }
 
-    /// `ffmpeg` that keeps the moment of every frame and drops none: the arguments of an output.
+    /// The arguments for an output that keeps the timestamp of every frame and drops none.
     #[must_use]
     pub fn passthrough(self) -> [&'static str; 2] {
         let old = self.version.is_some_and(|version| version < FPS_MODE_SINCE);
         [if old { "-vsync" } else { "-fps_mode" }, "passthrough"]
     }
 
-    /// A command line of ffmpeg that reads nothing of ours and logs lines that our reader of logs understands.
+    /// A command line of ffmpeg that does not read standard input and writes a log that `log.rs` understands.
     #[must_use]
     pub fn command(self) -> Command {
         let mut command = quiet_child("ffmpeg");
@@ -59,15 +55,21 @@ impl Ffmpeg {
     /// Whether it was built with these filters.
     #[must_use]
     pub fn has_filters(self, names: &[&str]) -> bool {
-        let Ok(output) = quiet_child("ffmpeg").args(["-hide_banner", "-filters"]).output() else { return false };
-        let text = String::from_utf8_lossy(&output.stdout);
+        let Ok(text) = answer("ffmpeg", &["-hide_banner", "-filters"]) else { return false };
         let known: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
         names.iter().all(|name| known.contains(name))
     }
 }
 
-/// A program that is about to run with nothing on its standard streams, and that a Ctrl-C at the terminal does not reach:
-/// this process decides how its children end.
+/// What a program prints on standard output.
+fn answer(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = quiet_child(program).args(arguments).stdout(Stdio::piped()).output();
+    let output = output.map_err(|error| cannot_run(program, error))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A program to be run without standard streams. What the caller wants to read or write must be piped. Ctrl-C at the terminal
+/// does not reach it: this process decides how its children end.
 #[must_use]
 pub fn quiet_child(program: &str) -> Command {
     let mut command = Command::new(program);
@@ -113,6 +115,15 @@ mod tests {
         ] {
             assert_eq!(Ffmpeg { version: release(text) }.passthrough()[0], option, "{text}");
         }
+    }
+
+    #[test]
+    fn ffmpeg_is_asked_for_its_release_and_its_filters_and_answers() {
+        let Ok(ffmpeg) = Ffmpeg::find() else { return };
+        assert!(answer("ffmpeg", &["-version"]).unwrap().starts_with("ffmpeg version "));
+        // Every build has these.
+        assert!(ffmpeg.has_filters(&["scale", "null"]));
+        assert!(!ffmpeg.has_filters(&["scale", "no-such-filter"]));
     }
 
     #[test]

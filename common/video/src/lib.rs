@@ -1,8 +1,8 @@
 //! Clips: what is in them, and their frames with exact timestamps.
 //!
-//! Containers and codecs are ffmpeg's business: `ffprobe` and `ffmpeg` run as child processes, and frames come through a
-//! pipe as raw pixels, one in memory at a time. Timestamps are the integers of the file in the stream's own time base, not
-//! a frame number divided by a rounded rate: a clip of variable frame rate is read as it is.
+//! ffmpeg handles containers and codecs: `ffprobe` and `ffmpeg` run as child processes, and frames come through a pipe as raw
+//! pixels, one in memory at a time. Timestamps are the integers of the file in the time base of the stream, not a frame
+//! number divided by a rounded rate. So a clip of variable frame rate keeps its exact times.
 //!
 //! Pipes of uncompressed frames, YUV4MPEG2 and plain RGB, are read and written here too, without ffmpeg.
 
@@ -23,7 +23,7 @@ use std::path::Path;
 pub use color::{Color, ColorMatrix};
 pub use ffmpeg::{Ffmpeg, quiet_child};
 pub use planar::{ChromaSubsampling, planar_to_rgb, rgb_to_planar};
-pub use probe::{OtherStream, StreamKind, VideoInfo};
+pub use probe::{OtherStream, StreamKind, VideoInfo, count_frames};
 pub use ratio::Ratio;
 pub use reader::{ReadOptions, VideoReader};
 pub use sniff::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
@@ -35,7 +35,7 @@ use impasto_picture::Picture;
 /// A frame of a clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoFrame {
-    /// The pixels: 8-bit RGB, the right way up.
+    /// The pixels: 8-bit RGB, upright.
     pub picture: Picture,
     /// When it shows, in the time base of its reader.
     pub pts: i64,

@@ -1,20 +1,20 @@
-//! The log that ffmpeg writes beside the pixels: `showinfo`'s lines carry the timestamps that a raw pipe cannot.
+//! The log that ffmpeg writes beside the pixels: the lines of `showinfo` hold the timestamps that a raw pipe has no room for.
 
 use super::Ratio;
 
-/// What a line of the log tells.
+/// A line of the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LogLine {
     /// The time base of the timestamps to come.
     TimeBase(Ratio),
     /// The timestamp of the next frame; `None` if it has none.
     Frame(Option<i64>),
-    /// Something is wrong.
+    /// An error.
     Problem(String),
 }
 
 impl LogLine {
-    /// Reads a line of `-loglevel repeat+level+info`; `None` if it tells nothing of interest.
+    /// Reads a line of `-loglevel repeat+level+info`; `None` if it is of no interest.
     pub(super) fn parse(line: &str) -> Option<Self> {
         if let Some(problem) = problem(line) {
             return Some(Self::Problem(problem));
@@ -32,7 +32,7 @@ impl LogLine {
 fn problem(line: &str) -> Option<String> {
     let text = ["[error] ", "[fatal] ", "[panic] "].iter().find_map(|level| {
         let (before, text) = line.split_once(level)?;
-        // Elsewhere than behind the names of the parts that speak, the word is part of a message.
+        // Unless it follows the name of a part of ffmpeg, the word belongs to a message.
         (before.is_empty() || before.ends_with("] ")).then_some(text)
     })?;
     Some(text.trim().to_owned())

@@ -1,4 +1,4 @@
-//! What ffprobe says of a clip.
+//! What ffprobe says about a clip.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use impasto_error::{Error, Result, ResultExt};
 /// What is in a clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoInfo {
-    /// The number of the video among the file's streams: the first that is no cover picture.
+    /// The number of the video among the file's streams: the first that is not a cover picture.
     pub stream: usize,
     /// The codec by ffmpeg's name.
     pub codec: String,
@@ -26,7 +26,7 @@ pub struct VideoInfo {
     pub time_base: Ratio,
     /// Frames a second on average.
     pub frame_rate: Option<Ratio>,
-    /// Whether frames show for different times: the mean rate is no part of the one that the moments fit into.
+    /// Whether frames have different durations.
     pub variable_rate: bool,
     /// The first timestamp.
     pub start: Option<i64>,
@@ -104,16 +104,33 @@ pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
     let output = output.map_err(|error| cannot_run("ffprobe", error))?;
     if !output.status.success() {
-        // A file that is not there says so itself, in the words of the system.
+        // For a missing file, the error of the system is clearer.
         std::fs::metadata(path).context(action)?;
         let text = String::from_utf8_lossy(&output.stderr);
-        let cause = text.lines().rev().find(|line| !line.is_empty()).unwrap_or("ffprobe says not why");
+        let cause = text.lines().rev().find(|line| !line.is_empty()).unwrap_or("ffprobe gave no reason");
         let cause = cause.rsplit(": ").next().unwrap_or(cause).to_owned();
         let error = Error::new(format!("ffprobe finds no clip in it: {cause}"));
         return Err(error.with_hint("copy or download it again if it should be one")).context(action);
     }
     let probed: ProbeOutput = serde_json::from_slice(&output.stdout).context(action)?;
     info(&probed).context(action)
+}
+
+/// The frames of the first video in a file that are there to be read, whatever its header says. Nothing is decoded.
+///
+/// # Errors
+///
+/// If ffprobe is not installed, or the file cannot be read or holds no video.
+pub fn count_frames(path: &Path) -> Result<u64> {
+    let action = || format!("cannot read `{}`", path.display());
+    let mut command = quiet_child("ffprobe");
+    command.args(["-v", "error", "-of", "csv=p=0", "-select_streams", "v:0", "-count_packets"]);
+    command.args(["-show_entries", "stream=nb_read_packets", "-i"]).arg(file_argument(path));
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = output.map_err(|error| cannot_run("ffprobe", error))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let count = text.trim().trim_end_matches(',').parse();
+    count.map_err(|_| Error::new("there is no video that ffprobe can read in it")).context(action)
 }
 
 /// A path that is never taken for an option or a protocol.
@@ -283,8 +300,8 @@ fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
     })
 }
 
-/// Whether the mean rate is no part of the lowest one that has a tick for every frame. Of interlaced clips, that may be the rate
-/// of fields; means are off by what the last frame's length is.
+/// Whether the mean frame rate is not an integer fraction of the lowest rate that has a tick for every frame. In interlaced
+/// clips, the latter may be the rate of fields; the mean is off by the duration of the last frame.
 fn is_variable([mean, ticks]: [&String; 2]) -> bool {
     let (Ok(mean), Ok(ticks)) = (mean.parse::<Ratio>(), ticks.parse::<Ratio>()) else { return false };
     let ratio = ticks.value() / mean.value();

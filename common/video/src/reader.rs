@@ -19,13 +19,13 @@ use super::probe::{file_argument, probe};
 use super::{Color, Ffmpeg, Ratio, VideoFrame, VideoInfo};
 use impasto_error::{Error, Result, ResultExt};
 
-/// Problems that are kept to be told; a damaged file can have thousands.
+/// Problems that are kept for the error message; a damaged file can have thousands.
 const TOLD_PROBLEMS: usize = 3;
 
-/// A frame's timestamp is told before its pixels come; whoever waits longer waits for nothing.
+/// How long to wait for the timestamp of a frame. It is written before the pixels, so it does not come later.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Swscale's slow but exact ways: every one of its fast ones is a level or two off.
+/// The slow but exact modes of swscale: each of its fast ones is off by a level or two.
 const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic";
 
 /// Which frames of a clip are read, and how large.
@@ -151,8 +151,8 @@ impl VideoReader {
         self.time_base
     }
 
-    /// What the colours of the frames were before they became RGB, and what they should be again: those of the clip, or
-    /// standard ones if high dynamic range had to be given up.
+    /// The colours of the frames before they became RGB, to which they should be converted back: those of the clip, or
+    /// standard ones if high dynamic range was converted.
     #[must_use]
     pub fn color(&self) -> &Color {
         &self.color
@@ -172,7 +172,7 @@ impl VideoReader {
 
     /// What was lost: `None` while there are frames to come, and if all frames came.
     ///
-    /// A decoder that reports problems and still gives as many frames as the container counts has mended them.
+    /// If a decoder reports problems but returns as many frames as the container counts, it has repaired them.
     #[must_use]
     pub fn damage(&self) -> Option<Error> {
         if !self.ended || self.problems.is_empty() {
@@ -189,7 +189,7 @@ impl VideoReader {
         Some(Error::new(what).with_source(self.problems.join("; ")))
     }
 
-    /// Waits for the time base, which ffmpeg tells when it has decoded the first frame.
+    /// Waits for the time base, which ffmpeg logs when it has decoded the first frame.
     fn start(&mut self) -> Result<()> {
         while let Ok(line) = self.log.recv() {
             match line {
@@ -243,14 +243,14 @@ impl VideoReader {
         Ok(Some(VideoFrame { picture: image.into(), pts }))
     }
 
-    /// The timestamp of the frame in hand; always above that of the last one.
+    /// The timestamp of the current frame; always above that of the previous one.
     fn next_pts(&mut self) -> Result<i64> {
         let told = loop {
             match self.log.recv_timeout(PATIENCE) {
                 Ok(LogLine::Frame(pts)) => break pts,
                 Ok(line) => self.note(line),
                 Err(RecvTimeoutError::Disconnected) => break None,
-                Err(RecvTimeoutError::Timeout) => return Err(Error::new("ffmpeg tells no timestamps")),
+                Err(RecvTimeoutError::Timeout) => return Err(Error::new("ffmpeg reports no timestamps")),
             }
         };
         let step = self.info.frame_rate.map_or(1, |rate| rate.inverse().rescale(1, self.time_base).max(1));
@@ -291,13 +291,13 @@ impl Iterator for VideoReader {
 
 impl Drop for VideoReader {
     fn drop(&mut self) {
-        // It may have ended already, and there is nobody to tell if not.
+        // It may have ended already; otherwise there is nothing left to do about an error.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The layout of most clips is read as it is: swscale's exact ways to RGB take longer than all the rest of reading.
+/// The layout of most clips is read unconverted: swscale's exact conversion to RGB takes longer than all the rest of reading.
 fn is_planar(info: &VideoInfo) -> bool {
     ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr()
 }
@@ -306,7 +306,7 @@ fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
     info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"])
 }
 
-/// Sends what the log tells until it ends or nobody listens.
+/// Sends the lines of the log until it ends or the receiver is gone.
 fn follow(mut log: impl BufRead, sender: &Sender<LogLine>) {
     let mut line = Vec::new();
     while matches!(log.read_until(b'\n', &mut line), Ok(length) if length > 0) {

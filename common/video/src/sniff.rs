@@ -1,4 +1,4 @@
-//! Which files are clips: the content decides, by the first bytes, before any other program is asked.
+//! Tells clips from other files by their first bytes, without running another program.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! YUV4MPEG2, the pipes' format for uncompressed video: a line of text, then planes of bytes. Needs no ffmpeg.
+//! YUV4MPEG2, a format of uncompressed video for pipes: a line of text, then planes of bytes. Needs no ffmpeg.
 
 use std::io::{BufRead, Read, Write};
 
@@ -9,10 +9,10 @@ use super::{Color, Ratio, VideoFrame};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_picture::Picture;
 
-/// What a stream begins with.
+/// The beginning of a stream.
 pub const Y4M_MAGIC: &[u8] = b"YUV4MPEG2";
 
-/// A longer line is no header: real ones have less than a hundred bytes.
+/// A longer line is not a header: real ones have less than a hundred bytes.
 const LONGEST_LINE: u64 = 4096;
 
 /// The largest side in pixels; a line of text can claim any.
@@ -121,7 +121,7 @@ struct FrameCounter {
 }
 
 impl FrameCounter {
-    /// The next frame of those that `read` gives, who is told its number.
+    /// The next frame that `read` returns; it gets the number of the frame.
     fn next(&mut self, read: impl FnOnce(i64) -> Result<Option<RgbImage>>) -> Option<Result<VideoFrame>> {
         if self.ended {
             return None;

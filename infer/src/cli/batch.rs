@@ -1,10 +1,10 @@
-//! Painting many pictures: read, paint, write, and go on after a bad one.
+//! Paints many pictures: reads, paints and writes each, and continues after a bad one.
 //!
-//! While one picture is painted, the next is read and decoded and the one before encoded and written, each by a thread of
-//! its own. A decoded picture waits for its turn before another is begun, so memory holds a handful however many there
-//! are. Pictures are painted, and messages printed, in the order of the plan.
+//! While one picture is painted, a thread reads and decodes the next one, and another encodes and writes the previous one. A
+//! decoded picture waits until it is taken before the next is read, so memory holds only a few, however many there are.
+//! Pictures are painted, and messages printed, in the order of the plan.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::panic;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
@@ -19,11 +19,13 @@ use impasto_picture::{
 };
 use impasto_video::is_video;
 
-use super::clip::{self, ClipOptions, StdinContent, StdinFrames};
+use super::clip;
+use super::clip_options::ClipOptions;
 use super::format::PaintingFormat;
-use super::interrupt;
 use super::plan::{Input, Output, PaintingTask};
+use super::stream::{self, StdinContent, StdinFrames};
 use super::talk::Talk;
+use super::{interrupt, output};
 use crate::Stylizer;
 use crate::video::FramePainter;
 
@@ -43,7 +45,7 @@ pub(super) struct BatchOptions<'a> {
 /// How many pictures failed, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Failures {
-    /// What was asked for cannot be.
+    /// Because what was asked for is not possible.
     pub(super) usage: usize,
     pub(super) other: usize,
 }
@@ -58,9 +60,9 @@ impl Failures {
     }
 }
 
-/// Paints the pictures, tells what could not be kept or done, and returns what failed.
+/// Paints the pictures, reports losses and errors, and returns what failed.
 ///
-/// A Ctrl-C while a clip is painted ends it: see [`interrupt::is_stopped`].
+/// Ctrl-C during a clip ends the run: see [`interrupt::is_stopped`].
 pub(super) fn paint_all<'a>(
     stylizer: &Stylizer,
     tasks: &'a [PaintingTask],
@@ -81,7 +83,7 @@ pub(super) fn paint_all<'a>(
         return failures(wanted.map(|task| end(paint(load(task)))));
     }
     thread::scope(|scope| {
-        // Without room in the channels, who has finished a picture holds it until the next thread is free.
+        // The channels have no room, so a thread holds its picture until the next thread is free.
         let (loaded, to_paint) = sync_channel(0);
         let (painted, to_store) = sync_channel(0);
         scope.spawn(move || {
@@ -145,7 +147,7 @@ impl<'a> TaskInHand<'a, LoadedInput> {
 }
 
 impl<'a, T> TaskInHand<'a, T> {
-    /// The next step, unless an earlier one failed.
+    /// Runs the next step, unless an earlier one failed.
     fn then<U>(mut self, step: impl FnOnce(&PaintingTask, T, &mut Vec<String>) -> Result<U>) -> TaskInHand<'a, U> {
         let result = self.result.and_then(|value| step(self.task, value, &mut self.notes));
         TaskInHand { task: self.task, notes: self.notes, result }
@@ -153,17 +155,21 @@ impl<'a, T> TaskInHand<'a, T> {
 }
 
 impl TaskInHand<'_, ()> {
-    /// Says what there is to say, and returns of what kind the error is if there is one.
+    /// Prints the notes and the error, and returns the kind of the error.
     fn end(self, talk: &Talk) -> Result<(), ErrorKind> {
         let name = self.task.input.name();
         for note in &self.notes {
             talk.note(&format!("{name}: {note}"));
         }
-        if let Err(error) = &self.result {
-            talk.error(error);
-        }
         talk.advance();
-        self.result.map_err(|error| error.kind())
+        match self.result {
+            Err(_) if output::reader_left() => Ok(()),
+            Err(error) => {
+                talk.error(&error);
+                Err(error.kind())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 }
 
@@ -174,7 +180,7 @@ fn load(
     notes: &mut Vec<String>,
 ) -> Result<LoadedInput> {
     let bytes = match &task.input {
-        Input::Stdin => match clip::open_stdin(options.clips.raw).context(|| cannot_paint(task))? {
+        Input::Stdin => match stream::open_stdin(options.clips.raw).context(|| cannot_paint(task))? {
             StdinContent::Frames(stream) => return Ok(LoadedInput::Stream(stream)),
             StdinContent::Picture(bytes) => bytes,
         },
@@ -195,12 +201,12 @@ fn load(
     decode(bytes, task, options.max_size, notes).context(|| cannot_paint(task))
 }
 
-/// A word on a picture that is decoded as a whole and is more than the memory allowed for painting.
+/// A note on a picture that is decoded as a whole and needs more memory than painting may use.
 fn beyond_memory(bytes: &[u8], memory: u64) -> Option<String> {
     let needed = bytes_to_decode(bytes).filter(|&needed| needed > memory)? >> 20;
     Some(format!(
-        "decoding it takes {needed} MB besides the memory for painting; PNG, TIFF and JPEG that is not progressive are read in \
-         strips if painted into one of them (`jpegtran` and the like make such a JPEG without loss)"
+        "decoding it takes {needed} MB in addition to the memory for painting; PNG, TIFF and non-progressive JPEG are read in \
+         strips if they are painted into one of these formats (`jpegtran` converts a progressive JPEG without loss)"
     ))
 }
 
@@ -260,7 +266,7 @@ fn paint(
             .map(FinishedPainting::Animation),
         LoadedInput::Clip => clip::paint_file(stylizer, task, options.clips, talk).map(|()| FinishedPainting::Stored),
         LoadedInput::Stream(stream) => {
-            clip::paint_stream(stylizer, task, stream, options.clips, talk).map(|()| FinishedPainting::Stored)
+            stream::paint_stream(stylizer, task, stream, options.clips, talk).map(|()| FinishedPainting::Stored)
         }
         LoadedInput::Strips(photo, painting, format) => {
             let options = EncodeOptions { format, quality: options.quality };
@@ -324,10 +330,7 @@ impl Output {
             Self::File(path) => {
                 write_atomic(path, |writer| writer.write_all(bytes).context(|| "cannot write the picture"))
             }
-            Self::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush()).context(|| "cannot write to standard output")
-            }
+            Self::Stdout => output::write_all(bytes),
         }
     }
 }

@@ -21,48 +21,49 @@ use crate::bench::{BenchMachine, Length, Measurement, Subject, measure};
 /// No picture format that we know has longer sides.
 const MAX_SIDE: usize = 65_535;
 
-/// Measure how fast pictures are painted on this machine
+/// Measure how fast this machine paints
 ///
-/// For each network and size: the median time of a picture from memory to memory, the frames and million pixels a second
-/// that follow, and the peak memory of the process. Reading and writing files is not part of it.
+/// For each network and size, prints the median time per picture from memory to memory, the frames and megapixels per second
+/// that follow from it, and the peak memory of the process. Reading and writing files is not included.
 ///
-/// GFLOP/s counts two operations for each multiply-add of the network's plain convolutions: the sum of 2 x inputs x
-/// outputs x kernel^2 x height x width of the result, upsampling ones as 3x3 convolutions of the enlarged picture. The share
-/// of the peak is of what this machine's vector units were measured to do on as many threads; kernels that need fewer
-/// operations can pass 100 %.
+/// GFLOP/s counts two operations for each multiply-add of direct convolutions: the sum of 2 x inputs x outputs x kernel^2 x
+/// height x width of the output. Upsampling convolutions count as 3x3 convolutions of the enlarged picture. The share of the
+/// peak is relative to the measured speed of this machine's vector units with the same number of threads. Kernels that need
+/// fewer operations, such as Winograd's, can exceed 100 %.
 ///
 /// On a GPU, the median is for one frame of bytes from memory to memory, including copies. `on GPU` is the time of the GPU
 /// alone; GFLOP/s and the share of the peak (of a large cuBLAS matrix product) are computed from it. Frames per second are
 /// those of a clip, with several frames in flight.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Bundled style (see `infer styles`) or style-model file; default without `--presets`: the first bundled style
-    #[arg(short, long, value_name = "NAME|FILE", help_heading = "What")]
+    /// Bundled style (see `infer styles`) or style-model file; default, unless --presets is given: the first
+    /// bundled style
+    #[arg(short, long, value_name = "NAME|FILE", help_heading = "Network and size")]
     style: Option<PathBuf>,
 
-    /// Networks of these presets (l, m, s, xs) with random weights, on which the time does not depend
-    #[arg(long, value_name = "PRESET,..", value_delimiter = ',', help_heading = "What")]
+    /// Networks of these presets (l, m, s, xs) with random weights; the time does not depend on the weights
+    #[arg(long, value_name = "PRESET,..", value_delimiter = ',', help_heading = "Network and size")]
     presets: Vec<Preset>,
 
-    /// Sizes of the picture
-    #[arg(long, value_name = "WIDTHxHEIGHT,..", value_delimiter = ',', value_parser = parse_size, help_heading = "What")]
+    /// Picture sizes to measure
+    #[arg(long, value_name = "WIDTHxHEIGHT,..", value_delimiter = ',', value_parser = parse_size, help_heading = "Network and size")]
     #[arg(default_value = "512x512,1280x720,1920x1080")]
     sizes: Vec<Size>,
 
-    /// Measure each network and size for this long, but three runs at least; a first run is not counted
+    /// Measure each network and size for this long, with at least three runs; the first run is a warm-up and is not counted
     #[arg(long, value_name = "SECONDS", default_value_t = default_seconds(), value_parser = parse_seconds)]
-    #[arg(help_heading = "How long")]
+    #[arg(help_heading = "Duration")]
     seconds: f64,
 
-    /// Measure this many runs instead
-    #[arg(long, value_name = "N", value_parser = parse_runs, conflicts_with = "seconds", help_heading = "How long")]
+    /// Measure this many runs instead of --seconds
+    #[arg(long, value_name = "N", value_parser = parse_runs, conflicts_with = "seconds", help_heading = "Duration")]
     runs: Option<usize>,
 
     /// Print JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
 
-    /// Print the measurements and errors only
+    /// Print only the measurements and errors
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
@@ -75,7 +76,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Threads on the CPU; 0 is one per core
+    /// CPU threads; 0 means one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     threads: usize,
 }

@@ -1,92 +1,25 @@
-//! Clips among the pictures: files through ffmpeg, uncompressed frames through pipes.
+//! Clip files among the inputs.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Chain, Cursor, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::Path;
-use std::time::Instant;
 
 use impasto_common::{Error, Result, ResultExt};
-use impasto_files::write_atomic;
-use impasto_picture::{AnimationWriter, PictureFormat, Repeat};
-use impasto_video::{
-    Color, Ratio, RawStreamInfo, ReadOptions, RgbReader, VideoFrame, VideoReader, Y4M_MAGIC, Y4mReader, Y4mWriter,
-    is_video_start,
-};
-use indicatif::ProgressBar;
+use impasto_video::{ReadOptions, Y4M_MAGIC};
 
+use super::clip_options::ClipOptions;
 use super::format::PaintingFormat;
-use super::interrupt::{self, Watch};
 use super::plan::{Input, Output, PaintingTask};
+use super::progress::ClipProgress;
+use super::stream::{BUFFER, StreamTask};
 use super::talk::Talk;
-use crate::video::{self, AnimationStream, Container, FramePainter, Observer, RenderOptions, Scale, StreamWriter};
-use crate::{Flight, Stabilizer, SteadyOptions, Stylizer};
-
-/// Bytes of a pipe that are read or written at a time.
-const BUFFER: usize = 1 << 20;
-
-/// Bytes by which a clip is known.
-const SNIFFED: u64 = 612;
-
-/// How clips are painted.
-#[derive(Debug, Clone)]
-pub(super) struct ClipOptions {
-    pub(super) render: RenderOptions,
-    /// The size of the frames on standard input, if they are RGB bytes without a header.
-    pub(super) raw: Option<(u32, u32)>,
-    /// How still frames are held; not at all if `None`.
-    pub(super) steady: Option<SteadyOptions>,
-}
-
-impl ClipOptions {
-    /// What paints the frames of one clip.
-    pub(super) fn painter<'a>(&self, stylizer: &'a Stylizer) -> Result<Box<dyn FramePainter + 'a>> {
-        Ok(match self.steady {
-            Some(steady) => Box::new(Stabilizer::new(stylizer.clone(), steady)?),
-            None => Box::new(Flight::new(stylizer)),
-        })
-    }
-}
-
-/// Standard input from its beginning.
-type Stdin = BufReader<Chain<Cursor<Vec<u8>>, io::Stdin>>;
-
-/// Uncompressed frames on standard input.
-pub(super) enum StdinFrames {
-    Y4m(Stdin),
-    Rgb(Stdin, (u32, u32)),
-}
-
-/// What standard input holds.
-pub(super) enum StdinContent {
-    Frames(StdinFrames),
-    /// The bytes of what should be a picture.
-    Picture(Vec<u8>),
-}
-
-/// Looks at the beginning of standard input; what is no stream of frames is read to its end.
-pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<StdinContent> {
-    let action = || "cannot read standard input";
-    let stream = |head| BufReader::with_capacity(BUFFER, Cursor::new(head).chain(io::stdin()));
-    if let Some(size) = raw {
-        return Ok(StdinContent::Frames(StdinFrames::Rgb(stream(Vec::new()), size)));
-    }
-    let mut head = Vec::new();
-    io::stdin().lock().take(SNIFFED).read_to_end(&mut head).context(action)?;
-    if head.starts_with(Y4M_MAGIC) {
-        return Ok(StdinContent::Frames(StdinFrames::Y4m(stream(head))));
-    }
-    if is_video_start(&head) {
-        return Err(Error::new("it is a clip, which is read from a file only")
-            .with_hint("name the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`"));
-    }
-    io::stdin().lock().read_to_end(&mut head).context(action)?;
-    Ok(StdinContent::Picture(head))
-}
+use crate::Stylizer;
+use crate::video::{self, Container};
 
 /// Paints a clip file.
 pub(super) fn paint_file(stylizer: &Stylizer, task: &PaintingTask, options: &ClipOptions, talk: &Talk) -> Result<()> {
     let Input::File(path) = &task.input else { return Err(Error::new("standard input is no file")) };
-    let mut progress = Progress::new(talk, task.input.name());
+    let mut progress = ClipProgress::new(talk, task.input.name());
     match (&task.output, task.format) {
         (Output::File(output), Some(PaintingFormat::Clip(container))) => {
             render(stylizer, path, output, container, options, &mut progress)
@@ -106,31 +39,13 @@ pub(super) fn paint_file(stylizer: &Stylizer, task: &PaintingTask, options: &Cli
     }
 }
 
-/// Paints the frames on standard input.
-pub(super) fn paint_stream(
-    stylizer: &Stylizer,
-    task: &PaintingTask,
-    source: StdinFrames,
-    options: &ClipOptions,
-    talk: &Talk,
-) -> Result<()> {
-    let mut progress = Progress::new(talk, task.input.name());
-    let raw = matches!(source, StdinFrames::Rgb(..));
-    let painter = options.painter(stylizer)?;
-    let mut painting = StreamTask { stylizer, painter, task, raw, progress: &mut progress };
-    match source {
-        StdinFrames::Y4m(stdin) => painting.y4m(stdin, &options.render),
-        StdinFrames::Rgb(stdin, size) => painting.rgb(stdin, size, &options.render),
-    }
-}
-
 fn render(
     stylizer: &Stylizer,
     source: &Path,
     output: &Path,
     container: Container,
     options: &ClipOptions,
-    progress: &mut Progress,
+    progress: &mut ClipProgress,
 ) -> Result<()> {
     let mut painter = options.painter(stylizer)?;
     let rendered = video::render(source, output, container, &options.render, &mut *painter, progress)?;
@@ -145,180 +60,4 @@ fn starts_like_y4m(path: &Path) -> Result<bool> {
     let read = File::open(path).and_then(|file| file.take(Y4M_MAGIC.len() as u64).read_to_end(&mut head));
     read.context(|| format!("cannot read `{}`", path.display()))?;
     Ok(head == Y4M_MAGIC)
-}
-
-/// Frames that go into something else than a clip file: a pipe or an animation.
-struct StreamTask<'a, 'b> {
-    stylizer: &'a Stylizer,
-    painter: Box<dyn FramePainter + 'a>,
-    task: &'a PaintingTask,
-    /// Whether a pipe gets bytes without a header if nothing else is asked for.
-    raw: bool,
-    progress: &'a mut Progress<'b>,
-}
-
-impl StreamTask<'_, '_> {
-    fn clip(&mut self, path: &Path, options: &RenderOptions) -> Result<()> {
-        let info = impasto_video::probe(path)?;
-        let size = options.scale.of((info.width, info.height))?;
-        // Neither a pipe nor a reader of GIF knows a variable rate's time base; a constant rate of the mean serves both.
-        let rate = options.read.frame_rate.or(info.frame_rate);
-        let is_pipe = !matches!(self.task.format, Some(PaintingFormat::Picture(_)));
-        if let Some(rate) = rate.filter(|_| is_pipe && info.variable_rate && options.read.frame_rate.is_none()) {
-            let rate = rate.value();
-            self.progress.note(&format!(
-                "the frame rate varies, and the output has one: frames are dropped or shown twice for {rate:.3} a second"
-            ));
-        }
-        let read = ReadOptions {
-            size: Some(size),
-            frame_rate: if is_pipe { rate } else { options.read.frame_rate },
-            ..options.read
-        };
-        let mut reader = VideoReader::with_options(path, read)?;
-        let stream = RawStreamInfo {
-            width: size.0,
-            height: size.1,
-            frame_rate: rate.unwrap_or(Ratio { numerator: 25, denominator: 1 }),
-            sample_aspect: info.shown_aspect().filter(|_| size == (info.width, info.height)),
-            color: reader.color().clone(),
-            bits: 8,
-            interlaced: info.interlaced,
-        };
-        let time_base = reader.time_base();
-        self.paint(&mut reader, &stream, time_base, info.frames.filter(|_| read == ReadOptions::default()))?;
-        reader.damage().map_or(Ok(()), Err)
-    }
-
-    fn y4m(&mut self, reader: impl io::BufRead + Send, options: &RenderOptions) -> Result<()> {
-        refuse(options)?;
-        let mut reader = Y4mReader::new(reader)?;
-        let info = reader.info().clone();
-        if info.bits > 8 {
-            self.progress.note(&format!("painted in 8 bits; the stream has {}", info.bits));
-        }
-        let time_base = info.frame_rate.inverse();
-        self.paint(&mut reader, &info, time_base, None)
-    }
-
-    fn rgb(&mut self, reader: impl io::BufRead + Send, size: (u32, u32), options: &RenderOptions) -> Result<()> {
-        // Nothing says the rate; it matters where a header or an animation has to say it.
-        let frame_rate = options.read.frame_rate.unwrap_or(Ratio { numerator: 25, denominator: 1 });
-        let read = ReadOptions { frame_rate: None, ..options.read };
-        refuse(&RenderOptions { read, ..options.clone() })?;
-        let color = Color::guess(size.1);
-        let (width, height) = size;
-        let info = RawStreamInfo { width, height, frame_rate, sample_aspect: None, color, bits: 8, interlaced: false };
-        self.paint(&mut RgbReader::new(reader, size), &info, frame_rate.inverse(), None)
-    }
-
-    fn paint(
-        &mut self,
-        frames: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
-        info: &RawStreamInfo,
-        time_base: Ratio,
-        count: Option<u64>,
-    ) -> Result<()> {
-        self.progress.begin(count, 0);
-        let (width, height) = self.stylizer.size_of_painting((info.width, info.height));
-        let info = &RawStreamInfo { width, height, bits: 8, ..info.clone() };
-        match &self.task.output {
-            Output::File(path) => write_atomic(path, |writer| self.write(frames, info, time_base, writer)),
-            Output::Stdout => {
-                let writer = BufWriter::with_capacity(BUFFER, io::stdout());
-                self.write(frames, info, time_base, writer)
-            }
-        }
-    }
-
-    fn write<W: Write + Send>(
-        &mut self,
-        frames: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
-        info: &RawStreamInfo,
-        time_base: Ratio,
-        writer: W,
-    ) -> Result<()> {
-        let writer = match self.task.format {
-            None if self.raw => StreamWriter::Rgb(writer),
-            None | Some(PaintingFormat::Y4m) => StreamWriter::Y4m(Y4mWriter::new(writer, info)?),
-            Some(PaintingFormat::Picture(format)) if format.is_animated() => {
-                let delay = (1000.0 / info.frame_rate.value()).round() as i64;
-                let writer = AnimationWriter::new(format, writer, Repeat::Forever)?;
-                StreamWriter::Animation(AnimationStream::new(writer, time_base, delay))
-            }
-            Some(format) => return Err(cannot(format)),
-        };
-        video::paint_stream(frames, writer, &mut *self.painter, self.progress).map(|_| ())
-    }
-}
-
-/// Refuses what only ffmpeg could do.
-fn refuse(options: &RenderOptions) -> Result<()> {
-    let scaled = Scale { longest: None, ..options.scale } != Scale::default();
-    if options.read != ReadOptions::default() || scaled {
-        return Err(Error::usage("`--start`, `--duration`, `--fps` and `--scale` need a clip file")
-            .with_hint("let the program before the pipe do it"));
-    }
-    Ok(())
-}
-
-fn cannot(format: PaintingFormat) -> Error {
-    match format {
-        PaintingFormat::Picture(format) => still_from_clip(format),
-        format => {
-            let name = format.extension();
-            Error::usage(format!("frames from or to a pipe cannot be painted into `{name}` here"))
-                .with_hint("pipe the paintings on: `.. --output - | ffmpeg -i - out.mp4`")
-        }
-    }
-}
-
-fn still_from_clip(format: PictureFormat) -> Error {
-    Error::usage(format!("a clip cannot be painted into {format}"))
-        .with_hint("end the name of the output with .mp4, .mov, .mkv, .webm, .gif, .webp or .y4m")
-}
-
-/// The bar of a clip, and Ctrl-C.
-struct Progress<'a> {
-    talk: &'a Talk,
-    name: String,
-    bar: ProgressBar,
-    started: Instant,
-    before: u64,
-    _watch: Watch,
-}
-
-impl<'a> Progress<'a> {
-    fn new(talk: &'a Talk, name: String) -> Self {
-        let bar = ProgressBar::hidden();
-        Self { talk, name, bar, started: Instant::now(), before: 0, _watch: Watch::new() }
-    }
-}
-
-impl Observer for Progress<'_> {
-    fn begin(&mut self, frames: Option<u64>, painted: u64) {
-        self.bar = self.talk.clip(frames, painted);
-        self.started = Instant::now();
-        self.before = painted;
-    }
-
-    fn painted(&mut self, frames: u64) {
-        let rate = (frames - self.before) as f64 / self.started.elapsed().as_secs_f64();
-        self.bar.set_message(format!("{rate:.1} frames/s"));
-        self.bar.set_position(frames);
-    }
-
-    fn note(&mut self, text: &str) {
-        self.talk.note(&format!("{}: {text}", self.name));
-    }
-
-    fn is_stopped(&self) -> bool {
-        interrupt::is_stopped()
-    }
-}
-
-impl Drop for Progress<'_> {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
 }

@@ -1,4 +1,4 @@
-//! What a painting is written as.
+//! The formats that paintings are written in.
 
 use std::path::Path;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! `infer styles` and `infer info`: what style models say of themselves.
+//! `infer styles` and `infer info`: what style-model files say about themselves.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +24,7 @@ pub(super) struct StylesArgs {
     json: bool,
 }
 
-/// Show what a style-model file says of itself
+/// Show what a style-model file says about itself
 #[derive(Debug, clap::Args)]
 pub(super) struct InfoArgs {
     /// Style-model file or bundled style
@@ -36,7 +36,7 @@ pub(super) struct InfoArgs {
     json: bool,
 }
 
-/// A style model's card and what can be counted.
+/// A style model's card, and what is counted in the file.
 #[derive(Debug, Serialize)]
 struct Description {
     #[serde(flatten)]

@@ -1,5 +1,5 @@
-//! Ctrl-C ends the program at once, but leaves no half file. What serves others may first finish what is under way, and a
-//! clip that is being painted ends after the frame in hand.
+//! Ctrl-C ends the program at once, without leaving incomplete files. A server first finishes running requests, and a clip
+//! ends after the current frame.
 
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +19,9 @@ static DEFERRED: Mutex<Option<Stop>> = Mutex::new(None);
 /// Whether an interrupt came while a [`Watch`] lived.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// Makes Ctrl-C (and SIGTERM, SIGHUP) end the process at once and take what is half written with it.
+/// Makes Ctrl-C (and SIGTERM, SIGHUP) end the process at once and remove incomplete files.
 ///
-/// For `main` only. If a handler cannot be installed, the system's own stays, which may leave a hidden temporary file.
+/// For `main` only. If no handler can be installed, the default one of the system stays, which may leave a temporary file.
 pub fn exit_on_interrupt() {
     let installed = ctrlc::set_handler(|| {
         let deferred = deferred().take();
@@ -53,7 +53,7 @@ impl Watch {
     pub(super) fn new() -> Self {
         defer(|| {
             STOPPED.store(true, Ordering::SeqCst);
-            talk::note("stopping after this frame; once more ends at once");
+            talk::note("stopping after this frame; press Ctrl-C again to stop at once");
         });
         Self(())
     }

@@ -1,12 +1,45 @@
-//! What the program prints on standard output: data, as text or as JSON.
+//! What the program writes to standard output: data. A reader that leaves ends the run quietly: `infer styles | head -1` is no
+//! failure.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use impasto_common::{Result, ResultExt};
 use impasto_error::escaped_lines;
 use serde::Serialize;
 
-/// A value as JSON for people and programs, with a line break at its end.
+/// Whether a write to [`DataOutput`] found that nobody reads.
+static READER_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the reader of standard output has gone. Whatever failed because of it is no error.
+pub(super) fn reader_left() -> bool {
+    READER_LEFT.load(Ordering::Relaxed)
+}
+
+/// Standard output, which notices that its reader leaves.
+pub(super) struct DataOutput;
+
+impl DataOutput {
+    fn note<T>(result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            if error.kind() == ErrorKind::BrokenPipe {
+                READER_LEFT.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+}
+
+impl Write for DataOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::note(io::stdout().lock().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::note(io::stdout().lock().flush())
+    }
+}
+
+/// A value as readable JSON that ends with a line break.
 pub(super) fn to_json(value: &impl Serialize) -> Result<String> {
     let json = serde_json::to_string_pretty(value).context(|| "cannot write JSON")?;
     Ok(json + "\n")
@@ -14,10 +47,13 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String> {
 
 /// Prints lines of text, or JSON; control characters other than line breaks are shown escaped.
 pub(super) fn print(text: &str) -> Result<()> {
-    let written = io::stdout().lock().write_all(escaped_lines(text).as_bytes());
-    match written {
-        // `infer styles | head -1` is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context(|| "cannot write to standard output"),
+    match write_all(escaped_lines(text).as_bytes()) {
+        Err(_) if reader_left() => Ok(()),
+        written => written,
     }
+}
+
+/// Writes `bytes`, of a picture perhaps.
+pub(super) fn write_all(bytes: &[u8]) -> Result<()> {
+    DataOutput.write_all(bytes).and_then(|()| DataOutput.flush()).context(|| "cannot write to standard output")
 }

@@ -1,11 +1,10 @@
 //! Which input is painted into which file. Whatever can be refused is refused here, before any work.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use impasto_common::{Error, Result};
-use impasto_files::{find, has_extension};
+use impasto_files::{find, has_extension, resolve};
 use impasto_picture::IMAGE_EXTENSIONS;
 use impasto_picture::PictureFormat;
 use impasto_video::is_video_name;
@@ -51,10 +50,10 @@ impl PaintingPlan {
     /// If the inputs do not fit the output, or a painting would replace an input or another painting.
     pub(super) fn new(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>) -> Result<Self> {
         let mut plan = Self::default();
-        if is_dash(output) || inputs.iter().any(|input| is_dash(input)) {
+        if is_stdout(output) || inputs.iter().any(|input| is_stdin(input)) {
             plan.tasks.push(stream_task(inputs, output, format)?);
         } else if into_folder(inputs, output) {
-            if output.is_file() {
+            if meant(output).is_file() {
                 return Err(Error::usage(format!(
                     "several pictures cannot be painted into one file `{}`",
                     output.display()
@@ -96,23 +95,23 @@ impl PaintingPlan {
     /// Drops the tasks whose painting exists and returns how many there were.
     pub(super) fn skip_existing(&mut self) -> usize {
         let planned = self.tasks.len();
-        let is_there = |path: &Path| path.exists() && !is_interrupted(path);
+        let is_there = |path: &Path| meant(path).exists() && !is_interrupted(path);
         self.tasks.retain(|task| !matches!(&task.output, Output::File(path) if is_there(path)));
         planned - self.tasks.len()
     }
 
     /// Refuses a plan that would replace an input, or write one file twice.
     fn check_outputs(&self) -> Result<()> {
-        let inputs: BTreeSet<_> =
-            self.tasks.iter().filter_map(|task| task.input.file()).filter_map(canonical).collect();
+        let inputs: BTreeSet<_> = self.tasks.iter().filter_map(|task| task.input.file()).map(meant).collect();
         let mut taken = BTreeMap::new();
         for task in &self.tasks {
             let (Some(input), Output::File(output)) = (task.input.file(), &task.output) else { continue };
-            if canonical(output).is_some_and(|output| inputs.contains(&output)) {
+            let meant = meant(output);
+            if inputs.contains(&meant) {
                 return Err(Error::usage(format!("`{}` is an input and would be replaced", output.display()))
                     .with_hint("name another `--output`"));
             }
-            if let Some(other) = taken.insert(output, input) {
+            if let Some(other) = taken.insert(meant, input) {
                 let (other, input, output) = (other.display(), input.display(), output.display());
                 return Err(Error::usage(format!("`{other}` and `{input}` would both be painted into `{output}`"))
                     .with_hint("paint them in two runs with different `--output`"));
@@ -139,8 +138,14 @@ impl Input {
     }
 }
 
-fn is_dash(path: &Path) -> bool {
-    path.as_os_str() == "-"
+fn is_stdin(path: &Path) -> bool {
+    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path.as_os_str() == *name)
+}
+
+/// Whether a path means standard output. Its name in `/dev` leads to wherever the shell has directed it, perhaps to a file that
+/// the shell has begun.
+fn is_stdout(path: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path.as_os_str() == *name)
 }
 
 fn stream_task(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>) -> Result<PaintingTask> {
@@ -150,11 +155,11 @@ fn stream_task(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>
     if input.is_dir() {
         return Err(Error::usage(format!("folder `{}` cannot be painted to standard output", input.display())));
     }
-    let input = if is_dash(input) { Input::Stdin } else { Input::File(input.clone()) };
-    if is_dash(output) {
+    let input = if is_stdin(input) { Input::Stdin } else { Input::File(input.clone()) };
+    if is_stdout(output) {
         return Ok(PaintingTask { input, output: Output::Stdout, format });
     }
-    if output.is_dir() {
+    if meant(output).is_dir() {
         return Err(Error::usage(format!(
             "a picture from standard input has no name to keep in `{}`",
             output.display()
@@ -171,7 +176,7 @@ fn into_folder(inputs: &[PathBuf], output: &Path) -> bool {
         // Both are separators on Windows, and elsewhere no picture's name ends with a backslash.
         byte == b'/' || byte == b'\\'
     });
-    inputs.len() > 1 || inputs.iter().any(|input| input.is_dir()) || output.is_dir() || ends_with_separator
+    inputs.len() > 1 || inputs.iter().any(|input| input.is_dir()) || meant(output).is_dir() || ends_with_separator
 }
 
 /// The format of a painting whose file is named: `--format` if given, else the ending of the name.
@@ -221,16 +226,16 @@ fn clip_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> Pai
 /// The pictures and clips in a folder, without the paintings of an earlier run if they are below it.
 fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
     let mut pictures = find(input, is_picture_or_clip)?;
-    let canonical_input = canonical(input);
-    if let Some(output) = canonical(output).filter(|output| Some(output) != canonical_input.as_ref()) {
-        pictures.retain(|picture| !canonical(picture).is_some_and(|picture| picture.starts_with(&output)));
+    let output = meant(output);
+    if !meant(input).starts_with(&output) {
+        pictures.retain(|picture| !meant(picture).starts_with(&output));
     }
     Ok(pictures)
 }
 
-/// The path without links and `..`; `None` where there is no such file (yet).
-fn canonical(path: impl AsRef<Path>) -> Option<PathBuf> {
-    fs::canonicalize(path).ok()
+/// What a path means once its missing folders are made; the path itself where nobody can tell, which fails later.
+fn meant(path: &Path) -> PathBuf {
+    resolve(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Whether a file is named like a picture or a clip, and is not a segment of a clip whose painting was interrupted.

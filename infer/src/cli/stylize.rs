@@ -13,56 +13,55 @@ use impasto_engine::{AnyEngine, PaintPrecision};
 use impasto_picture::DEFAULT_QUALITY;
 
 use super::batch::{self, BatchOptions};
-use super::clip::ClipOptions;
+use super::clip_options::ClipOptions;
 use super::format::PaintingFormat;
-use super::interrupt;
 use super::plan::{Input, Output, PaintingPlan};
 use super::talk::{Talk, note};
 use super::video::{VideoArgs, fingerprint};
+use super::{interrupt, output};
 use crate::stylizer::unknown_style;
 use crate::{StylizeOptions, Stylizer};
 
 /// Paint pictures and clips in a style
 ///
-/// JPEG, PNG, WebP, TIFF, BMP and GIF are read; the content decides, not the name. The painting has the picture's size,
-/// depth (16 bits in PNG and TIFF), transparency and colour profile. Photos are turned upright; camera, place and date
-/// are not copied.
+/// Reads JPEG, PNG, WebP, TIFF, BMP and GIF; the content of a file decides, not its name. The result has the picture's size,
+/// depth (16 bits in PNG and TIFF), transparency and colour profile. EXIF rotation is applied; camera, place and date are not
+/// copied.
 ///
-/// Clips of any kind are read and written by ffmpeg, which must be installed. Sound, subtitles and metadata are copied,
-/// every frame keeps its exact time. Uncompressed frames (`y4m`) on standard input and output, and animations, need no
-/// ffmpeg.
+/// Clips are read and written by ffmpeg, which must be installed. Sound, subtitles and metadata are copied, and every frame
+/// keeps its exact time. Animations, and uncompressed frames (`y4m`) on standard input and output, do not need ffmpeg.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Pictures, clips, folders of both (searched to any depth), or `-` for standard input
+    /// Pictures, clips, folders (searched recursively), or `-` for standard input
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
 
-    /// File or folder to paint into, or `-` for standard output
+    /// Output file or folder, or `-` for standard output
     ///
-    /// For several inputs or a folder this is a folder, made if missing; paintings keep their picture's name, format and
-    /// place in the tree. Existing files are replaced, but never an input.
+    /// For several inputs, or for a folder, this is a folder; it is created if needed. Results keep the name, format and
+    /// relative path of their picture. Existing files are replaced, but never an input.
     #[arg(short, long, value_name = "FILE|DIR")]
     output: PathBuf,
 
     /// Bundled style (see `infer styles`) or style-model file; default: the first bundled style
     ///
-    /// Files: `.safetensors` as `trainer` writes them, and `.safetensors` or `.pth` of pytorch/examples'
-    /// `fast_neural_style`. A bundled name comes before a file of that name; `./NAME` is the file.
+    /// Files are `.safetensors` from `trainer`, or `.safetensors` and `.pth` from pytorch/examples' `fast_neural_style`. If a
+    /// file has the name of a bundled style, the bundled style is used; `./NAME` is the file.
     #[arg(short, long, value_name = "NAME|FILE")]
     style: Option<PathBuf>,
 
-    /// From 0, the photo, to 1, the painting
+    /// Strength of the style: 0 is the photo, 1 is the painting
     #[arg(long, value_name = "0..1", default_value_t = StylizeOptions::default().strength, value_parser = parse_strength)]
     #[arg(help_heading = "Painting")]
     strength: f32,
 
-    /// Keep the photo's colours: paint only its lights and darks
+    /// Keep the photo's colours, and paint only light and dark
     #[arg(long, help_heading = "Painting")]
     keep_colors: bool,
 
-    /// Make pictures smaller first so that their longer side has at most this many pixels
+    /// Shrink pictures first, so that their longer side has at most this many pixels
     ///
-    /// A style knows its strokes in pixels: a smaller picture gets broader ones.
+    /// Strokes have a fixed size in pixels, so a smaller picture gets relatively broader ones.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Painting")]
     max_size: Option<u32>,
 
@@ -71,12 +70,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
     format: Option<PaintingFormat>,
 
-    /// JPEG quality; the other formats are written without loss
+    /// JPEG quality; other picture formats are lossless
     #[arg(long, value_name = "1..100", default_value_t = DEFAULT_QUALITY, help_heading = "Output")]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
 
-    /// Leave pictures alone whose painting exists: goes on where an earlier run stopped
+    /// Skip inputs whose output exists, to continue an earlier run
     #[arg(long, help_heading = "Output")]
     skip_existing: bool,
 
@@ -98,14 +97,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Memory for painting, besides the picture itself: bytes, or with K, M or G; default: half of what is free
+    /// Memory limit for painting, not counting the picture itself: bytes, or a number with K, M or G; default: half of the free
+    /// memory
     ///
-    /// It changes the time that painting takes, not the painting: with less, parts are computed again, and with still less
-    /// they go to temporary files.
+    /// The limit changes the time, not the result. With less memory, parts are computed again; with still less, they are kept
+    /// in temporary files.
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
     memory: Option<u64>,
 
-    /// Threads on the CPU; 0 is one per core
+    /// CPU threads; 0 means one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     threads: usize,
 
@@ -138,7 +138,7 @@ pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 ///
-/// If nothing can be painted at all. A picture that cannot is reported, and makes the exit code 1.
+/// If nothing can be painted at all. A picture that cannot be painted is reported, and the exit code is 1.
 pub(super) fn run(args: Args) -> Result<ExitCode> {
     let mut plan = PaintingPlan::new(&args.inputs, &args.output, args.format)?;
     refuse_terminal(&plan)?;
@@ -179,7 +179,7 @@ fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Ar
     let options = BatchOptions {
         quality: args.quality,
         max_size: args.max_size,
-        // Who asks for one thread does not want another two for files.
+        // A user who asks for one thread does not want two more for files.
         overlap: args.threads != 1,
         clips,
     };
@@ -190,12 +190,16 @@ fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Ar
         talk.finish("stopped");
         return ExitCode::from(interrupt::INTERRUPTED);
     }
+    if output::reader_left() {
+        talk.clear();
+        return ExitCode::SUCCESS;
+    }
     let seconds = started.elapsed().as_secs_f64();
     let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };
     talk.finish(&format!("painted {} of {total} in {seconds:.1} s{there}", total - failed));
     match failed {
         0 => ExitCode::SUCCESS,
-        // What was asked for, such as an encoder that there is not, could be done for nothing.
+        // Everything failed because of what was asked for, such as an encoder that does not exist.
         _ if failures.usage == total => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }

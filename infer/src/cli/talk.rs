@@ -1,6 +1,6 @@
 //! What the program says on standard error. Names and messages from outside are shown with their control characters escaped.
 //!
-//! Talk is best effort: a full disk or a reader that has gone is no reason to fail.
+//! Talk is best effort: a standard error that is closed, full or a terminal that has gone stops no painting.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -11,30 +11,43 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Prints an error and what can be done about it.
 pub(super) fn error(error: &Error) {
-    line(&format!("error: {error}"));
-    if let Some(hint) = error.hint() {
-        line(&format!("hint: {hint}"));
+    print_text(&error_text(error));
+}
+
+fn error_text(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("error: {}\nhint: {}", escaped(&error.to_string()), escaped(hint)),
+        None => format!("error: {}", escaped(&error.to_string())),
     }
 }
 
 /// Prints something the user should know though nothing failed.
 pub(super) fn note(text: &str) {
-    line(&format!("note: {text}"));
+    print_text(&note_text(text));
 }
 
-/// Prints what a program that runs for long has done.
+fn note_text(text: &str) -> String {
+    format!("note: {}", escaped(text))
+}
+
+/// Prints a line, such as what a server has done.
 pub(super) fn line(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", escaped(text));
+    print_text(&escaped(text));
 }
 
-/// Talk about a run: a progress bar for many pictures, lines between its updates, silence if asked for.
+/// Prints text that is escaped already.
+fn print_text(text: &str) {
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Talk about a run: a progress bar for many pictures, and lines above it; only errors if the run is to be quiet.
 pub(super) struct Talk {
     bars: MultiProgress,
     bar: ProgressBar,
     quiet: bool,
 }
 
-/// How often a bar is drawn though nothing happens.
+/// How often a bar is redrawn while nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
 impl Talk {
@@ -48,7 +61,7 @@ impl Talk {
         Self { bars, bar, quiet }
     }
 
-    /// A bar for the frames of a clip, the first `painted` of which are there; without an end if nobody knows it.
+    /// A bar for the frames of a clip, of which the first `painted` are done; without an end if it is unknown.
     pub(super) fn clip(&self, frames: Option<u64>, painted: u64) -> ProgressBar {
         if self.quiet {
             return ProgressBar::hidden();
@@ -59,13 +72,13 @@ impl Talk {
             None => style("{spinner} {pos} frames  {msg}"),
         });
         bar.set_position(painted);
-        // What another run painted took none of this run's time.
+        // What an earlier run painted took no time of this run.
         bar.reset_eta();
         bar.enable_steady_tick(TICK);
         bar
     }
 
-    /// Names the picture in hand.
+    /// Names the picture that is being painted.
     pub(super) fn begin(&self, name: String) {
         self.bar.set_message(escaped(&name).into_owned());
     }
@@ -77,21 +90,36 @@ impl Talk {
 
     /// An error, quiet or not.
     pub(super) fn error(&self, text: &Error) {
-        self.bars.suspend(|| error(text));
+        self.print(&error_text(text));
     }
 
     /// Something the user should know.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.bars.suspend(|| note(text));
+            self.print(&note_text(text));
         }
     }
 
     /// Removes the bar and prints how the run ended.
     pub(super) fn finish(&self, summary: &str) {
-        self.bar.finish_and_clear();
+        self.clear();
         if !self.quiet {
             line(summary);
+        }
+    }
+
+    /// Removes the bar.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Prints text that is escaped already above the bars, if there are any.
+    fn print(&self, text: &str) {
+        if self.bars.is_hidden() {
+            print_text(text);
+        } else {
+            // `MultiProgress::suspend` would panic if the terminal has gone.
+            let _ = self.bars.println(text);
         }
     }
 }

@@ -5,7 +5,7 @@ use impasto_common::model_file::StyleModel;
 use impasto_common::network::StyleNetConfig;
 use impasto_video::{Ratio, ReadOptions};
 
-use super::clip::ClipOptions;
+use super::clip_options::ClipOptions;
 use crate::SteadyOptions;
 use crate::bench::paint_operations;
 use crate::video::{Effort, RenderOptions, Scale};
@@ -16,58 +16,59 @@ const SIDE: usize = 256;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Video")]
 pub(super) struct VideoArgs {
-    /// Hold the painting still where the clip is still, or moves as a whole: less flicker
+    /// Reduce flicker: keep brush strokes in place
     ///
-    /// Strokes are kept and carried along the clip's motion, for about so many frames where it moves and as long as it stands
-    /// still elsewhere; then they are painted anew, a part of the picture at a time. More frames are calmer, and after many
-    /// strokes grow out of shape with what they lie on. Best with a style trained with `trainer train --temporal-weight`.
+    /// Strokes follow the motion of the clip. Where it moves, they are kept for about this many frames and then painted anew,
+    /// one part of the picture at a time; where it stands still, they stay. More frames give a calmer clip, but after many
+    /// frames strokes no longer fit what they lie on. Works best with a style trained with `trainer train --temporal-weight`.
     #[arg(long, value_name = "FRAMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     #[expect(clippy::option_option, reason = "clap has it for a flag whose value may be left out")]
     stabilize: Option<Option<u8>>,
 
-    /// Encoder: h264, h265, vp9, av1, prores, ffv1 or any name that ffmpeg knows; default: h264, or vp9 in `.webm`
+    /// Video encoder: h264, h265, vp9, av1, prores, ffv1, or any encoder of ffmpeg; default: h264, or vp9 for `.webm`
     #[arg(long, value_name = "NAME", value_parser = parse_codec)]
     codec: Option<String>,
 
-    /// Constant quality of the encoder, 0 the best; default: 20 for h264, 24 for h265, 28 for vp9, 32 for av1
+    /// Constant quality of the encoder; 0 is best; default: 20 for h264, 24 for h265, 28 for vp9, 32 for av1
     #[arg(long, value_name = "0..63", value_parser = clap::value_parser!(u8).range(0..=63))]
     crf: Option<u8>,
 
-    /// More options of the encoder, such as `preset=slow,tune=animation`
+    /// Further encoder options, such as `preset=slow,tune=animation`
     ///
-    /// Without a preset among them, the encoder tries the harder the longer a frame takes to paint.
+    /// Unless they include a preset, the encoder's effort is chosen by the time that painting a frame takes.
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_option)]
     codec_options: Vec<(String, String)>,
 
-    /// Another, constant frame rate, such as 25, 29.97 or 30000/1001; default: the clip's timestamps, constant or not
+    /// Constant frame rate of the output, such as 25, 29.97 or 30000/1001; default: keep the clip's timestamps
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     fps: Option<Ratio>,
 
-    /// Where in the clip to begin: seconds, or hours:minutes:seconds
+    /// Start time in the clip: seconds, or hours:minutes:seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     start: Option<f64>,
 
-    /// How much of the clip to paint: seconds, or hours:minutes:seconds
+    /// Duration to paint: seconds, or hours:minutes:seconds
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<f64>,
 
-    /// Make the frames this large before painting: `1280x720`, or one side only, `1280x` or `x720`
+    /// Scale frames to this size before painting: `1280x720`, or one side only: `1280x` or `x720`
     #[arg(long, value_name = "WxH")]
     scale: Option<Scale>,
 
-    /// Go on with a clip whose painting was interrupted, with the same options; starts afresh where there is none
+    /// Continue an interrupted clip, with the same options; start from the beginning if there is none
     ///
-    /// What is painted waits in the folder OUTPUT.parts. Ctrl-C leaves a clip that plays, too.
+    /// Finished parts are kept in the folder OUTPUT.parts. After Ctrl-C, the output is a clip that plays as far as it was
+    /// painted.
     #[arg(long)]
     resume: bool,
 
-    /// Standard input holds RGB bytes without a header, frames of this size; standard output gets the same
+    /// Standard input has frames of this size as raw RGB bytes, without a header; standard output gets the same
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_size)]
     raw: Option<(u32, u32)>,
 }
 
 impl VideoArgs {
-    /// What the arguments ask for, painted by a network of these sizes; `painter` tells two painters apart.
+    /// What the arguments ask for, painted by a network of these sizes; `painter` identifies the painter.
     pub(super) fn options(&self, network: &StyleNetConfig, max_size: Option<u32>, painter: String) -> ClipOptions {
         let operations = paint_operations(network, (SIDE, SIDE)) / (SIDE * SIDE) as f64;
         let painter = match self.steady() {
@@ -92,14 +93,14 @@ impl VideoArgs {
         ClipOptions { render, raw: self.raw, steady: self.steady() }
     }
 
-    /// How still frames are held; not at all if `None`.
+    /// How frames are stabilised, if they are.
     fn steady(&self) -> Option<SteadyOptions> {
         let defaults = SteadyOptions::default();
         self.stabilize.map(|frames| SteadyOptions { hold: frames.map_or(defaults.hold, usize::from), ..defaults })
     }
 }
 
-/// What tells one model from another: its name, and an FNV-1a hash of its weights in the order of their names.
+/// Identifies a model: its name, and an FNV-1a hash of its weights in the order of their names.
 pub(super) fn fingerprint(model: &StyleModel) -> String {
     let mut hash = 0xCBF2_9CE4_8422_2325_u64;
     for array in model.tensors.values() {

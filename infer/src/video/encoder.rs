@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use impasto_common::{Error, Result, ResultExt};
-use impasto_video::{Color, Ffmpeg, Ratio};
+use impasto_video::{Color, Ffmpeg, Ratio, count_frames};
 
 use super::ffmpeg_log::FfmpegLog;
 use super::matroska::{MatroskaWriter, RawFormat, RawTrack};
@@ -31,6 +31,7 @@ pub(super) struct Encoder {
     child: Child,
     writer: MatroskaWriter<BufWriter<ChildStdin>>,
     log: JoinHandle<FfmpegLog>,
+    frames: u64,
 }
 
 impl Encoder {
@@ -43,7 +44,7 @@ impl Encoder {
         let log = thread::spawn(move || FfmpegLog::read(BufReader::new(stderr)));
         let writer = MatroskaWriter::new(BufWriter::new(stdin), &settings.track);
         match writer {
-            Ok(writer) => Ok(Self { path: path.to_owned(), child, writer, log }),
+            Ok(writer) => Ok(Self { path: path.to_owned(), child, writer, log, frames: 0 }),
             Err(error) => Err(cannot_encode(log.join().unwrap_or_default(), || error.into())),
         }
     }
@@ -51,23 +52,50 @@ impl Encoder {
     /// Encodes a frame.
     pub(super) fn push(&mut self, pixels: &[u8], pts: i64, duration: i64) -> Result<()> {
         // [`Self::failure`] finds out why the pipe broke.
-        self.writer.write(pixels, pts, duration).context(|| CANNOT)
+        self.writer.write(pixels, pts, duration).context(|| CANNOT)?;
+        self.frames += 1;
+        Ok(())
     }
 
     /// Waits until the file is complete and on disk.
+    ///
+    /// # Errors
+    ///
+    /// If the encoder fails, or its file holds another number of frames than it got: on a full disk ffmpeg may report success
+    /// for a file without an end.
     pub(super) fn finish(self) -> Result<()> {
-        let Self { path, mut child, writer, log } = self;
+        let Self { path, mut child, writer, log, frames } = self;
         let flushed = writer.into_inner().flush();
         let status = child.wait().context(|| "cannot wait for `ffmpeg`")?;
-        if status.success() && flushed.is_ok() {
-            return std::fs::File::open(&path).and_then(|file| file.sync_all()).context(|| CANNOT);
+        let log = log.join().unwrap_or_default();
+        if !status.success() || flushed.is_err() {
+            return Err(cannot_encode(log, || format!("ffmpeg ended with {status}").into()));
         }
-        Err(cannot_encode(log.join().unwrap_or_default(), || format!("ffmpeg ended with {status}").into()))
+        check_written(&path, frames, log).context(|| CANNOT)
     }
 
     /// Why the encoder takes no more frames.
     pub(super) fn failure(self) -> Error {
         self.finish().err().unwrap_or_else(|| Error::new(CANNOT))
+    }
+}
+
+/// Checks that a file which ffmpeg has written is complete: it holds `frames` frames of video, and is on disk.
+///
+/// # Errors
+///
+/// If frames are missing, or ffmpeg says that the disk is full.
+pub(super) fn check_written(path: &Path, frames: u64, log: FfmpegLog) -> Result<()> {
+    let found = count_frames(path);
+    match found {
+        Ok(found) if found == frames && !log.is_disk_full() => {
+            std::fs::File::open(path).and_then(|file| file.sync_all()).context(|| "cannot finish the file")
+        }
+        Err(error) if log.is_empty() => Err(error),
+        found => {
+            let found = found.unwrap_or_default();
+            Err(Error::new(format!("{found} of {frames} frames are in the file")).with_source(log))
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use impasto_common::{Error, Result, ResultExt};
 use impasto_video::{Ratio, StreamKind, VideoInfo, quiet_child};
 
 use super::container::Container;
+use super::encoder::check_written;
 use super::ffmpeg_log::{FfmpegLog, is_disk_full};
-use super::segments::Segment;
+use super::segments::{Segment, next_frame};
 
 /// The unit in which ffmpeg's lists count.
 const MICROSECOND: Ratio = Ratio { numerator: 1, denominator: 1_000_000 };
@@ -66,8 +67,18 @@ impl ClipJoin<'_> {
         if self.keeps_clock() {
             command.args(["-avoid_negative_ts", "disabled"]);
         }
-        self.write(command, &path)?;
-        Ok(path)
+        let written = self.write(command, &path).and_then(|log| {
+            let checked = check_written(&path, next_frame(segments), log);
+            checked.context(|| format!("cannot write {}", self.container))
+        });
+        match written {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                // Half a clip only takes room, of which there may be too little.
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
     }
 
     /// Whether timestamps are copied unchanged: from Matroska to Matroska. Otherwise ffmpeg makes the file start at 0, which in
@@ -181,13 +192,15 @@ impl ClipJoin<'_> {
         Ok(list)
     }
 
-    fn write(&self, mut command: Command, path: &Path) -> Result<()> {
+    /// Runs ffmpeg into the file `path`, and returns its log.
+    fn write(&self, mut command: Command, path: &Path) -> Result<FfmpegLog> {
         command.args(["-f", self.container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
         let output = command.output().context(|| "cannot run `ffmpeg`")?;
+        let log = FfmpegLog::read(&output.stderr[..]);
         if output.status.success() {
-            return fs::File::open(path).and_then(|file| file.sync_all()).context(|| "cannot finish the file");
+            return Ok(log);
         }
-        Err(Error::new(format!("cannot write {}", self.container)).with_source(FfmpegLog::read(&output.stderr[..])))
+        Err(Error::new(format!("cannot write {}", self.container)).with_source(log))
     }
 }
 

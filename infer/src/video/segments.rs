@@ -4,7 +4,8 @@
 //! The name gives the frames in it: `FIRST_COUNT_PTS`, with the first timestamp in the time base of the clip.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use impasto_common::{Error, Result, ResultExt};
@@ -12,6 +13,9 @@ use impasto_files::write_atomic;
 
 /// The file in the folder that identifies the run.
 const IDENTITY: &str = "render.json";
+
+/// The file in the folder that a running process holds a lock on.
+const LOCK: &str = "lock";
 
 /// What two runs must have in common so that one continues the other.
 pub(super) type RunIdentity = BTreeMap<String, String>;
@@ -25,6 +29,9 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
 }
 
+/// Keeps other processes out of a folder as long as it lives.
+pub(super) struct FolderLock(#[expect(dead_code, reason = "only held")] File);
+
 /// The folder of segments.
 #[derive(Debug, Clone)]
 pub(super) struct SegmentFolder {
@@ -37,6 +44,34 @@ impl SegmentFolder {
         let mut name = output.as_os_str().to_owned();
         name.push(".parts");
         Self { path: name.into() }
+    }
+
+    /// Makes the folder if there is none, and keeps other processes out of it until the lock is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If another process has the folder, or it cannot be made.
+    pub(super) fn lock(&self, output: &Path) -> Result<FolderLock> {
+        let action = || format!("cannot use folder `{}`", self.path.display());
+        loop {
+            fs::create_dir_all(&self.path).context(action)?;
+            let path = self.path.join(LOCK);
+            let file = match File::options().write(true).create(true).truncate(false).open(&path) {
+                // The folder of a run that has just ended is gone again.
+                Err(error) if error.kind() == ErrorKind::NotFound && !self.path.exists() => continue,
+                file => file.context(action)?,
+            };
+            match file.try_lock() {
+                // A file that is no longer there belonged to a run that has just ended.
+                Ok(()) if !path.exists() => {}
+                // Not every file system has locks; without, nothing can be checked.
+                Ok(()) | Err(TryLockError::Error(_)) => return Ok(FolderLock(file)),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::new(format!("another process is painting `{}`", output.display()))
+                        .with_hint("wait until it ends, or name another `--output`"));
+                }
+            }
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -119,7 +154,9 @@ impl SegmentFolder {
     }
 
     /// Removes the folder and all in it.
-    pub(super) fn remove(&self) -> Result<()> {
+    pub(super) fn remove(&self, lock: FolderLock) -> Result<()> {
+        // Windows does not remove a folder below an open file. Elsewhere no other process gets in before the folder is gone.
+        let _lock = (!cfg!(windows)).then_some(lock);
         fs::remove_dir_all(&self.path).context(|| format!("cannot remove folder `{}`", self.path.display()))
     }
 }
@@ -177,7 +214,12 @@ mod tests {
         let other = RunIdentity::from([("style".to_owned(), "b".to_owned())]);
         let error = folder.open(&other, true).unwrap_err().to_string();
         assert!(error.ends_with("had another style: a, not b"), "{error}");
-        folder.remove().unwrap();
+        let lock = folder.lock(Path::new("out.mp4")).unwrap();
+        let error = folder.lock(Path::new("out.mp4")).err().unwrap();
+        assert_eq!(error.to_string(), "another process is painting `out.mp4`");
+        folder.remove(lock).unwrap();
         assert!(!folder.path().exists());
+        drop(folder.lock(Path::new("out.mp4")).unwrap());
+        folder.lock(Path::new("out.mp4")).unwrap();
     }
 }

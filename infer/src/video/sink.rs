@@ -89,7 +89,10 @@ impl SegmentSink {
         if let Some(OpenSegment { encoder, path, first, count, pts }) = self.open.take() {
             let folder = self.folder.clone();
             self.finishing = Some(thread::spawn(move || {
-                encoder.finish()?;
+                encoder.finish().inspect_err(|_| {
+                    // Half a segment only takes room, of which there may be too little.
+                    let _ = std::fs::remove_file(&path);
+                })?;
                 folder.complete(&path, first, count, pts)
             }));
         }

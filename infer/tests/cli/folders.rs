@@ -32,7 +32,10 @@ fn a_bad_picture_is_reported_and_the_others_are_painted() {
     assert_eq!(studio.files("out"), ["a.png", "c.png"]);
     let lines: Vec<_> = run.stderr.lines().collect();
     let bad = std::path::Path::new("in").join("b.jpg");
-    assert_eq!(lines[0], format!("error: cannot paint `{}`: the file is cut short", bad.display()));
+    assert_eq!(
+        lines[0],
+        format!("error: cannot paint `{}`: the file is cut short: the last 40 of 64 rows are missing", bad.display())
+    );
     assert_eq!(lines[1], "hint: copy or download it again");
     let run = studio.run(&format!("stylize in nowhere.png --style {STYLE} -o out"));
     assert!(run.stderr.contains("`nowhere.png`"), "{}", run.stderr);
@@ -111,6 +114,84 @@ fn an_input_is_never_replaced() {
         assert!(run.stderr.contains("is an input and would be replaced"), "{line}: {}", run.stderr);
         assert_eq!(fs::read(studio.path("in/a.png")).unwrap(), before);
     }
+}
+
+#[test]
+fn an_input_is_never_replaced_by_way_of_a_folder_that_is_missing() {
+    let studio = Studio::new();
+    studio.save("in/a.png", photo(9, 8));
+    let before = fs::read(studio.path("in/a.png")).unwrap();
+    for line in [
+        "in/a.png -o new/../in/a.png",
+        "in/a.png -o new/../in",
+        "in/a.png -o new/newer/../../in/",
+        "in -o new/../in",
+        "in -o in/new/..",
+    ] {
+        let run = studio.run(&format!("stylize {line} --style {STYLE}"));
+        assert_eq!(run.code, Some(2), "{line}: {}", run.stderr);
+        assert!(run.stderr.contains("is an input and would be replaced"), "{line}: {}", run.stderr);
+        assert_eq!(fs::read(studio.path("in/a.png")).unwrap(), before);
+    }
+    studio.stylize("in/a.png -o new/../b.png");
+    assert!(studio.path("b.png").exists());
+}
+
+#[test]
+fn a_folder_is_painted_into_the_one_above_it() {
+    let studio = Studio::new();
+    studio.save("in/a.png", photo(9, 8));
+    studio.stylize("in -o .");
+    assert!(studio.path("a.png").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_device_or_pipe_is_painted_into_and_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    studio.stylize("in.png -o out.png");
+    let painting = fs::read(studio.path("out.png")).unwrap();
+    studio.stylize("in.png -o /dev/null --format png");
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    let run = studio.stylize("in.png -o /dev/stdout --format png");
+    assert!(run.stdout == painting);
+    let fifo = studio.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for (format, expected) in [("png", &painting), ("tiff", &studio_tiff(&studio))] {
+        let reading = std::thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read(fifo).unwrap()
+        });
+        studio.stylize(&format!("in.png -o fifo --format {format}"));
+        assert!(reading.join().unwrap() == *expected, "{format}");
+        assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+    }
+}
+
+#[cfg(unix)]
+fn studio_tiff(studio: &Studio) -> Vec<u8> {
+    studio.stylize("in.png -o out.tiff");
+    fs::read(studio.path("out.tiff")).unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_in_the_way_of_a_temporary_file_is_not_followed() {
+    let studio = Studio::new();
+    studio.save("in.png", photo(9, 8));
+    studio.write("victim", b"untouched");
+    fs::create_dir(studio.path("out")).unwrap();
+    let mut command = studio.command(["stylize", "in.png", "--style", STYLE, "-o", "out/a.png"]);
+    let child = command.spawn().unwrap();
+    // The name that earlier versions used.
+    std::os::unix::fs::symlink("../victim", studio.path(format!("out/.a.png.{}.tmp", child.id()))).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(fs::read(studio.path("victim")).unwrap(), b"untouched");
+    let long = format!("{}.png", "n".repeat(251));
+    studio.stylize(&format!("in.png -o {long}"));
+    assert!(studio.path(&long).exists());
 }
 
 #[test]

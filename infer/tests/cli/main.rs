@@ -10,6 +10,8 @@ mod info;
 mod interrupt;
 mod options;
 mod serve;
+mod setup;
 mod streams;
 mod studio;
+mod talk;
 mod video;

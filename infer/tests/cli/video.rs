@@ -133,6 +133,72 @@ fn a_full_disk_says_how_to_go_on() {
     assert!(text.contains("`--resume`"), "{text}");
 }
 
+/// As the test before, with disks that are too small, just too small and large enough. ffmpeg reports success for some files
+/// without an end.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clip_on_a_full_disk_is_whole_or_an_error() {
+    let Some(studio) = studio() else { return };
+    ffmpeg(&studio, &format!("{NTSC} -t 1 -pix_fmt yuv420p in.mp4"));
+    fs::create_dir(studio.path("disk")).unwrap();
+    let count = "ffprobe -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 disk/out.mp4";
+    let mut codes = std::collections::BTreeSet::new();
+    for size in (4..=64).step_by(4) {
+        let script = format!("mount -t tmpfs -o size={size}k none disk || exit 9; \"$0\" \"$@\" || exit $?; {count}");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", &script]).arg(env!("CARGO_BIN_EXE_infer"));
+        command.args(["stylize", "in.mp4", "--style", STYLE, "-o", "disk/out.mp4", "-q"]).current_dir(studio.path(""));
+        let Ok(output) = command.output() else { return };
+        let code = output.status.code().unwrap();
+        let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        match code {
+            0 => assert_eq!(text.trim().trim_end_matches(','), "30", "{size}k: {said}"),
+            1 if !said.starts_with("unshare") => assert!(said.contains("No space left"), "{size}k: {said}"),
+            // No disk of its own can be mounted here.
+            _ => return,
+        }
+        codes.insert(code);
+    }
+    assert_eq!(codes.into_iter().collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn a_second_process_on_the_same_clip_is_told_about_the_first() {
+    let Some(studio) = studio() else { return };
+    ffmpeg(&studio, "-f lavfi -i testsrc2=size=640x480:rate=30 -t 20 -pix_fmt yuv420p in.mp4");
+    let line = ["stylize", "in.mp4", "--style", STYLE, "-o", "out.mp4"];
+    let mut first = studio.command(line).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !studio.path("out.mp4.parts/render.json").exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing is painted");
+        sleep(Duration::from_millis(2));
+    }
+    for resume in [&[][..], &["--resume"]] {
+        let output = studio.command(line.iter().chain(resume)).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(first.try_wait().unwrap().is_none(), "the first one was too fast");
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("another process is painting `out.mp4`\nhint: wait until it ends"), "{text}");
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
+fn high_dynamic_range_is_tone_mapped_where_ffmpeg_can() {
+    let Some(studio) = studio() else { return };
+    // A grey of PQ that is brighter once it is converted.
+    let hdr = "-color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc -pix_fmt yuv420p10le";
+    ffmpeg(&studio, &format!("-f lavfi -i color=c=0x949494:size=64x48:rate=5 -t 0.4 -c:v ffv1 {hdr} in.mkv"));
+    let run = studio.stylize("in.mkv -o out.mkv --codec ffv1 --strength 0");
+    let can = Ffmpeg::find().unwrap().has_filters(&["zscale", "tonemap"]);
+    assert_eq!(run.stderr.contains("converted to standard range"), can, "{}", run.stderr);
+    assert_eq!(run.stderr.contains("looks pale"), !can, "{}", run.stderr);
+    ffmpeg(&studio, "-i out.mkv -frames:v 1 out.png");
+    let level = studio.open("out.png").into_rgb8().get_pixel(30, 20)[0];
+    assert!(!can || level > 160, "{level}");
+}
+
 #[test]
 fn turned_odd_silent_and_deep_clips_are_painted() {
     let Some(studio) = studio() else { return };
@@ -186,8 +252,8 @@ fn what_cannot_be_is_refused_before_anything_is_painted() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, &format!("{NTSC} {TONE} -t 0.3 -pix_fmt yuv420p -c:a pcm_s16le in.mov"));
     for (options, code, word) in [
-        ("out.mp4 --codec nope", 2, "the encoder `nope` does not work so"),
-        ("out.mp4 --codec-options preset=warp", 2, "the encoder `libx264` does not work so"),
+        ("out.mp4 --codec nope", 2, "the encoder `nope` does not work with these options"),
+        ("out.mp4 --codec-options preset=warp", 2, "the encoder `libx264` does not work with these options"),
         ("out.mp4 --codec copy", 2, "expected the name of an encoder"),
         ("out.mp4 --crf 99", 2, "--crf"),
         ("out.mp4 --fps 0", 2, "--fps"),
@@ -251,7 +317,7 @@ fn a_run_that_is_stopped_or_killed_goes_on_to_the_very_frames() {
     let run = studio.run(&format!("stylize in.mp4 --style {STYLE} -o out.mp4 --resume --strength 0.5"));
     assert!(run.stderr.contains("had another painter"), "{}", run.stderr);
     let run = studio.run(&format!("stylize in.mp4 --style {STYLE} -o out.mp4"));
-    assert!(run.stderr.contains("go on with `--resume`"), "{}", run.stderr);
+    assert!(run.stderr.contains("continue with `--resume`"), "{}", run.stderr);
     studio.stylize("in.mp4 -o out.mp4 --resume");
     assert_eq!(frames(&studio, "out.mp4"), frames(&studio, "whole.mp4"));
     assert_eq!(sound(&studio, "out.mp4"), sound(&studio, "in.mp4"));

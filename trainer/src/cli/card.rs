@@ -9,7 +9,7 @@ use crate::train::CardText;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Card")]
-pub(super) struct Card {
+pub(super) struct CardArgs {
     /// Name of the style [default: the output's file name]
     #[arg(long)]
     name: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Card {
     licence: Option<String>,
 }
 
-impl Card {
+impl CardArgs {
     /// The style's name: the given one, else the name of the file without its extension.
     pub(super) fn name(&self, output: &Path) -> String {
         let stem = || output.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -7,7 +7,7 @@ use impasto_common::Result;
 use impasto_common::model_file::{ModelCard, StyleModel};
 use impasto_common::weights::StoredType;
 
-use super::card::{self, Card};
+use super::card::{self, CardArgs};
 use super::{evaluate, say};
 use crate::interpolate;
 use crate::train::CardText;
@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
-    card: Card,
+    card: CardArgs,
 }
 
 pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {

@@ -8,7 +8,7 @@ use impasto_common::network::Preset;
 use impasto_common::weights::StoredType;
 use impasto_common::{Result, device};
 
-use super::card::{self, Card};
+use super::card::{self, CardArgs};
 use super::objective::ObjectiveArgs;
 use super::progress::Progress;
 use super::{MachineArgs, say, stop_on_signal};
@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
-    card: Card,
+    card: CardArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }

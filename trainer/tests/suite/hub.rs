@@ -81,8 +81,9 @@ fn answer(mut stream: TcpStream, shelf: &Shelf, own: &str) -> String {
         ("404 Not Found".into(), &[][..])
     };
     let length = body.len();
-    write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n").unwrap();
-    stream.write_all(&body[..length.min(shelf.breaks_after)]).unwrap();
+    let head = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    // The client may close the connection as soon as it has read enough.
+    let _ = stream.write_all(&[head.as_bytes(), &body[..length.min(shelf.breaks_after)]].concat());
     noted
 }
 

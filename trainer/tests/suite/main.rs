@@ -10,4 +10,5 @@ mod kill;
 mod live;
 mod peers;
 mod pictures;
+mod setup;
 mod training;

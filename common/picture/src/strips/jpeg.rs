@@ -1,4 +1,4 @@
-//! JPEG in strips: writing only. The encoder works on eight rows at a time and never looks back.
+//! Writes JPEG in strips. The encoder works on eight rows at a time and never goes back.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::queue::StripQueue;
 use super::samples::Samples;
 use impasto_error::{Error, Result, ResultExt};
 
-/// Rows that the encoder reads over and over before it goes on (ITU-T T.81, A.1.1).
+/// Rows that the encoder reads several times before it continues (ITU-T T.81, A.1.1).
 const BAND: u32 = 8;
 
 /// Writes a JPEG with the encoder of [`crate::Picture::encode`]: the same bytes.
@@ -30,7 +30,7 @@ pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, quality: u8, st
         failure: &failure,
     };
     let encoded = encoder.encode_image(&view).context(|| "cannot encode as JPEG");
-    // What stopped the rows is the cause; the encoder knows only that it was stopped.
+    // The failure of the rows is the cause; the encoder only knows that it was stopped.
     failure.take().map_or(encoded, Err)
 }
 
@@ -39,7 +39,7 @@ struct View<'a> {
     size: (u32, u32),
     band: RefCell<Band>,
     strips: RefCell<&'a mut StripQueue>,
-    /// Why there are no more rows: an image cannot say so itself.
+    /// Why there are no more rows. The image traits have no way to return an error.
     failure: &'a Cell<Option<Error>>,
 }
 
@@ -81,7 +81,7 @@ impl GenericImageView for View<'_> {
     }
 }
 
-/// Ends the encoder at its next byte once there are no more rows.
+/// Stops the encoder at its next byte once there are no more rows.
 struct StoppingWriter<'a, W> {
     writer: W,
     failure: &'a Cell<Option<Error>>,

@@ -1,4 +1,4 @@
-//! PNG in strips. Rows are compressed one after the other, so both ways need little more than two of them.
+//! Reads and writes PNG in strips. Rows are compressed one after the other, so little more than two are in memory.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::samples::Samples;
 use crate::{PictureFormat, decode};
 use impasto_error::{Error, Result, ResultExt};
 
-/// Compressed bytes in a chunk: what the `png` crate's own reader takes at a time.
+/// Compressed bytes in a chunk: as many as the reader of the `png` crate takes at a time.
 const CHUNK: usize = 32 << 10;
 
 /// The rows of a PNG file.
@@ -91,7 +91,7 @@ fn too_much_memory() -> Error {
     prose(png::DecodingError::LimitsExceeded)
 }
 
-/// The same words as [`crate::Picture::decode`] has for the same error.
+/// The error that [`crate::Picture::decode`] returns for the same problem.
 fn prose(error: png::DecodingError) -> Error {
     decode::prose(match error {
         png::DecodingError::IoError(error) => ImageError::IoError(error),

@@ -1,4 +1,4 @@
-//! Reading a picture file from the top down.
+//! Reads a picture file from the top down.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -32,10 +32,10 @@ pub struct StripReader {
 impl StripReader {
     /// Opens a picture file; `None` if it must be read as a whole with [`Picture::open`].
     ///
-    /// These must: WebP, BMP and GIF; JPEG that is progressive, or whose components do not come together; interlaced and
+    /// This applies to WebP, BMP and GIF; JPEG that is progressive, or whose components come in separate scans; interlaced and
     /// animated PNG; TIFF with planes, CMYK, floating point, or strips (or rows of tiles) of more than 256 MiB.
     ///
-    /// A picture that its EXIF block turns passes through a temporary file of the size of its pixels.
+    /// A picture with an EXIF rotation needs a temporary file of the size of its pixels.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! TIFF in strips. The file's own strips, or rows of tiles, are decoded one at a time; ours are cut from them.
+//! Reads and writes TIFF in strips. The strips of the file, or rows of its tiles, are decoded one at a time; ours are cut from
+//! them.
 
 use std::fs::File;
 use std::io::{BufReader, Seek, Write};
@@ -19,8 +20,10 @@ use super::samples::Samples;
 use crate::{PictureFormat, decode};
 use impasto_error::{Error, Result, ResultExt};
 
-/// Bytes in a strip that is written, and the rest of a file but its pixels at the very most: profile and tables.
+/// Bytes in a strip that is written.
 const STRIP_BYTES: u64 = 1 << 20;
+
+/// Upper bound of the bytes of a file that are not pixels: profile and tables.
 const REST_BYTES: u64 = 64 << 20;
 
 /// The rows of a TIFF file.
@@ -48,7 +51,7 @@ impl TiffRows {
             Ok(ColorType::Gray(bits @ (1 | 8 | 16))) => (bits, 1),
             Ok(ColorType::RGB(bits @ (8 | 16))) => (bits, 3),
             Ok(ColorType::RGBA(bits @ (8 | 16))) => (bits, 4),
-            // Where nothing can be read, reading it as a whole says why.
+            // If it cannot be read at all, reading it as a whole returns the reason.
             _ => return Ok(None),
         };
         if !is_plain(&mut decoder, channels)? || (bits == 1 && decoder.get_chunk_type() == ChunkType::Tile) {
@@ -170,7 +173,7 @@ impl RowDecoder for TiffRows {
     }
 }
 
-/// The same words as [`crate::Picture::decode`] has for the same error.
+/// The error that [`crate::Picture::decode`] returns for the same problem.
 fn prose(error: tiff::TiffError) -> Error {
     let hint = || image::ImageFormat::from(PictureFormat::Tiff).into();
     decode::prose(match error {

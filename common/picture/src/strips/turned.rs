@@ -1,7 +1,7 @@
-//! Pictures that their EXIF block turns, read in strips.
+//! Reads pictures with an EXIF rotation in strips.
 //!
-//! The first row of a turned picture may be the last row of the file's, or a column. So the samples pass once through an
-//! unnamed temporary file, which the system removes when it is closed, whatever happens to the program.
+//! The first row of a rotated picture may be the last row of the file, or a column. So the samples are first written to an
+//! unnamed temporary file. The system removes it when it is closed, however the program ends.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -24,7 +24,7 @@ pub(super) struct Turned {
     width: usize,
     height: usize,
     pixel: usize,
-    /// The samples, once they are asked for.
+    /// The samples, once the first row was read.
     spill: Option<File>,
     /// What the file's end said.
     note: Option<String>,
@@ -84,7 +84,7 @@ impl Turned {
             }
             file.write_all(&samples)
                 .context(|| format!("cannot write a temporary file in `{}`", folder.display()))
-                .map_err(|error| error.with_hint("make room there, or name another folder with TMPDIR"))?;
+                .map_err(|error| error.with_hint("make room there, or set TMPDIR to another folder"))?;
         }
         self.note = self.rows.end()?;
         Ok(file)

@@ -1,6 +1,6 @@
-//! Writing a picture file from the top down.
+//! Writes a picture file from the top down.
 
-use std::io::{BufWriter, Seek, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::panic;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -38,7 +38,7 @@ impl StripWriter {
 
     /// Starts a picture file of the size, depth, alpha and profile that `info` gives.
     ///
-    /// What the format cannot hold is given up as [`Picture::encode`] does: JPEG has 8 bits and puts transparent pixels
+    /// What the format cannot hold is lost as in [`Picture::encode`]: JPEG has 8 bits and puts transparent pixels
     /// on white. Apart from strips in a TIFF and chunks in a PNG, the file is the one that `encode` would make.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl StripWriter {
         Ok(Self { info: info.clone(), missing: info.height, strips: Some(strips), encoder: Some(encoder) })
     }
 
-    /// Adds a strip of any height below the ones before; waits while the encoder has enough to do.
+    /// Adds a strip of any height below the previous ones; waits while the encoder is busy.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Drop for StripWriter {
     fn drop(&mut self) {
         self.strips = None;
         if let Some(encoder) = self.encoder.take() {
-            // Whoever drops an unfinished writer has an error of their own to tell.
+            // The caller drops an unfinished writer because of an error of its own, which matters more.
             let _ = encoder.join();
         }
     }
@@ -158,9 +158,21 @@ fn write_format<W: Write + Seek>(
 ) -> Result<()> {
     match options.format {
         PictureFormat::Jpeg => jpeg::write(writer, info, options.quality.clamp(1, 100), strips),
+        PictureFormat::Tiff if writer.stream_position().is_err() => write_through_file(writer, info, strips),
         PictureFormat::Tiff => tiff::write(writer, info, strips),
         _ => png::write(writer, info, strips),
     }
+}
+
+/// Writes a TIFF into what cannot seek, such as a pipe: by way of an unnamed temporary file.
+fn write_through_file(writer: &mut impl Write, info: &PictureInfo, strips: &mut StripQueue) -> Result<()> {
+    let folder = std::env::temp_dir();
+    let action = || format!("cannot use a temporary file in `{}`", folder.display());
+    let mut file = BufWriter::new(tempfile::tempfile().context(action)?);
+    tiff::write(&mut file, info, strips)?;
+    file.rewind().context(action)?;
+    io::copy(file.get_mut(), writer).context(|| "cannot write the picture")?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -107,9 +107,9 @@ impl JpegHeader {
                 (HUFFMAN_TABLES, body) => read_tables(body, &mut dc, &mut ac)?,
                 (RESTART_INTERVAL, &[high, low, ..]) => restart = u16::from_be_bytes([high, low]).into(),
                 (marker, _) if SEQUENTIAL.contains(&marker) => start_of_frame = segment,
-                // JFIF and Adobe, which tell what the components mean, and the quantisation.
+                // JFIF and Adobe, which define the components, and the quantisation tables.
                 (0xE0 | 0xEE | 0xDB, _) => kept.extend_from_slice(&segment),
-                // Other ways to code than Huffman's, or in other than one sequence.
+                // Arithmetic coding, or not sequential.
                 (0xC2..=0xCF, _) => return Ok(None),
                 _ => {}
             }

@@ -44,7 +44,7 @@ pub(super) struct BitReader {
     file: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     at: usize,
-    /// The lowest `count` bits are those to come. Of these, the last `made_up` are not in the file.
+    /// The lowest `count` bits are the next ones. The last `made_up` of them are not in the file.
     bits: u64,
     count: u32,
     made_up: u32,
@@ -85,7 +85,7 @@ impl BitReader {
         if self.count < self.made_up { Err(self.lost()) } else { Ok(()) }
     }
 
-    /// Steps over the next marker, which is to be a restart.
+    /// Skips the next marker, which must be a restart.
     pub(super) fn restart(&mut self) -> Result<()> {
         match self.seek_marker()? {
             0xD0..=0xD7 => Ok(()),
@@ -94,7 +94,7 @@ impl BitReader {
         }
     }
 
-    /// Steps over what is left, up to the end of the picture.
+    /// Skips the rest, up to the end of the picture.
     pub(super) fn end(&mut self) -> Result<()> {
         loop {
             match self.seek_marker()? {
@@ -111,7 +111,7 @@ impl BitReader {
         }
     }
 
-    /// Forgets the bits before the next marker, and it.
+    /// Skips the bits before the next marker, and the marker.
     fn seek_marker(&mut self) -> Result<u8> {
         (self.count, self.made_up) = (0, 0);
         while self.marker.is_none() {
@@ -123,12 +123,12 @@ impl BitReader {
         self.marker.take().ok_or_else(damaged)
     }
 
-    /// Why the bits make no sense. A file that ends within its data is cut short, whatever its last bits are taken for.
+    /// The error for invalid bits. A file that ends within its data is cut short, whatever its last bits look like.
     pub(super) fn lost(&self) -> impasto_error::Error {
         if self.at_end { cut_short() } else { damaged() }
     }
 
-    /// Provides more bits than a code has, zeros behind the last.
+    /// Loads more bits than a code can have, with zeros after the last.
     #[inline]
     fn fill(&mut self) -> Result<()> {
         while self.count < 32 {
@@ -140,7 +140,7 @@ impl BitReader {
         Ok(())
     }
 
-    /// The next byte of data, with what was stuffed behind it taken away; none at a marker, and behind it.
+    /// The next byte of data without the byte stuffed behind it; none at a marker and after it.
     #[inline]
     fn data_byte(&mut self) -> Result<Option<u8>> {
         if self.marker.is_some() {

@@ -1,0 +1,216 @@
+//! Files written whole or not at all.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tempfile::{Builder, TempPath};
+
+use crate::resolve;
+use impasto_error::{Result, ResultExt};
+
+/// Writes a file beside `path` and renames it to `path` once it is complete and on disk.
+///
+/// Missing parent folders are made. A failure leaves whatever was at `path` before, and no litter. A link stays, and the
+/// file that it leads to is replaced. A device, pipe or socket is written into, never replaced: it may have received a part
+/// of the data when writing fails.
+///
+/// # Errors
+///
+/// If the folder cannot be made, `write` fails, or the disk is full.
+pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+    let action = || format!("cannot write `{}`", path.display());
+    // A path that cannot be looked at is missing, or making the file says why it cannot.
+    let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    if is_special { write_into(path, write) } else { replace(path, write) }.context(action)
+}
+
+/// Puts the complete file `from` in the place of `to`, as [`write_atomic`] would have written it.
+///
+/// # Errors
+///
+/// If `from` cannot be moved, or `to` cannot be written.
+pub fn move_into_place(from: &Path, to: &Path) -> Result<()> {
+    let action = || format!("cannot write `{}`", to.display());
+    if fs::symlink_metadata(to).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let mut file = File::open(from).context(action)?;
+        write_atomic(to, |writer| io::copy(&mut file, writer).context(|| "cannot copy the file"))?;
+        return fs::remove_file(from).context(|| format!("cannot remove `{}`", from.display()));
+    }
+    fs::rename(from, to).context(action)
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Writes into what is there.
+fn write_into<T>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
+) -> std::result::Result<T, BoxError> {
+    let mut writer = BufWriter::new(OpenOptions::new().write(true).open(path)?);
+    let value = write(&mut writer)?;
+    writer.flush()?;
+    Ok(value)
+}
+
+/// Writes a new file and puts it in the place of the old one.
+fn replace<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> std::result::Result<T, BoxError> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let target = if is_link { resolve(path)? } else { path.to_owned() };
+    let (file, temporary) = create_beside(&target)?;
+    let written = write_and_sync(file, write);
+    // Under the lock, so that `discard_unfinished` finds the file either unfinished or in its place.
+    let mut unfinished = unfinished();
+    unfinished.remove(&*temporary);
+    // Dropped, the temporary file is removed.
+    let value = written?;
+    temporary.persist(&target).map_err(|error| error.error)?;
+    Ok(value)
+}
+
+fn write_and_sync<T>(
+    file: File,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
+) -> std::result::Result<T, BoxError> {
+    let mut writer = BufWriter::new(file);
+    let value = write(&mut writer)?;
+    writer.flush()?;
+    writer.get_ref().sync_all()?;
+    Ok(value)
+}
+
+/// A new file in the folder of `path`. Its name is random and made exclusively, so nobody can lay a link in its way, and short,
+/// so it fits wherever the name of `path` does.
+fn create_beside(path: &Path) -> io::Result<(File, TempPath)> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut unfinished = unfinished();
+    // Made by hand, it has the mode of any new file.
+    let make = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+    let (file, temporary) = Builder::new().prefix(".impasto-").suffix(".tmp").make_in(folder, make)?.into_parts();
+    unfinished.insert(temporary.to_path_buf());
+    Ok((file, temporary))
+}
+
+/// The files that [`write_atomic`] has begun and not put in their places.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    // The set is whole even if a holder panicked: insertions and removals do not panic half-way.
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While this lives, no file is begun, finished or put in its place; threads that try wait.
+pub struct NoMoreFiles(#[expect(dead_code, reason = "only held")] MutexGuard<'static, BTreeSet<PathBuf>>);
+
+/// Removes the temporary files of everything that is being written, for a process that is about to end.
+#[must_use = "other threads go on to write once the result is dropped"]
+pub fn discard_unfinished() -> NoMoreFiles {
+    let unfinished = unfinished();
+    for path in unfinished.iter() {
+        // There is nobody left to tell, and the other files still have to go.
+        let _ = fs::remove_file(path);
+    }
+    NoMoreFiles(unfinished)
+}
+
+#[cfg(test)]
+mod tests {
+    use impasto_error::Error;
+
+    use super::*;
+
+    fn put(path: &Path, text: &str) -> Result<()> {
+        write_atomic(path, |writer| writer.write_all(text.as_bytes()).context(|| "cannot write the text"))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_or_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/file");
+        put(&path, "old").unwrap();
+        let error = write_atomic(&path, |writer| {
+            writer.write_all(b"half").context(|| "cannot write")?;
+            Err::<(), _>(Error::new("stopped half-way"))
+        });
+        assert!(error.unwrap_err().to_string().ends_with("stopped half-way"));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        put(&path, "new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(path.parent().unwrap()), ["file"]);
+    }
+
+    #[test]
+    fn a_name_as_long_as_names_can_be_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n".repeat(255));
+        put(&path, "text").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"text");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_has_the_mode_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        fs::write(folder.path().join("plain"), "").unwrap();
+        put(&folder.path().join("written"), "").unwrap();
+        assert_eq!(mode("written"), mode("plain"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_stays_and_what_it_leads_to_is_replaced() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("elsewhere")).unwrap();
+        fs::write(path("elsewhere/file"), "old").unwrap();
+        for (link, target) in [("link", "elsewhere/file"), ("dangling", "elsewhere/new")] {
+            symlink(target, path(link)).unwrap();
+            put(&path(link), "new").unwrap();
+            assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink());
+            assert_eq!(fs::read(path(target)).unwrap(), b"new");
+        }
+        assert_eq!(names(folder.path()), ["dangling", "elsewhere", "link"]);
+        assert_eq!(names(&path("elsewhere")), ["file", "new"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_regular_file_is_written_into_and_stays() {
+        use std::os::unix::fs::FileTypeExt;
+        use std::process::Command;
+        use std::thread;
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let reading = thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read(fifo).unwrap()
+        });
+        put(&fifo, "through the pipe").unwrap();
+        assert_eq!(reading.join().unwrap(), b"through the pipe");
+        assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+        put(Path::new("/dev/null"), "nothing").unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert_eq!(names(folder.path()), ["fifo"]);
+        let file = folder.path().join("file");
+        put(&file, "text").unwrap();
+        move_into_place(&file, Path::new("/dev/null")).unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert_eq!(names(folder.path()), ["fifo"]);
+    }
+}
