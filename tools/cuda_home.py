@@ -5,9 +5,10 @@
     export CUDA_HOME=FOLDER NVCC=TOOLKIT/bin/nvcc
 
 x86-64 Linux; needs cargo, a C compiler and `ar`. FOLDER/lib gets, for the driver and each library of CUDA, a static archive of small
-functions that open the real library at the first call: where the loader looks (LD_LIBRARY_PATH), or in the folders that the
-variable CUDA_LIBS names, colons between. Where there is none they return the library's own error, and the program computes on the
-CPU. What the functions are called is read from the bindings of the crate that calls them; the libraries themselves need not be here.
+functions that open the real library at the first call. They look where the loader looks (LD_LIBRARY_PATH), and in the
+colon-separated directories of the variable CUDA_LIBS. If the library is missing, they return its own error code, and the program
+computes on the CPU. The names of the functions are read from the bindings in the crate that calls them; the libraries themselves are
+not needed here.
 """
 
 import json
@@ -89,7 +90,7 @@ __attribute__((visibility("hidden"))) void *find_{lib}(unsigned long number) {{
 
 def bindings():
     """The folder of the crate `cudarc`'s sources, in the version of Cargo.lock."""
-    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--features", "common/nccl"]
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--features", "impasto-trainer/nccl"]
     packages = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)["packages"]
     return next(Path(package["manifest_path"]).parent for package in packages if package["name"] == "cudarc")
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Builds, checks and times everything on a GPU: `python trainer/benches/cuda.py [--quick] [--skip-build]`.
 
-Needs an NVIDIA GPU with its driver, cargo, a CUDA toolchain (the README says how to get one), and for the comparison a Python
+Needs an NVIDIA GPU with its driver, cargo, a CUDA toolchain (docs/gpu.md says how to get one), and for the comparison a Python
 with PyTorch that sees the GPU. What is missing is said; what can be done without it is done. Prints a table of the bars: ours,
-PyTorch's best of eager, channels last, torch.compile and CUDA graphs on the same card in the same call, their ratio.
+PyTorch's best of eager, channels last, torch.compile and CUDA graphs on the same GPU in the same call, their ratio.
 
 Other benchmarks plug in by `PLUGINS`: a script each, which prints lines `bar<TAB>ours<TAB>peer<TAB>unit<TAB>less|more`.
 """
@@ -136,7 +136,7 @@ def main():
         run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv"])
     if not options.skip_build:
         if run(["cargo", "build", "--release", "--workspace", *FEATURES]).returncode:
-            say("the build failed; the README tells what `--features cuda` needs")
+            say("the build failed; docs/gpu.md says what `--features cuda` needs")
             return 1
         if not gpu:
             return 1

@@ -98,11 +98,13 @@ pub struct Lattice {
 
 impl Lattice {
     /// One result in a pixel.
+    #[must_use]
     pub fn plain(field: &Field) -> Self {
         Self { phases: 1, skip: 0, height: field.height, width: field.width }
     }
 
     /// Channels of the results that `field` holds.
+    #[must_use]
     pub fn channels(self, field: &Field) -> usize {
         field.channels / (self.phases * self.phases)
     }

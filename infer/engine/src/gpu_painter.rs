@@ -30,8 +30,8 @@ pub struct Blend {
 pub struct GpuTimes {
     /// Milliseconds of each run, from the frame in the GPU's memory to the painting there.
     pub milliseconds: Vec<f32>,
-    /// Whether each run was one graph. Otherwise kernels were started one by one.
-    pub as_graph: bool,
+    /// Why each run was not one CUDA graph, if it was not. Kernels are then started one by one, which takes longer.
+    pub graph_failure: Option<String>,
     /// Bytes of the GPU's memory that the painting takes, besides the weights.
     pub memory: u64,
 }

@@ -39,7 +39,8 @@ pub(super) fn measure(
     let mut alone: Vec<_> = times.milliseconds.iter().map(|&ms| Duration::from_secs_f64(f64::from(ms) / 1e3)).collect();
     alone.sort_unstable();
     let under_way = clip(stylizer, &frame, count)?.as_secs_f64() / count as f64;
-    Ok((cold, runs, GpuRates { alone: median(&alone), under_way, memory: times.memory }))
+    let rates = GpuRates { alone: median(&alone), under_way, memory: times.memory, graph_failure: times.graph_failure };
+    Ok((cold, runs, rates))
 }
 
 /// The time that `count` frames of a clip take, after some frames that do not count.

@@ -16,7 +16,7 @@ pub struct BenchMachine {
     /// The measured peak of all threads together, see [`machine::peak_flops`]; 1e9 operations a second.
     pub peak_gflops: f64,
     /// The GPU that paints, if one does.
-    #[serde(rename = "card", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuFigures>,
 }
 

@@ -31,11 +31,17 @@ pub struct Measurement {
     /// The median over the runs. Except on a GPU, everything below follows from it.
     pub median_ms: f64,
     /// The median of the GPU alone, without copies. `gflops` and the fraction of the peak follow from it.
-    #[serde(rename = "on_card_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_gpu_ms: Option<f64>,
     /// Bytes of the GPU's memory that the painting takes, besides the weights.
-    #[serde(rename = "card_memory_bytes", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_bytes: Option<u64>,
+    /// Whether each painting on the GPU was one CUDA graph. Otherwise its kernels were started one by one, which takes longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda_graph: Option<bool>,
+    /// Why there was no CUDA graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda_graph_failure: Option<String>,
     /// Frames of a clip that are painted in a second; on a GPU, with several under way.
     pub frames_per_second: f64,
     /// Million pixels that are painted in a second.
@@ -51,7 +57,7 @@ pub struct Measurement {
 }
 
 /// What is measured only on a GPU.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct GpuRates {
     /// Seconds of a frame on the GPU alone.
     pub(super) alone: f64,
@@ -59,6 +65,8 @@ pub(super) struct GpuRates {
     pub(super) under_way: f64,
     /// Bytes of the GPU's memory, besides the weights.
     pub(super) memory: u64,
+    /// Why the painting was not one CUDA graph, if it was not.
+    pub(super) graph_failure: Option<String>,
 }
 
 /// The figures that follow from the times of the first run and of the others, `sorted`.
@@ -72,7 +80,7 @@ pub(super) fn describe(
 ) -> Measurement {
     let config = subject.model.card.network;
     let seconds = median(sorted);
-    let (of_clip, alone) = gpu.map_or((seconds, seconds), |rates| (rates.under_way, rates.alone));
+    let (of_clip, alone) = gpu.as_ref().map_or((seconds, seconds), |rates| (rates.under_way, rates.alone));
     let gflop = paint_operations(&config, (height, width)) / 1e9;
     Measurement {
         network: subject.name.clone(),
@@ -84,13 +92,15 @@ pub(super) fn describe(
         cold_ms: cold.as_secs_f64() * 1e3,
         fastest_ms: sorted[0].as_secs_f64() * 1e3,
         median_ms: seconds * 1e3,
-        on_gpu_ms: gpu.map(|rates| rates.alone * 1e3),
-        gpu_memory_bytes: gpu.map(|rates| rates.memory),
+        on_gpu_ms: gpu.as_ref().map(|rates| rates.alone * 1e3),
+        gpu_memory_bytes: gpu.as_ref().map(|rates| rates.memory),
+        cuda_graph: gpu.as_ref().map(|rates| rates.graph_failure.is_none()),
         frames_per_second: 1.0 / of_clip,
         megapixels_per_second: (height * width) as f64 / 1e6 / of_clip,
         gflop,
         gflops: gflop / alone,
         fraction_of_peak: gflop / alone / machine.peak(),
         peak_memory_bytes,
+        cuda_graph_failure: gpu.and_then(|rates| rates.graph_failure),
     }
 }

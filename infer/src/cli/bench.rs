@@ -207,7 +207,22 @@ fn table(report: &Report) -> String {
             found.cold_ms,
         );
     }
-    text
+    text + &graphs(&report.measurements)
+}
+
+/// A line for each painting on a GPU that was not one CUDA graph, or one line if all were; nothing without a GPU.
+fn graphs(measurements: &[Measurement]) -> String {
+    let on_gpu: Vec<_> = measurements.iter().filter(|found| found.cuda_graph.is_some()).collect();
+    if on_gpu.is_empty() {
+        return String::new();
+    }
+    let failures = on_gpu.iter().filter_map(|found| Some((found, found.cuda_graph_failure.as_ref()?)));
+    let lines: Vec<_> = failures
+        .map(|(Measurement { network, width, height, .. }, reason)| {
+            format!("{} at {width}x{height} ran without a CUDA graph: {}\n", escaped(network), escaped(reason))
+        })
+        .collect();
+    if lines.is_empty() { "\nEach painting ran as one CUDA graph.\n".into() } else { format!("\n{}", lines.concat()) }
 }
 
 #[cfg(test)]
@@ -273,10 +288,25 @@ mod tests {
         assert!(lines[2..].iter().all(|line| line.len() == lines[2].len()), "{text}");
         let gpu = GpuFigures { name: "a GPU".into(), peak_gflops: 9e5 };
         let machine = BenchMachine { gpu: Some(gpu), ..report.machine };
-        let measurement = Measurement { on_gpu_ms: Some(1.25), ..report.measurements[0].clone() };
+        let measurement =
+            Measurement { on_gpu_ms: Some(1.25), cuda_graph: Some(true), ..report.measurements[0].clone() };
         let text = table(&Report { version: "0", machine, measurements: vec![measurement] });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "a GPU, 1 thread, peak 900000.0 GFLOP/s");
         assert!(lines[3].contains("    1.25 ms ") && lines[2].len() == lines[3].len(), "{text}");
+        assert_eq!(lines[4..], ["", "Each painting ran as one CUDA graph."]);
+    }
+
+    #[test]
+    fn a_painting_without_a_cuda_graph_says_why() {
+        let machine = BenchMachine { threads: 1, instructions: "AVX2", peak_gflops: 50.0, gpu: None };
+        let subject = Subject::preset(Preset::Xs).unwrap();
+        let on_cpu = measure(&subject, (6, 9), Length::Runs(1), (DeviceChoice::Cpu, None), &machine).unwrap();
+        assert_eq!(graphs(std::slice::from_ref(&on_cpu)), "");
+        let as_graph = Measurement { cuda_graph: Some(true), ..on_cpu.clone() };
+        let cuda_graph_failure = Some("the driver captured no work".into());
+        let without = Measurement { cuda_graph: Some(false), cuda_graph_failure, ..on_cpu };
+        let line = "xs at 9x6 ran without a CUDA graph: the driver captured no work";
+        assert_eq!(graphs(&[as_graph, without]), format!("\n{line}\n"));
     }
 }

@@ -346,7 +346,7 @@ impl GpuThread {
         let (_, canvas) = self.canvases.last_mut().ok_or_else(lost)?;
         Ok(GpuTimes {
             milliseconds: canvas.times(&order.before, runs)?,
-            as_graph: canvas.graph_failure().is_none(),
+            graph_failure: canvas.graph_failure().map(str::to_owned),
             memory: canvas.memory(),
         })
     }
