@@ -9,11 +9,12 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
+use super::webp_frames::WebPFrames;
 use super::{Picture, PictureFormat, jpeg, jpeg_complete, jpeg_layout};
 use impasto_error::{Error, Result, ResultExt};
 
 /// The largest picture that is decoded: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
-const MAX_PIXELS: u64 = 1 << 28;
+pub(super) const MAX_PIXELS: u64 = 1 << 28;
 
 /// Bytes that a decoder may ask for: enough for 16-bit RGBA, twice for decoders that buffer.
 const BYTES_PER_PIXEL: u64 = 16;
@@ -76,14 +77,16 @@ impl Picture {
         // A damaged profile or EXIF block is no reason to refuse the pixels.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let icc = decoder.icc_profile().unwrap_or_default().filter(|profile| describes_rgb(profile));
-        let mut image = match &pixels_from {
-            Cow::Borrowed(_) => DynamicImage::from_decoder(decoder),
-            Cow::Owned(whole) => DynamicImage::from_decoder(open(whole)?),
-        }
-        .map_err(prose)?;
+        let frame = if format == PictureFormat::WebP { first_webp_frame(bytes, pixels)? } else { None };
+        let is_frame = frame.is_some() || format == PictureFormat::Gif;
+        let mut image = match (frame, &pixels_from) {
+            (Some(frame), _) => frame,
+            (None, Cow::Borrowed(_)) => DynamicImage::from_decoder(decoder).map_err(prose)?,
+            (None, Cow::Owned(whole)) => DynamicImage::from_decoder(open(whole)?).map_err(prose)?,
+        };
         image.apply_orientation(orientation);
-        if format == PictureFormat::Gif && is_opaque(&image) {
-            // This decoder always adds an alpha channel; the others only where the file has one.
+        if is_frame && is_opaque(&image) {
+            // Frames always come with an alpha channel; stills only where the file has one.
             image = image.into_rgb8().into();
         }
         Ok(Self { icc, format: Some(format), notes, ..Self::from(image) })
@@ -147,6 +150,13 @@ pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(height) * u64::from(width) * if progressive { 3 + 6 } else { 3 })
 }
 
+/// The first frame of an animated WebP; `None` of a still.
+fn first_webp_frame(bytes: &[u8], pixels: u64) -> Result<Option<DynamicImage>> {
+    let Some(mut frames) = WebPFrames::open(bytes, pixels.min(MAX_PIXELS))? else { return Ok(None) };
+    let frame = frames.next().transpose()?.ok_or_else(|| Error::new("the animation has no frame"))?;
+    Ok(Some(frame.0.into()))
+}
+
 /// Runs a decoder. They have panicked on odd files before; one picture must not end a batch, or a night's training.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
     let gave_up = |_| Err(Error::new("the decoder gave up").with_hint("save the picture anew in another program"));
@@ -159,11 +169,7 @@ pub(super) fn limits() -> Limits {
     limits
 }
 
-pub(super) fn check_size(size: (u32, u32)) -> Result<()> {
-    check_size_within(size, MAX_PIXELS)
-}
-
-fn check_size_within((width, height): (u32, u32), pixels: u64) -> Result<()> {
+pub(super) fn check_size_within((width, height): (u32, u32), pixels: u64) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::new(format!("the picture has no pixels: {width}x{height}")));
     }

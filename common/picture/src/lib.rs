@@ -5,12 +5,14 @@ mod animation;
 mod decode;
 mod encode;
 mod format;
+mod gif_loop;
 mod jpeg;
 mod jpeg_complete;
 mod jpeg_layout;
 mod rows;
 mod strips;
 mod webp_animation;
+mod webp_frames;
 
 use std::path::Path;
 
