@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod format;
 mod gif_loop;
+mod hidden;
 mod jpeg;
 mod jpeg_complete;
 mod jpeg_layout;
@@ -25,6 +26,7 @@ pub use animation::{Animation, AnimationFrame, AnimationWriter, GifWriter, Repea
 pub use decode::{bytes_to_decode, claimed_size, read_picture_bytes};
 pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
 pub use format::{IMAGE_EXTENSIONS, PictureFormat, find_images};
+pub use hidden::{BledColors, VisibleColors};
 pub use rows::level_of_8_bits;
 pub use strips::{PictureInfo, StripReader, StripWriter};
 pub use webp_animation::WebPWriter;
@@ -146,12 +148,13 @@ impl Picture {
 
     /// The picture made smaller so that its longer side has at most `long_side` pixels; a smaller one is left alone.
     ///
-    /// Colours and alpha are filtered apart, so what lies under transparent pixels shows at their edges; the network
-    /// paints those pixels too.
+    /// Colours and alpha are filtered apart. The colours under fully transparent pixels are replaced first (see
+    /// [`Self::with_bled_colors`]), so that they do not show at the edges.
     #[must_use]
     pub fn fit_within(mut self, long_side: u32) -> Self {
         if self.width().max(self.height()) > long_side {
             let side = long_side.max(1);
+            self = self.with_bled_colors();
             self.image = self.image.resize(side, side, FilterType::Lanczos3);
         }
         self
