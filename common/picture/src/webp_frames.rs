@@ -148,6 +148,13 @@ impl Iterator for WebPFrames<'_> {
     }
 }
 
+/// The colour profile of a WebP file, animated or not.
+pub(super) fn profile(bytes: &[u8]) -> Option<&[u8]> {
+    let mut chunks = Chunks::of_file(bytes).ok()?.map_while(Result::ok);
+    chunks.next().filter(|(name, _)| *name == b"VP8X")?;
+    chunks.find(|(name, _)| *name == b"ICCP").map(|(_, profile)| profile)
+}
+
 /// Decodes the chunks of a frame as a file of their own.
 fn decode_still(chunks: &[u8], rectangle: Rectangle) -> Result<RgbaImage> {
     let (mut alpha, mut pixels) = (None, None);

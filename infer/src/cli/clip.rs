@@ -27,6 +27,9 @@ const BUFFER: usize = 1 << 20;
 /// Bytes by which a clip is known.
 const SNIFFED: u64 = 612;
 
+/// Bytes that are read of a picture on standard input, where nothing tells its size beforehand.
+const LARGEST_PICTURE: u64 = 1 << 30;
+
 /// How clips are painted.
 #[derive(Debug, Clone)]
 pub(super) struct ClipOptions {
@@ -79,7 +82,12 @@ pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<StdinContent> {
         return Err(Error::new("it is a clip, which is read from a file only")
             .with_hint("name the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`"));
     }
-    io::stdin().lock().read_to_end(&mut head).context(action)?;
+    PictureFormat::of_bytes(&head)?;
+    io::stdin().lock().take(LARGEST_PICTURE - SNIFFED + 1).read_to_end(&mut head).context(action)?;
+    if head.len() as u64 > LARGEST_PICTURE {
+        return Err(Error::new("standard input holds more than 1 GiB, the most that is read of a picture there")
+            .with_hint("name the file"));
+    }
     Ok(StdinContent::Picture(head))
 }
 

@@ -16,7 +16,7 @@ use super::decoder::{DecoderHeader, MAX_BYTES, RowDecoder};
 use super::info::PictureInfo;
 use super::queue::StripQueue;
 use super::samples::Samples;
-use crate::{PictureFormat, decode};
+use crate::{PictureFormat, decode, tiff_tags};
 use impasto_error::{Error, Result, ResultExt};
 
 /// Bytes in a strip that is written, and the rest of a file but its pixels at the very most: profile and tables.
@@ -33,6 +33,8 @@ pub(super) struct TiffRows {
     channels: usize,
     orientation: Orientation,
     icc: Option<Vec<u8>>,
+    note: Option<String>,
+    associated_alpha: bool,
     /// Rows in a strip of the file, or in a row of tiles.
     band_rows: usize,
     band: Option<(usize, Samples)>,
@@ -59,9 +61,12 @@ impl TiffRows {
         if band_rows == 0 || band_bytes.is_none_or(|bytes| bytes > MAX_BYTES) {
             return Ok(None);
         }
+        let (icc, note) = tiff_tags::profile(&mut decoder).or_note();
         Ok(Some(Self {
             orientation: orientation(&mut decoder)?,
-            icc: decoder.get_tag_u8_vec(Tag::IccProfile).ok(),
+            icc,
+            note,
+            associated_alpha: channels == 4 && tiff_tags::has_associated_alpha(&mut decoder),
             width: width as usize,
             height: height as usize,
             decoder,
@@ -137,6 +142,7 @@ impl RowDecoder for TiffRows {
             channels: self.channels,
             orientation: self.orientation,
             icc: self.icc.clone(),
+            note: self.note.clone(),
         }
     }
 
@@ -154,6 +160,11 @@ impl RowDecoder for TiffRows {
             samples.extend_from(&band, first * row_samples..(first + taken) * row_samples)?;
             self.band = Some((index, band));
             self.next_row += taken;
+        }
+        match &mut samples {
+            _ if !self.associated_alpha => {}
+            Samples::Eight(samples) => tiff_tags::divide_samples(samples),
+            Samples::Sixteen(samples) => tiff_tags::divide_samples(samples),
         }
         Ok(samples)
     }
