@@ -2,7 +2,7 @@
 
 use super::Repeat;
 
-/// Block labels of GIF89a, and the applications whose extension holds the loop count.
+/// Block labels of `GIF89a`, and the applications whose extension holds the loop count.
 const EXTENSION: u8 = 0x21;
 const APPLICATION: u8 = 0xFF;
 const IMAGE: u8 = 0x2C;

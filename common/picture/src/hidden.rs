@@ -133,7 +133,7 @@ fn fill_gaps(cells: &[Option<[f32; 3]>], across: usize, down: usize, otherwise: 
     }
     let halves = fill_gaps(&halves, half_across, half_down, otherwise);
     let cell = |i: usize| {
-        let at = |i: usize| (i as f32 + 0.5) / 2.0 - 0.5;
+        let at = |i: usize| i as f32 / 2.0 - 0.25;
         cells[i].unwrap_or_else(|| between(&halves, (half_across, half_down), at(i % across), at(i / across)))
     };
     (0..across * down).map(cell).collect()

@@ -172,10 +172,10 @@ fn decode_still(chunks: &[u8], rectangle: Rectangle) -> Result<RgbaImage> {
     let mut file = b"RIFF\0\0\0\0WEBP".to_vec();
     if let (b"VP8 ", Some(alpha)) = (name, alpha) {
         let size = [rectangle.width - 1, rectangle.height - 1].map(u32::to_le_bytes);
-        push(&mut file, b"VP8X", &[&[ALPHA, 0, 0, 0][..], &size[0][..3], &size[1][..3]].concat());
-        push(&mut file, b"ALPH", alpha);
+        push(&mut file, *b"VP8X", &[&[ALPHA, 0, 0, 0][..], &size[0][..3], &size[1][..3]].concat());
+        push(&mut file, *b"ALPH", alpha);
     }
-    push(&mut file, name, body);
+    push(&mut file, *name, body);
     let length = u32::try_from(file.len() - CHUNK_HEADER).map_err(|_| damaged())?;
     file[4..8].copy_from_slice(&length.to_le_bytes());
     let decoder = WebPDecoder::new(Cursor::new(file)).map_err(decode::prose)?;
@@ -186,8 +186,8 @@ fn decode_still(chunks: &[u8], rectangle: Rectangle) -> Result<RgbaImage> {
     Ok(DynamicImage::from_decoder(decoder).map_err(decode::prose)?.into_rgba8())
 }
 
-fn push(file: &mut Vec<u8>, name: &[u8; 4], body: &[u8]) {
-    file.extend_from_slice(name);
+fn push(file: &mut Vec<u8>, name: [u8; 4], body: &[u8]) {
+    file.extend(name);
     file.extend((body.len() as u32).to_le_bytes());
     file.extend_from_slice(body);
     file.extend(std::iter::repeat_n(0, body.len() % 2));
@@ -200,10 +200,11 @@ fn blend(source: [u8; 4], target: [u8; 4]) -> [u8; 4] {
         0 => target,
         255 => source,
         _ => {
-            let under = under * (256 - alpha) >> 8;
+            let under = (under * (256 - alpha)) >> 8;
             let sum = alpha + under;
             let scale = (1 << 24) / sum;
-            let level = |i: usize| ((u32::from(source[i]) * alpha + u32::from(target[i]) * under) * scale >> 24) as u8;
+            let level =
+                |i: usize| (((u32::from(source[i]) * alpha + u32::from(target[i]) * under) * scale) >> 24) as u8;
             [level(0), level(1), level(2), sum as u8]
         }
     }
