@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::io::{Cursor, Write};
 
 use image::codecs::gif::{self, GifDecoder, GifEncoder};
-use image::codecs::webp::WebPDecoder;
-use image::metadata::LoopCount;
-use image::{AnimationDecoder, Delay, DynamicImage, Frames, ImageDecoder, ImageResult};
+use image::{AnimationDecoder, Delay, DynamicImage, ImageDecoder, RgbaImage};
 
 use super::encode::{GIF_SPEED, binary_alpha, check_side};
-use super::{Picture, PictureFormat, decode};
+use super::webp_frames::WebPFrames;
+use super::{Picture, PictureFormat, decode, gif_loop};
 use impasto_error::{Result, ResultExt};
 
 /// How often an animation plays.
@@ -30,11 +29,14 @@ pub struct AnimationFrame {
     pub delay: u32,
 }
 
+/// Whole frames and the milliseconds that each shows.
+type ComposedFrames<'a> = Box<dyn Iterator<Item = Result<(RgbaImage, u32)>> + 'a>;
+
 /// The frames of an animation, decoded as they are asked for.
 pub struct Animation<'a> {
     /// The first two, decoded to learn whether this is an animation at all.
-    first: VecDeque<ImageResult<image::Frame>>,
-    rest: Frames<'a>,
+    first: VecDeque<Result<(RgbaImage, u32)>>,
+    rest: ComposedFrames<'a>,
     format: PictureFormat,
     repeat: Repeat,
 }
@@ -48,25 +50,18 @@ impl<'a> Animation<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Option<Self>> {
         let format = PictureFormat::of_bytes(bytes)?;
         decode::guarded(|| match format {
-            PictureFormat::Gif => Self::new(format, GifDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?),
+            PictureFormat::Gif => Ok(Self::new(format, gif_loop::repeat(bytes), gif_frames(bytes)?)),
             PictureFormat::WebP => {
-                let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?;
-                if decoder.has_animation() { Self::new(format, decoder) } else { Ok(None) }
+                let frames = WebPFrames::open(bytes, decode::MAX_PIXELS)?;
+                Ok(frames.and_then(|frames| Self::new(format, frames.repeat(), Box::new(frames))))
             }
             _ => Ok(None),
         })
     }
 
-    fn new(format: PictureFormat, mut decoder: impl AnimationDecoder<'a> + ImageDecoder) -> Result<Option<Self>> {
-        decode::check_size(decoder.dimensions())?;
-        decoder.set_limits(decode::limits()).map_err(decode::prose)?;
-        let repeat = match decoder.loop_count() {
-            LoopCount::Infinite => Repeat::Forever,
-            LoopCount::Finite(times) => Repeat::Times(times.get()),
-        };
-        let mut rest = decoder.into_frames();
+    fn new(format: PictureFormat, repeat: Repeat, mut rest: ComposedFrames<'a>) -> Option<Self> {
         let first: VecDeque<_> = rest.by_ref().take(2).collect();
-        Ok((first.len() == 2).then_some(Self { first, rest, format, repeat }))
+        (first.len() == 2).then_some(Self { first, rest, format, repeat })
     }
 
     /// How often it plays.
@@ -76,17 +71,27 @@ impl<'a> Animation<'a> {
     }
 }
 
+/// The frames of a GIF, as the image crate composes them.
+fn gif_frames(bytes: &[u8]) -> Result<ComposedFrames<'_>> {
+    let mut decoder = GifDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?;
+    decode::check_size_within(decoder.dimensions(), decode::MAX_PIXELS)?;
+    decoder.set_limits(decode::limits()).map_err(decode::prose)?;
+    Ok(Box::new(decoder.into_frames().map(|frame| {
+        let frame = frame.map_err(decode::prose)?;
+        let (numerator, denominator) = frame.delay().numer_denom_ms();
+        Ok((frame.into_buffer(), numerator / denominator.max(1)))
+    })))
+}
+
 impl Iterator for Animation<'_> {
     type Item = Result<AnimationFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = || Ok(self.first.pop_front().or_else(|| self.rest.next()));
-        let frame = decode::guarded(next).and_then(|frame| frame.transpose().map_err(decode::prose)).transpose()?;
-        Some(frame.map(|frame| {
-            let (numerator, denominator) = frame.delay().numer_denom_ms();
-            let image = DynamicImage::from(frame.into_buffer());
-            let picture = Picture { format: Some(self.format), ..Picture::from(image) };
-            AnimationFrame { picture, delay: numerator / denominator.max(1) }
+        let frame = decode::guarded(next).and_then(Option::transpose).transpose()?;
+        Some(frame.map(|(image, delay)| {
+            let picture = Picture { format: Some(self.format), ..Picture::from(DynamicImage::from(image)) };
+            AnimationFrame { picture, delay }
         }))
     }
 }
@@ -106,7 +111,8 @@ impl<W: Write> GifWriter<W> {
         let mut encoder = GifEncoder::new_with_speed(writer, GIF_SPEED);
         let repeat = match repeat {
             Repeat::Forever => gif::Repeat::Infinite,
-            Repeat::Times(times) => gif::Repeat::Finite(times.try_into().unwrap_or(u16::MAX)),
+            // The file counts the repetitions after the first time; for none, the encoder writes no loop block.
+            Repeat::Times(times) => gif::Repeat::Finite(times.saturating_sub(1).try_into().unwrap_or(u16::MAX)),
         };
         encoder.set_repeat(repeat).context(|| "cannot start the animation")?;
         Ok(Self { encoder })
@@ -155,15 +161,23 @@ mod tests {
         let bytes = write(&[[255, 0, 0], [0, 0, 255], [9, 9, 9]], Repeat::Times(4));
         assert_eq!(read(&bytes), [([255, 0, 0], 50), ([0, 0, 255], 100), ([9, 9, 9], 150)]);
         assert_eq!(Animation::decode(&bytes).unwrap().unwrap().repeat(), Repeat::Times(4));
-        let bytes = write(&[[0; 3]; 2], Repeat::Forever);
-        assert_eq!(Animation::decode(&bytes).unwrap().unwrap().repeat(), Repeat::Forever);
+        for repeat in [Repeat::Forever, Repeat::Times(1), Repeat::Times(2), Repeat::Times(65_536)] {
+            let bytes = write(&[[0; 3]; 2], repeat);
+            assert_eq!(Animation::decode(&bytes).unwrap().unwrap().repeat(), repeat);
+        }
+    }
+
+    #[test]
+    fn a_gif_without_a_loop_block_plays_once_and_its_painting_too() {
+        let bytes = write(&[[0; 3]; 2], Repeat::Times(1));
+        assert!(!bytes.windows(11).any(|name| name == b"NETSCAPE2.0"));
+        assert_eq!(Animation::decode(&bytes).unwrap().unwrap().repeat(), Repeat::Times(1));
     }
 
     #[test]
     fn an_animated_webp_made_elsewhere_is_read() {
         let bytes = include_bytes!("testdata/animated.webp");
-        // The decoder's blending loses a level in the frames after the first.
-        assert_eq!(read(bytes), [([255, 0, 0], 70), ([0, 0, 254], 130), ([0, 254, 0], 40)]);
+        assert_eq!(read(bytes), [([255, 0, 0], 70), ([0, 0, 255], 130), ([0, 255, 0], 40)]);
         assert_eq!(Animation::decode(bytes).unwrap().unwrap().repeat(), Repeat::Times(3));
     }
 

@@ -9,11 +9,13 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
-use super::{Picture, PictureFormat, jpeg, jpeg_complete, jpeg_layout};
+use super::extras::{FileExtras, MAX_PROFILE, PROFILE_LEFT_OUT};
+use super::webp_frames::WebPFrames;
+use super::{Picture, PictureFormat, jpeg, jpeg_complete, jpeg_layout, tiff_tags};
 use impasto_error::{Error, Result, ResultExt};
 
 /// The largest picture that is decoded: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
-const MAX_PIXELS: u64 = 1 << 28;
+pub(super) const MAX_PIXELS: u64 = 1 << 28;
 
 /// Bytes that a decoder may ask for: enough for 16-bit RGBA, twice for decoders that buffer.
 const BYTES_PER_PIXEL: u64 = 16;
@@ -64,6 +66,11 @@ impl Picture {
                 return Self::decode_unusual_jpeg(bytes, pixels, notes);
             }
         }
+        let extras = FileExtras::of(format, bytes);
+        notes.extend(extras.notes);
+        if let Some(instead) = extras.instead {
+            pixels_from = Cow::Owned(instead);
+        }
         let open = |bytes| {
             let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
             let mut limits = limits();
@@ -71,22 +78,35 @@ impl Picture {
             reader.limits(limits);
             reader.into_decoder().map_err(prose)
         };
-        let mut decoder = open(bytes)?;
+        let mut decoder = open(if format == PictureFormat::Jpeg { bytes } else { &pixels_from })?;
         check_size_within(decoder.dimensions(), pixels.min(MAX_PIXELS))?;
         // A damaged profile or EXIF block is no reason to refuse the pixels.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let icc = decoder.icc_profile().unwrap_or_default().filter(|profile| describes_rgb(profile));
-        let mut image = match &pixels_from {
-            Cow::Borrowed(_) => DynamicImage::from_decoder(decoder),
-            Cow::Owned(whole) => DynamicImage::from_decoder(open(whole)?),
+        let icc = match format {
+            PictureFormat::Png | PictureFormat::WebP | PictureFormat::Tiff => extras.icc,
+            _ => decoder.icc_profile().unwrap_or_default(),
+        };
+        if icc.as_ref().is_some_and(|profile| profile.len() > MAX_PROFILE) {
+            notes.push(PROFILE_LEFT_OUT.to_owned());
         }
-        .map_err(prose)?;
+        let icc = icc.filter(|profile| profile.len() <= MAX_PROFILE && describes_rgb(profile));
+        let frame = if format == PictureFormat::WebP { first_webp_frame(bytes, pixels)? } else { None };
+        let is_frame = frame.is_some() || format == PictureFormat::Gif;
+        let mut image = match (frame, &pixels_from) {
+            (Some(frame), _) => frame,
+            (None, Cow::Borrowed(_)) => DynamicImage::from_decoder(decoder).map_err(prose)?,
+            (None, Cow::Owned(whole)) => DynamicImage::from_decoder(open(whole)?).map_err(prose)?,
+        };
         image.apply_orientation(orientation);
-        if format == PictureFormat::Gif && is_opaque(&image) {
-            // This decoder always adds an alpha channel; the others only where the file has one.
+        if is_frame && is_opaque(&image) {
+            // Frames always come with an alpha channel; stills only where the file has one.
             image = image.into_rgb8().into();
         }
-        Ok(Self { icc, format: Some(format), notes, ..Self::from(image) })
+        let mut picture = Self { icc, format: Some(format), notes, ..Self::from(image) };
+        if extras.associated_alpha {
+            tiff_tags::divide_by_alpha(&mut picture.image);
+        }
+        Ok(picture)
     }
 
     fn decode_unusual_jpeg(bytes: &[u8], pixels: u64, notes: Vec<String>) -> Result<Self> {
@@ -147,6 +167,13 @@ pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(height) * u64::from(width) * if progressive { 3 + 6 } else { 3 })
 }
 
+/// The first frame of an animated WebP; `None` of a still.
+fn first_webp_frame(bytes: &[u8], pixels: u64) -> Result<Option<DynamicImage>> {
+    let Some(mut frames) = WebPFrames::open(bytes, pixels.min(MAX_PIXELS))? else { return Ok(None) };
+    let frame = frames.next().transpose()?.ok_or_else(|| Error::new("the animation has no frame"))?;
+    Ok(Some(frame.0.into()))
+}
+
 /// Runs a decoder and turns a panic into an error. Decoders have panicked on odd files before, and one picture must not end a
 /// batch or a night's training.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -160,11 +187,7 @@ pub(super) fn limits() -> Limits {
     limits
 }
 
-pub(super) fn check_size(size: (u32, u32)) -> Result<()> {
-    check_size_within(size, MAX_PIXELS)
-}
-
-fn check_size_within((width, height): (u32, u32), pixels: u64) -> Result<()> {
+pub(super) fn check_size_within((width, height): (u32, u32), pixels: u64) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::new(format!("the picture has no pixels: {width}x{height}")));
     }
@@ -369,5 +392,88 @@ mod tests {
         let jpeg = EncodeOptions { format: PictureFormat::Jpeg, quality: 100 };
         let image = Picture::decode(&picture.encode(jpeg).unwrap()).unwrap().into_rgb8();
         assert!(image.get_pixel(0, 0)[0] > 250 && image.get_pixel(15, 0)[0] < 5);
+    }
+
+    /// Half-transparent orange of 8 bits, and a TIFF that stores it multiplied by alpha.
+    fn associated_tiff() -> (Rgba<u8>, Vec<u8>) {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes).unwrap();
+        let mut image = encoder.new_image::<tiff::encoder::colortype::RGBA8>(3, 2).unwrap();
+        image.encoder().write_tag(tiff::tags::Tag::ExtraSamples, 1u16).unwrap();
+        image.write_data(&[128, 64, 0, 128].repeat(6)).unwrap();
+        (Rgba([255, 128, 0, 128]), bytes.into_inner())
+    }
+
+    #[test]
+    fn a_tiff_with_premultiplied_alpha_is_as_bright_as_it_was_meant() {
+        let (color, bytes) = associated_tiff();
+        let picture = Picture::decode(&bytes).unwrap();
+        assert!(picture.as_image().as_rgba8().unwrap().pixels().all(|&pixel| pixel == color));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("photo.tif"), &bytes).unwrap();
+        let mut reader = crate::StripReader::open(folder.path().join("photo.tif")).unwrap().unwrap();
+        assert_eq!(reader.read(2).unwrap().unwrap().as_image(), picture.as_image());
+    }
+
+    #[test]
+    fn premultiplied_levels_never_exceed_the_brightest() {
+        let mut samples = [65_535u16, 1, 0, 2, 9, 9, 9, 0, 7, 65_535, 1, 65_534];
+        tiff_tags::divide_samples(&mut samples);
+        assert_eq!(samples, [65_535, 32_768, 0, 2, 9, 9, 9, 0, 7, 65_535, 1, 65_534]);
+    }
+
+    #[test]
+    fn a_big_tiff_is_a_tiff() {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut encoder = tiff::encoder::TiffEncoder::new_big(&mut bytes).unwrap();
+        encoder.write_image::<tiff::encoder::colortype::RGB8>(2, 1, &[1, 2, 3, 4, 5, 6]).unwrap();
+        let picture = Picture::decode(bytes.get_ref()).unwrap();
+        assert_eq!(
+            (picture.format(), picture.into_rgb8().into_raw()),
+            (Some(PictureFormat::Tiff), vec![1, 2, 3, 4, 5, 6])
+        );
+        assert_eq!(PictureFormat::of_bytes(b"MM\0+\0\x08\0\0").unwrap(), PictureFormat::Tiff);
+    }
+
+    #[test]
+    fn an_animated_png_is_read_as_its_first_frame_with_a_note() {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_animated(2, 0).unwrap();
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[1, 2, 3, 4, 5, 6]).unwrap();
+        writer.write_image_data(&[9; 6]).unwrap();
+        writer.finish().unwrap();
+        let picture = Picture::decode(&bytes).unwrap();
+        assert_eq!(picture.notes(), ["only the first frame is painted; animated PNG is read as a still"]);
+        assert_eq!(picture.into_rgb8().into_raw(), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_colour_profile_of_many_megabytes_is_left_out_with_a_note() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture");
+        for format in [PictureFormat::Png, PictureFormat::WebP, PictureFormat::Tiff] {
+            let write = |bytes: usize| {
+                let mut profile = vec![0; bytes];
+                profile[16..20].copy_from_slice(b"RGB ");
+                Picture { icc: Some(profile), ..Picture::from(halves()) }.encode(format.into()).unwrap()
+            };
+            assert_eq!(Picture::decode(&write(MAX_PROFILE)).unwrap().icc_profile().map(<[u8]>::len), Some(MAX_PROFILE));
+            let bytes = write(MAX_PROFILE + 1);
+            let picture = Picture::decode(&bytes).unwrap();
+            assert_eq!(
+                (picture.icc_profile(), picture.notes()),
+                (None, &[PROFILE_LEFT_OUT.to_owned()][..]),
+                "{format}"
+            );
+            assert_eq!(picture.into_rgb8(), halves());
+            std::fs::write(&path, &bytes).unwrap();
+            if let Some(mut reader) = crate::StripReader::open(&path).unwrap() {
+                assert_eq!((&reader.info().icc, reader.notes()), (&None, &[PROFILE_LEFT_OUT.to_owned()][..]));
+                assert_eq!(reader.read(16).unwrap().unwrap().into_rgb8(), halves());
+            }
+        }
     }
 }

@@ -154,7 +154,7 @@ pub(super) fn check_side(format: PictureFormat, side: u32) -> Result<()> {
 }
 
 /// The picture on white, as browsers and viewers show it.
-fn over_white(image: &RgbaImage) -> RgbImage {
+pub(super) fn over_white(image: &RgbaImage) -> RgbImage {
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
         let &[red, green, blue, alpha] = &image.get_pixel(x, y).0;
         let alpha = u32::from(alpha);

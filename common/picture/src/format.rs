@@ -53,6 +53,9 @@ impl PictureFormat {
     ///
     /// If they belong to no format that we read.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self> {
+        if BIG_TIFF.iter().any(|magic| bytes.starts_with(magic)) {
+            return Ok(Self::Tiff);
+        }
         let format = image::guess_format(bytes).ok();
         let known = Self::ALL.into_iter().find(|&known| format == Some(known.into()));
         known.ok_or_else(|| match (bytes, format) {
@@ -104,6 +107,9 @@ impl PictureFormat {
         matches!(self, Self::Png | Self::Tiff)
     }
 }
+
+/// How TIFF files with 64-bit offsets begin.
+const BIG_TIFF: [&[u8]; 2] = [b"II+\0", b"MM\0+"];
 
 const READABLE: &str = "JPEG, PNG, WebP, TIFF, BMP and GIF can be read";
 

@@ -5,14 +5,20 @@ mod animation;
 mod animation_writer;
 mod decode;
 mod encode;
+mod extras;
 mod format;
+mod gif_loop;
+mod hidden;
 mod jpeg;
 mod jpeg_complete;
 mod jpeg_encode;
 mod jpeg_layout;
+mod png_head;
 mod rows;
 mod strips;
+mod tiff_tags;
 mod webp_animation;
+mod webp_frames;
 
 use std::path::Path;
 
@@ -26,6 +32,7 @@ pub use animation_writer::AnimationWriter;
 pub use decode::{bytes_to_decode, claimed_size, read_picture_bytes};
 pub use encode::{DEFAULT_QUALITY, EncodeOptions, Loss};
 pub use format::{IMAGE_EXTENSIONS, PictureFormat, find_images};
+pub use hidden::{BledColors, VisibleColors};
 pub use rows::level_of_8_bits;
 pub use strips::{PictureInfo, StripReader, StripWriter};
 pub use webp_animation::WebPWriter;
@@ -147,12 +154,13 @@ impl Picture {
 
     /// The picture made smaller so that its longer side has at most `long_side` pixels; a smaller one is left alone.
     ///
-    /// Colours and alpha are filtered separately, so the colours of transparent pixels show at their edges; the network paints
-    /// those pixels too.
+    /// Colours and alpha are filtered apart. The colours under fully transparent pixels are replaced first (see
+    /// [`Self::with_bled_colors`]), so that they do not show at the edges.
     #[must_use]
     pub fn fit_within(mut self, long_side: u32) -> Self {
         if self.width().max(self.height()) > long_side {
             let side = long_side.max(1);
+            self = self.with_bled_colors();
             self.image = self.image.resize(side, side, FilterType::Lanczos3);
         }
         self
@@ -200,13 +208,30 @@ impl Blank {
     }
 }
 
-/// Reads a picture as 8-bit RGB, turned upright by its EXIF orientation.
+/// Reads a picture as 8-bit RGB, turned upright by its EXIF orientation; transparent parts are laid on white.
 ///
 /// # Errors
 ///
 /// If the file cannot be read, is cut short, or is not a picture we know.
 pub fn read_rgb(path: &Path) -> Result<RgbImage> {
-    Ok(Picture::open(path)?.into_rgb8())
+    Ok(read_rgb_noted(path)?.0)
+}
+
+/// The same, and what the user should know of how the file was read.
+///
+/// # Errors
+///
+/// As [`read_rgb`].
+pub fn read_rgb_noted(path: &Path) -> Result<(RgbImage, Vec<String>)> {
+    let Picture { image, mut notes, .. } = Picture::open(path)?;
+    if !image.color().has_alpha() {
+        return Ok((image.into_rgb8(), notes));
+    }
+    let image = image.into_rgba8();
+    if image.pixels().any(|pixel| pixel[3] < u8::MAX) {
+        notes.push("transparent parts of the picture are laid on white".to_owned());
+    }
+    Ok((encode::over_white(&image), notes))
 }
 
 #[cfg(test)]
@@ -229,5 +254,18 @@ mod tests {
         }
         let deep = Picture::from(DynamicImage::new_rgb16(2, 2));
         assert_eq!(*deep.clone().into_bytes().unwrap_err(), deep);
+    }
+
+    #[test]
+    fn a_picture_with_transparency_is_learnt_from_as_it_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("style.png");
+        let image = RgbaImage::from_fn(2, 1, |x, _| Rgba([0, 100, 255, if x == 0 { 0 } else { 128 }]));
+        Picture::from(DynamicImage::from(image)).save(&path).unwrap();
+        let (image, notes) = read_rgb_noted(&path).unwrap();
+        assert_eq!(image.into_raw(), [255, 255, 255, 127, 177, 255]);
+        assert_eq!(notes, ["transparent parts of the picture are laid on white"]);
+        Picture::from(RgbImage::new(2, 2)).save(&path).unwrap();
+        assert_eq!(read_rgb_noted(&path).unwrap().1, [""; 0]);
     }
 }

@@ -27,6 +27,9 @@ pub(super) const BUFFER: usize = 1 << 20;
 /// Bytes at the beginning of standard input that tell a clip from a picture.
 const SNIFFED: u64 = 612;
 
+/// Bytes of a picture that are read from standard input at most: nothing tells its size beforehand.
+const LARGEST_PICTURE: u64 = 1 << 30;
+
 /// Standard input from its beginning.
 type Stdin = BufReader<Chain<Cursor<Vec<u8>>, io::Stdin>>;
 
@@ -60,7 +63,11 @@ pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<StdinContent> {
             "give the name of the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`",
         ));
     }
-    io::stdin().lock().read_to_end(&mut head).context(action)?;
+    io::stdin().lock().take(LARGEST_PICTURE - SNIFFED + 1).read_to_end(&mut head).context(action)?;
+    if head.len() as u64 > LARGEST_PICTURE {
+        return Err(Error::new("standard input holds more than 1 GiB, the most that is read of a picture there")
+            .with_hint("name the file"));
+    }
     Ok(StdinContent::Picture(head))
 }
 

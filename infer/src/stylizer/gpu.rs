@@ -25,6 +25,7 @@ impl Stylizer {
             return Ok(BegunPainting::Done(Box::new(picture)));
         }
         let for_cpu = |picture| Ok(BegunPainting::ForCpu(picture, None));
+        let picture = picture.with_bled_colors();
         if self.engine.gpu().is_none() {
             return for_cpu(Box::new(picture));
         }

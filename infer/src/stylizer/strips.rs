@@ -6,12 +6,15 @@ use std::path::Path;
 use impasto_common::network::Network;
 use impasto_common::{Error, Result};
 use impasto_engine::Statistics;
-use impasto_picture::{EncodeOptions, Picture, PictureFormat, StripReader, StripWriter};
+use impasto_picture::{BledColors, EncodeOptions, Picture, PictureFormat, StripReader, StripWriter, VisibleColors};
 
 use super::{PaintedFile, Stylizer};
 
 /// A picture that would take more than one part in this many of the memory is painted in strips.
 const WHOLE_SHARE: u64 = 4;
+
+/// Rows that are read at a time while the visible colours are collected.
+const ROWS_TO_BLEED: u32 = 16;
 
 impl Stylizer {
     /// Whether [`Self::stylize_file`] is the better way to paint a picture: it can be read in strips, `format` can be
@@ -49,6 +52,8 @@ impl Stylizer {
         if size.0.min(size.1) < Network::MIN_SIZE || self.options.max_size.is_some() {
             return Err(Error::usage("a picture is painted in strips only in its own size, and not if it is tiny"));
         }
+        // As for a whole picture: one that is not painted keeps the colours under its transparent pixels.
+        let bled = if self.options.strength == 0.0 { None } else { bleed(&mut under)? };
         let mut writer = StripWriter::create(painting, under.info(), options)?;
         let mut losses = Vec::new();
         let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {
@@ -56,11 +61,11 @@ impl Stylizer {
             if first == 0 {
                 reader.rewind()?;
             }
-            strip(&mut reader, rows.len())?.read_rows(0, rows);
+            strip(&mut reader, rows.len(), bled.as_ref())?.read_rows(0, rows);
             Ok(())
         };
         let note = self.run(size, &mut Statistics::own(), read, |_, band| {
-            let mut strip = strip(&mut under, band.len() / 3 / size.1)?;
+            let mut strip = strip(&mut under, band.len() / 3 / size.1, bled.as_ref())?;
             self.write_over(&mut strip, 0, band);
             let new =
                 strip.losses(options.format).into_iter().filter(|loss| !losses.contains(loss)).collect::<Vec<_>>();
@@ -73,9 +78,30 @@ impl Stylizer {
     }
 }
 
-/// The next `rows` rows of a picture file.
-fn strip(reader: &mut StripReader, rows: usize) -> Result<Picture> {
-    reader.read(rows as u32)?.ok_or_else(|| Error::new("the picture has fewer rows than its header says"))
+/// The next `rows` rows of a picture file, with the colours that its hidden pixels get.
+fn strip(reader: &mut StripReader, rows: usize, bled: Option<&BledColors>) -> Result<Picture> {
+    let first = reader.next_row() as usize;
+    let strip = reader.read(rows as u32)?;
+    let mut strip = strip.ok_or_else(|| Error::new("the picture has fewer rows than its header says"))?;
+    if let Some(bled) = bled {
+        bled.fill(first, &mut strip);
+    }
+    Ok(strip)
+}
+
+/// Reads a picture file with an alpha channel once, for the colours that its hidden pixels get.
+fn bleed(reader: &mut StripReader) -> Result<Option<BledColors>> {
+    if !reader.info().has_alpha {
+        return Ok(None);
+    }
+    let mut visible = VisibleColors::new(reader.info().width, reader.info().height);
+    let mut first = 0;
+    while let Some(strip) = reader.read(ROWS_TO_BLEED)? {
+        visible.add(first, &strip);
+        first = reader.next_row() as usize;
+    }
+    reader.rewind()?;
+    Ok(visible.bleed())
 }
 
 #[cfg(test)]
@@ -90,7 +116,8 @@ mod tests {
     fn strips_give_the_painting_of_the_whole_picture() {
         let folder = tempfile::tempdir().unwrap();
         let image = image::RgbaImage::from_fn(61, 143, |x, y| {
-            image::Rgba([(x * 4) as u8, (y * 7 % 256) as u8, (x * y % 251) as u8, (x + y) as u8])
+            // Fully transparent in places, for whole rows too.
+            image::Rgba([(x * 4) as u8, (y * 7 % 256) as u8, (x * y % 251) as u8, (x + y).saturating_sub(90) as u8])
         });
         let photo = Picture::from(image::DynamicImage::from(image));
         let mixed = StylizeOptions { strength: 0.5, keep_colors: true, ..Default::default() };

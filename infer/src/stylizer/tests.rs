@@ -49,6 +49,20 @@ fn a_bundled_style_of_an_unknown_name_is_a_usage_error() {
     assert!(error.hint().unwrap().starts_with("bundled styles: "));
 }
 
+#[test]
+fn what_lies_under_transparent_pixels_does_not_change_the_painting() {
+    let stylizer = Stylizer::bundled("starry_night").unwrap();
+    let visible = |hidden: [u8; 3]| {
+        let image = image::RgbaImage::from_fn(40, 32, |x, y| {
+            let [red, green, blue] = if x < 20 { [x as u8 * 9, y as u8 * 7, 90] } else { hidden };
+            image::Rgba([red, green, blue, if x < 20 { 255 } else { 0 }])
+        });
+        let painting = stylizer.stylize(&Picture::from(image::DynamicImage::from(image))).unwrap().picture;
+        painting.as_image().crop_imm(0, 0, 20, 32)
+    };
+    assert!(visible([0; 3]) == visible([255; 3]));
+}
+
 /// A GPU that refuses every picture, two at a time.
 #[derive(Debug)]
 struct RefusingGpu(Barrier);

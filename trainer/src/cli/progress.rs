@@ -40,6 +40,10 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn noted(&mut self, note: &str) {
+        self.talk(&format!("note: {note}"));
+    }
+
     fn fetching(&mut self, done: u64, total: u64) {
         let bar = self.download.get_or_insert_with(download::bar);
         bar.set_length(total);

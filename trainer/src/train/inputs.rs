@@ -20,6 +20,8 @@ pub(super) struct Inputs {
     pub(super) folder: Option<RunFolder>,
     /// The style picture, shrunk.
     pub(super) style: RgbImage,
+    /// What the user should know of how it was read.
+    pub(super) style_notes: Vec<String>,
     /// The photos to train on.
     pub(super) photos: Vec<PathBuf>,
     /// The photos for contact sheets.
@@ -46,7 +48,8 @@ impl Inputs {
         }
         let folder = job.seat.writes().then(|| RunFolder::open(&job.run_dir)).transpose()?;
         check_run_folder(job)?;
-        let style = resample::shrink_to_short_side(impasto_picture::read_rgb(&job.style)?, config.style_size)?;
+        let (style, style_notes) = impasto_picture::read_rgb_noted(&job.style)?;
+        let style = resample::shrink_to_short_side(style, config.style_size)?;
         let split = photos::find(&job.photos, if job.held_out.is_some() { 0 } else { config.held_out })?;
         let watched = match &job.held_out {
             Some(folder) => photos::find(folder, 0)?.training,
@@ -55,7 +58,7 @@ impl Inputs {
         };
         let held_out = watched != split.training;
         let init_from = job.init_from.clone().map(|path| open_style(path, config)).transpose()?;
-        Ok(Self { folder, style, photos: split.training, watched, held_out, init_from })
+        Ok(Self { folder, style, style_notes, photos: split.training, watched, held_out, init_from })
     }
 }
 

@@ -4,6 +4,8 @@ use crate::metrics::Metrics;
 
 /// Told what happens in a training. Every method may be left out.
 pub trait Observer {
+    /// What the user should know of how the style picture was read.
+    fn noted(&mut self, _note: &str) {}
     /// The weights of the loss network are being downloaded: `done` of `total` bytes are there.
     fn fetching(&mut self, _done: u64, _total: u64) {}
     /// The first step comes next. `done` of `steps` steps were made in an earlier run.
@@ -24,6 +26,10 @@ pub trait Observer {
 pub struct Observers<'a>(pub Vec<Box<dyn Observer + 'a>>);
 
 impl Observer for Observers<'_> {
+    fn noted(&mut self, note: &str) {
+        self.0.iter_mut().for_each(|observer| observer.noted(note));
+    }
+
     fn fetching(&mut self, done: u64, total: u64) {
         self.0.iter_mut().for_each(|observer| observer.fetching(done, total));
     }

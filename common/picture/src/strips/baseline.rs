@@ -105,6 +105,8 @@ impl RowDecoder for JpegRows {
             channels: self.channels,
             orientation: self.orientation,
             icc: self.icc.clone(),
+            // A JPEG file's profile has less than 16 MiB.
+            note: None,
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) struct DecoderHeader {
     pub(super) channels: usize,
     pub(super) orientation: Orientation,
     pub(super) icc: Option<Vec<u8>>,
+    /// What the user should know of it.
+    pub(super) note: Option<String>,
 }
 
 /// A decoder that hands out rows.

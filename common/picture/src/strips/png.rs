@@ -13,7 +13,7 @@ use super::decoder::{DecoderHeader, MAX_BYTES, RowDecoder};
 use super::info::PictureInfo;
 use super::queue::StripQueue;
 use super::samples::Samples;
-use crate::{PictureFormat, decode};
+use crate::{PictureFormat, decode, png_head};
 use impasto_error::{Error, Result, ResultExt};
 
 /// Compressed bytes in a chunk: as many as the reader of the `png` crate takes at a time.
@@ -23,15 +23,22 @@ const CHUNK: usize = 32 << 10;
 pub(super) struct PngRows {
     file: File,
     reader: Reader<BufReader<File>>,
+    icc: Option<Vec<u8>>,
+    note: Option<String>,
 }
 
 impl PngRows {
     /// `None` if the rows are not in order, or there is more than one picture.
     pub(super) fn open(file: File) -> Result<Option<Self>> {
+        // First: the two share the file's position.
+        let (icc, note) = png_head::read(BufReader::new(&file)).profile.or_note();
         let reader = open_reader(&file)?;
         let info = reader.info();
         let in_order = !info.interlaced && info.animation_control.is_none();
-        Ok(in_order.then_some(Self { file, reader }))
+        if !in_order {
+            return Ok(None);
+        }
+        Ok(Some(Self { file, reader, icc, note }))
     }
 }
 
@@ -42,6 +49,8 @@ fn open_reader(file: &File) -> Result<Reader<BufReader<File>>> {
     file.rewind().context(|| "cannot read it again")?;
     let mut decoder = Decoder::new_with_limits(BufReader::new(file), Limits { bytes: MAX_BYTES });
     decoder.set_ignore_text_chunk(true);
+    // `png_head` reads it, with less memory.
+    decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND);
     decoder.read_info().map_err(prose)
 }
@@ -57,7 +66,8 @@ impl RowDecoder for PngRows {
             bits: bits_of(depth),
             channels: color.samples(),
             orientation: exif.unwrap_or(Orientation::NoTransforms),
-            icc: info.icc_profile.as_deref().map(<[u8]>::to_vec),
+            icc: self.icc.clone(),
+            note: self.note.clone(),
         }
     }
 

@@ -73,7 +73,7 @@ impl StripReader {
             rows,
             channels: header.channels,
             next_row: 0,
-            notes: Vec::new(),
+            notes: header.note.into_iter().collect(),
         }))
     }
 

@@ -17,7 +17,7 @@ use super::decoder::{DecoderHeader, MAX_BYTES, RowDecoder};
 use super::info::PictureInfo;
 use super::queue::StripQueue;
 use super::samples::Samples;
-use crate::{PictureFormat, decode};
+use crate::{PictureFormat, decode, tiff_tags};
 use impasto_error::{Error, Result, ResultExt};
 
 /// Bytes in a strip that is written.
@@ -36,6 +36,8 @@ pub(super) struct TiffRows {
     channels: usize,
     orientation: Orientation,
     icc: Option<Vec<u8>>,
+    note: Option<String>,
+    associated_alpha: bool,
     /// Rows in a strip of the file, or in a row of tiles.
     band_rows: usize,
     band: Option<(usize, Samples)>,
@@ -62,9 +64,12 @@ impl TiffRows {
         if band_rows == 0 || band_bytes.is_none_or(|bytes| bytes > MAX_BYTES) {
             return Ok(None);
         }
+        let (icc, note) = tiff_tags::profile(&mut decoder).or_note();
         Ok(Some(Self {
             orientation: orientation(&mut decoder)?,
-            icc: decoder.get_tag_u8_vec(Tag::IccProfile).ok(),
+            icc,
+            note,
+            associated_alpha: channels == 4 && tiff_tags::has_associated_alpha(&mut decoder),
             width: width as usize,
             height: height as usize,
             decoder,
@@ -140,6 +145,7 @@ impl RowDecoder for TiffRows {
             channels: self.channels,
             orientation: self.orientation,
             icc: self.icc.clone(),
+            note: self.note.clone(),
         }
     }
 
@@ -157,6 +163,11 @@ impl RowDecoder for TiffRows {
             samples.extend_from(&band, first * row_samples..(first + taken) * row_samples)?;
             self.band = Some((index, band));
             self.next_row += taken;
+        }
+        match &mut samples {
+            _ if !self.associated_alpha => {}
+            Samples::Eight(samples) => tiff_tags::divide_samples(samples),
+            Samples::Sixteen(samples) => tiff_tags::divide_samples(samples),
         }
         Ok(samples)
     }
