@@ -128,11 +128,11 @@ fn a_resumed_training_shows_its_earlier_steps_and_a_roll_back_forgets_those_undo
     let back = state(&live, 2);
     assert!(!back["curves"].as_str().unwrap().contains(">105</text>"), "{back}");
     assert_eq!(back["step"], 1);
-    let note = "Losses were not finite after step 2: training went back to step 1 and scales the learning rate by 0.5.";
+    let note = "Losses were not finite after step 2: training went back to step 1, and the learning rate is now multiplied by 0.5.";
     assert_eq!(back["note"], note);
     live.split(256, 2);
     let note =
-        "A batch at 256×256 does not fit into the device's memory: from now on it is split into 2 micro-batches.";
+        "A batch at 256×256 does not fit into the device's memory. From now on it is split into 2 micro-batches.";
     assert_eq!(state(&live, 3)["note"], note);
 }
 
