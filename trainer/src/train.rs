@@ -31,10 +31,10 @@ use crate::step::TrainingStep;
 /// Roll-backs after the last snapshot before the training gives up: the learning rate is then 256 times smaller.
 const ROLL_BACKS: usize = 8;
 
-/// What a training came to.
+/// The result of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Steps done.
+    /// Number of steps done.
     pub steps: usize,
     /// Photos that could not be used: name and reason.
     pub skipped: BTreeMap<String, String>,
@@ -72,7 +72,7 @@ fn run(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    // A download of 0.55 GB, where neither a file is named nor one cached.
+    // This downloads 0.55 GB if the user names no file and none is cached.
     let loss_weights = loss_weights(job, config, observer, stop)?;
 
     if let Some(folder) = inputs.folder.as_ref().filter(|_| job.earlier == EarlierTraining::Discard) {
