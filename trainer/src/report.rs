@@ -79,7 +79,8 @@ fn head(state: &TrainingState, facts: &Facts) -> String {
 fn sheets(folder: &RunFiles, facts: &Facts) -> Result<String> {
     let all = folder.previews()?;
     let origin = if facts.held_out { "not used for training" } else { "also used for training" };
-    let mut figures = vec![format!("<h2>Photos</h2>\n<p>Top row: the photos ({origin}). Bottom row: the painted results.</p>\n")];
+    let mut figures =
+        vec![format!("<h2>Photos</h2>\n<p>Top row: the photos ({origin}). Bottom row: the painted results.</p>\n")];
     for index in spread(all.len(), SHEETS) {
         let (step, path) = &all[index];
         let picture = STANDARD.encode(jpeg(path)?);

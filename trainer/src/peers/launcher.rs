@@ -44,9 +44,8 @@ impl Seat {
             let (index_found, count_found) = (number(index, &index_text)?, number(count, &count_text)?);
             if index_found >= count_found {
                 let message = format!("`{index}={index_text}` is not below `{count}={count_text}`");
-                return Err(
-                    Error::usage(message).with_hint(format!("start this program with {launcher}, or unset both variables"))
-                );
+                return Err(Error::usage(message)
+                    .with_hint(format!("start this program with {launcher}, or unset both variables")));
             }
             if count_found == 1 {
                 return Ok(Self::ALONE);
@@ -56,7 +55,8 @@ impl Seat {
             let port =
                 variable("MASTER_PORT").map_or(Ok(usize::from(ADDRESS.1)), |text| number("MASTER_PORT", &text))?;
             // torchrun itself listens on this port, so we use the next one.
-            let port = u16::try_from(port + 1).map_err(|_| Error::usage(format!("`MASTER_PORT={port}` is not a valid port")))?;
+            let port = u16::try_from(port + 1)
+                .map_err(|_| Error::usage(format!("`MASTER_PORT={port}` is not a valid port")))?;
             return Ok(Self { index: index_found, count: count_found, local, address: (host, port) });
         }
         Ok(Self::ALONE)

@@ -33,9 +33,12 @@ impl Star {
         let (host, port) = &seat.address;
         let streams = if seat.index == 0 { listen(seat) } else { call(seat).map(|stream| vec![stream]) };
         let streams = streams.map_err(|error| {
-            Error::new(format!("process {} of {} cannot connect to the others at {host}:{port}", seat.index, seat.count))
-                .with_source(error)
-                .with_hint("start all processes; `MASTER_ADDR` and `MASTER_PORT` set the address of the first one")
+            Error::new(format!(
+                "process {} of {} cannot connect to the others at {host}:{port}",
+                seat.index, seat.count
+            ))
+            .with_source(error)
+            .with_hint("start all processes; `MASTER_ADDR` and `MASTER_PORT` set the address of the first one")
         })?;
         for stream in &streams {
             let prepared = stream

@@ -88,7 +88,7 @@ impl PictureSize {
         self.counts(pixel) && self.counts(source)
     }
 
-    /// Whether a position lies inside the margin's inner edge. The margin is at most an eighth of a side.
+    /// Whether a position is not in the margin. The margin is at most an eighth of a side.
     fn counts(self, [row, column]: [f64; 2]) -> bool {
         let inside = |place: f64, size: f64| {
             let margin = (size / 8.0).floor().min(MARGIN as f64);
