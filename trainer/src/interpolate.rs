@@ -2,9 +2,9 @@
 //!
 //! Networks that share the beginning of their training can be mixed linearly. The mixture paints a style between theirs (Wang
 //! et al., 2019, "Deep Network Interpolation for Continuous Imagery Effect Transition"). The mixture of a network and its
-//! fine-tuned successor often keeps the strengths of both (Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models"). For example, a style
-//! that was made steady for clips gets back the strength of its strokes. Networks that were trained separately cannot be mixed:
-//! their channels mean different things.
+//! fine-tuned successor often keeps the strengths of both (Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models").
+//! For example, a style that was made steady for clips gets back the strength of its strokes. Networks that were trained
+//! separately cannot be mixed: their channels mean different things.
 
 use impasto_common::model_file::{ModelCard, StyleModel};
 use impasto_common::weights::Array;
@@ -34,8 +34,8 @@ pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleM
 
 /// The distance between the weights of two networks: the norm of their difference divided by the geometric mean of their norms.
 ///
-/// It is about the square root of 2 for networks that were trained separately, even in the same style; 0.1 to 0.5 for a network that was
-/// trained from the other.
+/// It is about the square root of 2 for networks that were trained separately, even in the same style; 0.1 to 0.5 for a network
+/// that was trained from the other.
 ///
 /// # Errors
 ///

@@ -14,8 +14,8 @@ pub struct LbfgsConfig {
     pub history: usize,
     /// Factor for every step that the curvature model gives. Default: 1.
     pub learning_rate: f64,
-    /// Length of a step without a curvature model, such as the first step: the sum of the absolute changes of all values. Default: 1, as in
-    /// PyTorch.
+    /// Length of a step without a curvature model, such as the first step: the sum of the absolute changes of all values.
+    /// Default: 1, as in PyTorch.
     ///
     /// PyTorch also limits it to the gradient itself, which is far too short for an objective of order 1 with a million
     /// variables of order 100. For a picture, set it to about the number of its values.

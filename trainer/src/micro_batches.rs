@@ -1,7 +1,8 @@
 //! Batches split into micro-batches where a device has too little memory for a whole one: gradient accumulation.
 //!
 //! Micro-batches divide the batch of a process as processes divide the batch of a run ([`crate::peers`]): all have the same
-//! size, each has its own photos, and a mean over the batch is the mean over them. So their number changes the result only by the rounding of sums.
+//! size, each has its own photos, and a mean over the batch is the mean over them. So their number changes the result only by
+//! the rounding of sums.
 //!
 //! The number grows automatically. It is stored for each crop size, so it depends only on the device's memory and the size, not
 //! on earlier sizes. A resumed run, which begins with one micro-batch again, finds the same number.
@@ -70,7 +71,8 @@ fn no_room(size: usize, error: Error) -> Error {
 ///
 /// # Errors
 ///
-/// [`StepFailure::OutOfMemory`] if a process has too little memory; otherwise if this one failed or the connection to another is lost.
+/// [`StepFailure::OutOfMemory`] if a process has too little memory; otherwise if this one failed or the connection to another
+/// is lost.
 pub fn agree<T>(own: Result<T>, peers: &mut Peers) -> Result<T, StepFailure> {
     let own = match own {
         Err(error) if !error.is_out_of_memory() => return Err(StepFailure::Other(error)),

@@ -68,8 +68,8 @@ pub fn in_order_of_preference(folder: &Path) -> Result<Vec<PathBuf>> {
 impl Photos {
     /// Photos that will be cropped to `crop` pixels from pictures up to `zoom` times as large.
     ///
-    /// `cache_bytes` limits the cache of decoded photos. The cache keeps the first photos read, not the latest ones. Every photo is
-    /// used once per epoch, so a cache of the latest photos would always have dropped the next one.
+    /// `cache_bytes` limits the cache of decoded photos. The cache keeps the first photos read, not the latest ones. Every
+    /// photo is used once per epoch, so a cache of the latest photos would always have dropped the next one.
     #[must_use]
     pub fn new(folder: &Path, paths: Vec<PathBuf>, crop: usize, zoom: f64, cache_bytes: usize) -> Self {
         Self {

@@ -20,7 +20,8 @@ use crate::snapshot::{Identity, TrainingState};
 /// The largest number of contact sheets: the first, the last, and evenly spaced ones in between.
 const SHEETS: usize = 8;
 
-/// Quality of the pictures inside the report, 1 to 100. The files are a third of the size of quality 95, without a visible difference at normal size.
+/// Quality of the pictures inside the report, 1 to 100. The files are a third of the size of quality 95, without a visible
+/// difference at normal size.
 const JPEG_QUALITY: u8 = 85;
 
 /// The style sheet of the pages, light or dark according to the reader's system.

@@ -9,9 +9,9 @@
 //! the whole picture: T is then known exactly, and any photo can be used like a clip. We do the same, adapted to our
 //! network:
 //!
-//! - **The gradient flows through both paintings**, as in Huang et al. and Zheng et al., because neither is the ground truth. (Ruder et al.
-//!   keep the earlier frame constant, because it is already shown.) The other terms are computed on the first painting only, so a change
-//!   costs no pass through the loss network.
+//! - **The gradient flows through both paintings**, as in Huang et al. and Zheng et al., because neither is the ground truth.
+//!   (Ruder et al. keep the earlier frame constant, because it is already shown.) The other terms are computed on the first
+//!   painting only, so a change costs no pass through the loss network.
 //! - **Light does not pass to the painting.** Gao et al. (2018) let the painting follow the photo's luminance. Here instance
 //!   normalisation removes any gain or offset of a whole picture exactly. Such a change costs nothing, and no painting can
 //!   follow it. So the light changes as in a real scene, more on one side than on the other, up to clipped highlights, and the
@@ -60,8 +60,8 @@ impl TemporalLoss {
     }
 
     /// The weighted loss, a scalar, of the network that `paint` applies and of its paintings `painted` of `photos`, both
-    /// `(batch, 3, height, width)`, RGB in `[0, 255]`. The first photo has the number `sample`. The change of a photo depends only
-    /// on its number. For a micro-batch or a share, `visible` is [`Self::visible`] of the whole batch.
+    /// `(batch, 3, height, width)`, RGB in `[0, 255]`. The first photo has the number `sample`. The change of a photo depends
+    /// only on its number. For a micro-batch or a share, `visible` is [`Self::visible`] of the whole batch.
     ///
     /// # Errors
     ///

@@ -222,7 +222,8 @@ impl LossNetwork {
 
     /// The features of `xs` `(batch, 3, height, width)`, f32, RGB in `[0, 255]`, at each of `layers`.
     ///
-    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, with values of at least 0. Differentiable in `xs`.
+    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, with values of at least 0. Differentiable
+    /// in `xs`.
     ///
     /// # Errors
     ///

@@ -17,10 +17,10 @@ use crate::objective::Objective;
 /// Measure how much painted clips flicker
 ///
 /// Computes the warping error of Lai et al. (2018): how much consecutive frames differ after the motion of the original clip
-/// is undone, over pixels that are visible in both frames. It is the squared distance of colours in [0, 1], averaged over pixels and then
-/// over pairs of frames. The error of the original clip is the lower limit. A blurred painting also has a low error, so content
-/// and style loss are printed too. Clips are videos (which need ffmpeg) or folders of frames. Lossy compression changes all
-/// figures.
+/// is undone, over pixels that are visible in both frames. It is the squared distance of colours in [0, 1], averaged over
+/// pixels and then over pairs of frames. The error of the original clip is the lower limit. A blurred painting also has a low
+/// error, so content and style loss are printed too. Clips are videos (which need ffmpeg) or folders of frames. Lossy
+/// compression changes all figures.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The original clip: a video, or a folder of frames, ordered by name

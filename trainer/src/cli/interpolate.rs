@@ -18,8 +18,8 @@ const FAR: f64 = 0.9;
 /// Mix two styles, one of which was trained from the other (`trainer train --init-from`)
 ///
 /// Averages the weights (Wang et al., 2019). The result is a style between the two, without training. For example, a style that
-/// was trained further for clips gets back some of the strokes that it lost. `trainer evaluate` and `trainer evaluate-clip` measure
-/// the result.
+/// was trained further for clips gets back some of the strokes that it lost. `trainer evaluate` and `trainer evaluate-clip`
+/// measure the result.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// First style: a style-model file or a bundled style

@@ -24,7 +24,8 @@ use crate::report::STYLE;
 const LIMITS: ConnectionLimits =
     ConnectionLimits { connections: 64, header_time: Duration::from_secs(30), write_time: Duration::from_secs(30) };
 
-/// The maximum age of a cached response. Drawing the curves takes some milliseconds, so they are not drawn for each browser separately.
+/// The maximum age of a cached response. Drawing the curves takes some milliseconds, so they are not drawn for each browser
+/// separately.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Headers of every response, in addition to those of [`guard`]. The report contains its style sheet and pictures inline.

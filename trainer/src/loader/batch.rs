@@ -52,7 +52,8 @@ impl LoaderConfig {
 pub struct Batch {
     /// Height and width of its crops, pixels.
     pub size: usize,
-    /// `(batch, 3, size, size)` in row-major order, RGB. Bytes, because they are a quarter of the size of floats to copy to a GPU.
+    /// `(batch, 3, size, size)` in row-major order, RGB. Bytes, because they are a quarter of the size of floats to copy to a
+    /// GPU.
     pub pixels: Vec<u8>,
     /// Photos that were replaced by others: name and reason.
     pub skipped: BTreeMap<String, String>,

@@ -1,7 +1,7 @@
 //! The target of the content loss.
 //!
-//! It is computed in two steps, because the convention `relative` divides by the mean square of the features of a whole batch, while a
-//! process or a micro-batch sees only its own photos.
+//! It is computed in two steps, because the convention `relative` divides by the mean square of the features of a whole batch,
+//! while a process or a micro-batch sees only its own photos.
 
 use std::collections::BTreeMap;
 

@@ -78,8 +78,8 @@ impl Training {
         let copies =
             self.parameters.iter().map(|(name, weight)| (name.clone(), Var::from_tensor(&weight.detach()).unwrap()));
         let moved: Parameters = copies.collect();
-        // With a small epsilon, Adam's first step depends only on the sign of the gradient. For a gradient of zero, rounding decides
-        // the sign.
+        // With a small epsilon, Adam's first step depends only on the sign of the gradient. For a gradient of zero, rounding
+        // decides the sign.
         let adam = AdamConfig { epsilon: 1.0, ..AdamConfig::default() };
         Adam::new(adam, &moved).unwrap().step(&moved, &gradients, 0.1, 1.0).unwrap();
         let move_of =

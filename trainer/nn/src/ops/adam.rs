@@ -1,6 +1,7 @@
 //! The in-place update of Adam (Kingma and Ba, 2015), and the norm of the gradient, for all parameters of a network.
 //!
-//! The arithmetic is PyTorch's, operation by operation. A GPU needs one launch for all parameters, instead of eleven launches for each.
+//! The arithmetic is PyTorch's, operation by operation. A GPU needs one launch for all parameters, instead of eleven launches
+//! for each.
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;

@@ -79,7 +79,8 @@ impl InstanceNorm {
 /// The op on `xs`, `affine` `(2, channels)` and an optional residual.
 struct Forward {
     config: InstanceNorm,
-    /// On a GPU, the statistics of every plane, kept for the gradient. Reading the planes again would cost more than storing them.
+    /// On a GPU, the statistics of every plane, kept for the gradient. Reading the planes again would cost more than storing
+    /// them.
     #[cfg(feature = "cuda")]
     stats: Option<Tensor>,
 }
