@@ -71,8 +71,8 @@ pub struct TrainConfig {
     pub precision: TrainPrecision,
     /// The seed for the initial weights, the order of photos, crops, flips and temporal changes. Default: 0.
     pub seed: u64,
-    /// The number of photos that are held out for evaluation, at most a tenth of the folder. Default: 20, as many as `trainer
-    /// evaluate` takes.
+    /// The number of photos that are held out for evaluation, at most a tenth of the folder. Default: 20, as many as
+    /// `trainer evaluate` takes.
     pub held_out: usize,
 }
 

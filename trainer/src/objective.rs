@@ -121,8 +121,8 @@ impl Objective {
         ContentFeatures::new(features, self.config.convention)
     }
 
-    /// The losses of `painted` against the `photos` that it was painted from, both `(batch, 3, height, width)`, RGB in `[0,
-    /// 255]`.
+    /// The losses of `painted` against the `photos` that it was painted from, both `(batch, 3, height, width)`, RGB in
+    /// `[0, 255]`.
     ///
     /// # Errors
     ///

@@ -60,8 +60,8 @@ impl TemporalLoss {
     }
 
     /// The weighted loss, a scalar, of the network that `paint` applies and of its paintings `painted` of `photos`, both
-    /// `(batch, 3, height, width)`, RGB in `[0, 255]`. The first photo has the number `sample`. The change of a photo depends
-    /// only on its number. For a micro-batch or a share, `visible` is [`Self::visible`] of the whole batch.
+    /// `(batch, 3, height, width)`, RGB in `[0, 255]`. The first photo has the number `sample`. The change of a photo depends only on the
+    /// seed and its number. For a micro-batch or a share, `visible` is [`Self::visible`] of the whole batch.
     ///
     /// # Errors
     ///
