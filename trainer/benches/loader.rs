@@ -1,4 +1,4 @@
-//! How many crops a second the loader makes on one core, from the photos in a folder:
+//! Measures how many crops per second the loader makes on one core, from the photos in a folder:
 //! `cargo bench --workspace --bench loader -- FOLDER`.
 //!
 //! Measured in processor time, so that other work on the machine changes little: first with every photo read from its file,
@@ -21,7 +21,7 @@ const CROPS: usize = 640;
 fn main() -> Result<()> {
     let folder = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map(PathBuf::from);
     let Some(folder) = folder else {
-        // `cargo bench` and `cargo test` start every bench.
+        // `cargo bench` and `cargo test` run every bench, without a folder.
         println!("nothing to do: no folder of photos was named");
         return Ok(());
     };
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Crops for each second of processor time, after one pass over the photos if there is a cache.
+/// Crops per second of processor time, after one pass over the photos if there is a cache.
 fn rate(folder: &Path, cache_bytes: usize) -> Result<f64> {
     let mut paths = photos::find(folder, 0)?.training;
     if cache_bytes > 0 {
@@ -63,7 +63,7 @@ fn processor_seconds() -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/stat").map_err(|error| {
         Error::new("cannot read `/proc/self/stat`").with_source(error).with_hint("this bench needs Linux")
     })?;
-    // After the name, which may hold blanks, user and system time are the 12th and 13th field, in ticks of 10 ms.
+    // After the name, which may contain spaces, user and system time are the 12th and 13th field, in ticks of 10 ms.
     let fields = status.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     Ok(fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0)
 }

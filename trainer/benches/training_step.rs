@@ -1,7 +1,7 @@
-//! One training step, timed: batch 4 at 256x256, preset `l`, VGG-16 to `relu3_3`, Adam. The weights are random: they do not
+//! Times one training step: batch 4 at 256x256, preset `l`, VGG-16 to `relu3_3`, Adam. The weights are random: they do not
 //! change the work. `--device`, `--precision`, `--batch` and `--size` change these; `cuda.py` times a GPU with them.
 //!
-//! Alone, it makes a few steps and prints their times. With `--serve` it makes one step for each line of standard input, so
+//! By default it makes a few steps and prints their times. With `--serve` it makes one step for each line of standard input, so
 //! that `compare.py` can alternate it with the same step in PyTorch.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Answers each line of standard input by the seconds of one step, wall and processor, and the peak memory so far, kB.
+/// For each line of standard input, makes one step and prints its wall and processor seconds, and the peak memory so far in kB.
 fn serve(step: &mut TimedStep) -> Result<()> {
     println!("ready {}", peak_memory());
     io::stdout().flush().context(|| "cannot write to standard output")?;
@@ -53,7 +53,7 @@ fn serve(step: &mut TimedStep) -> Result<()> {
     Ok(())
 }
 
-/// The word after `name` among the arguments.
+/// The argument after `name`.
 fn option<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
     let mut words = std::env::args().skip_while(|word| word != name).skip(1);
     let Some(word) = words.next() else { return Ok(default) };
@@ -124,15 +124,15 @@ fn random_vgg() -> Result<Tensors> {
     Ok(tensors)
 }
 
-/// Processor time of all threads so far, in steps of 10 ms; 0 where the system does not tell.
+/// Processor time of all threads so far, in steps of 10 ms; 0 if the system does not report it.
 fn processor_seconds() -> f64 {
     let status = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // After the name, which may hold blanks, user and system time are the 12th and 13th field, in ticks of 10 ms.
+    // After the name, which may contain spaces, user and system time are the 12th and 13th field, in ticks of 10 ms.
     let fields = status.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-/// The largest resident memory of this process so far, kB; 0 where the system does not tell.
+/// The largest resident memory of this process so far, kB; 0 if the system does not report it.
 fn peak_memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

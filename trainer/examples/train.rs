@@ -29,10 +29,10 @@ fn main() -> Result<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [photos, style, loss_weights] = <[PathBuf; 3]>::try_from(paths)
         .map_err(|_| Error::usage("expected a folder of photos, a style picture and VGG-16's weights"))?;
-    // What decides the result. The smallest network and small crops: minutes on a CPU.
+    // The configuration, which determines the result. The smallest network and small crops take minutes on a CPU.
     let config =
         TrainConfig { network: Preset::Xs.into(), size: 128, length: Length::Steps(200), ..TrainConfig::default() };
-    // Where to read and write, and what to compute on.
+    // Input and output files, and the device.
     let job = TrainingJob {
         style,
         photos,

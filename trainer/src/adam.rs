@@ -1,6 +1,6 @@
-//! Adam (Kingma and Ba, 2015) with public moments, so that a run can be resumed to the byte.
+//! Adam (Kingma and Ba, 2015) with public moments, so that a resumed run gives the same bytes.
 //!
-//! candle's own keeps them private. The arithmetic is PyTorch's, operation by operation.
+//! candle's own Adam keeps its moments private. The arithmetic is PyTorch's, operation by operation.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct AdamConfig {
     pub beta1: f64,
     /// Decay of the second moment. Default: 0.999.
     pub beta2: f64,
-    /// Added to the root of the second moment. Default: 1e-8.
+    /// Added to the square root of the second moment. Default: 1e-8.
     pub epsilon: f64,
 }
 
@@ -43,7 +43,7 @@ pub struct Moments {
 pub struct Adam {
     /// The constants.
     pub config: AdamConfig,
-    /// Updates done.
+    /// Number of updates done.
     pub steps: usize,
     /// The moments of every parameter, by its name.
     pub moments: BTreeMap<String, Moments>,
@@ -62,13 +62,13 @@ impl Gradients {
     pub fn of(parameters: &Parameters, gradients: &GradStore) -> Result<Self> {
         let own = parameters.iter().map(|(name, parameter)| {
             let gradient = gradients.get(parameter).ok_or_else(|| no_gradient(name))?;
-            // Detached: a gradient refers to all activations that it was computed from, and would keep their memory.
+            // Detached, because a gradient refers to all activations that it was computed from and would keep their memory.
             Ok((name.clone(), gradient.contiguous()?.detach()))
         });
         Ok(Self(own.collect::<Result<_>>()?))
     }
 
-    /// The sum with the gradients of another micro-batch.
+    /// Adds the gradients of another micro-batch.
     ///
     /// # Errors
     ///
@@ -85,13 +85,13 @@ impl Gradients {
     ///
     /// # Errors
     ///
-    /// If a process is gone.
+    /// If the connection to another process is lost.
     pub fn mean_over(self, peers: &mut Peers) -> Result<Self> {
         let (names, gradients): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
         Ok(Self(names.into_iter().zip(peers.means(gradients)?).collect()))
     }
 
-    /// All of them times `factor`.
+    /// Multiplies all gradients by `factor`.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Gradients {
         Ok(Self(self.0.into_iter().map(|(name, gradient)| Ok((name, (gradient * factor)?))).collect::<Result<_>>()?))
     }
 
-    /// The Euclidean norm of all of them together, as a scalar tensor on their device.
+    /// The Euclidean norm of all gradients together, as a scalar tensor on their device.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_clipped_gradient_gives_pytorchs_numbers() {
-        // So small that epsilon weighs.
+        // So small that epsilon matters.
         assert_close(&descend(1e-6), &PYTORCH_SCALED);
     }
 

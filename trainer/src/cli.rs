@@ -23,10 +23,10 @@ use impasto_error::escaped;
 
 use crate::peers::Seat;
 
-/// Set by Ctrl-C: the current step is finished, and the run saved.
+/// Set by Ctrl-C. The current step is then finished and the run is saved.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Teach a network to paint any picture in the style of one painting.
+/// Train a network to paint any picture in the style of one painting.
 #[derive(Debug, Parser)]
 #[command(name = "trainer", version = impasto_cli::version(), max_term_width = 100)]
 struct Cli {
@@ -49,16 +49,16 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
 struct MachineArgs {
-    /// Where to compute: `auto`, `cpu`, `cuda` or `cuda:N`
+    /// Device to compute on: `auto`, `cpu`, `cuda` or `cuda:N`; `auto` is the first GPU, or the CPU if there is none
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default())]
     device: DeviceChoice,
-    /// CPU threads; 0 is one per core
+    /// CPU threads; 0 means one per core
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     threads: usize,
 }
 
 impl MachineArgs {
-    /// Opens the device of one of several processes: each takes the GPU with its own number, unless one is named.
+    /// Opens the device of one of several processes. Each uses the GPU with its own local number, unless the user names a GPU.
     fn open_for(&self, seat: &Seat) -> Result<candle_core::Device> {
         let own = DeviceChoice::Cuda(seat.local);
         match self.device {
@@ -82,15 +82,15 @@ impl MachineArgs {
     }
 }
 
-/// The definition of the command line, against which the documents are tested.
+/// The definition of the command line. Tests compare the documents with it.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the program with `args`, its own name first.
+/// Runs the program with `args`, which start with the program's name.
 ///
-/// Exit codes: 0 done, 1 failed, 2 asked for something impossible, 130 stopped.
+/// Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted.
 pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -118,19 +118,19 @@ pub fn run<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Exit
     }
 }
 
-/// Prints what is wrong with the words of a command line, or the help or version that they ask for.
+/// Prints the error in the command line, or the help or version that it asks for.
 ///
-/// A file's name among the words may hold control characters: what is printed is the error of the same words with these
-/// escaped.
+/// A file name among the arguments may contain control characters. Therefore the arguments are escaped and parsed again, and
+/// the error of that second attempt is printed.
 fn refuse(error: clap::Error, args: &[OsString]) {
     let shown = args.iter().map(|word| escaped(&word.to_string_lossy()).into_owned());
     let error = Cli::try_parse_from(shown).err().unwrap_or(error);
-    // There is nobody left to tell if the stream is closed.
+    // If the stream is closed, the error cannot be reported.
     let _ = error.print();
 }
 
-/// Says `line` on standard error, with control characters escaped: names and messages come from outside. A closed standard
-/// error stops nothing.
+/// Prints `line` to standard error and escapes control characters, because names and messages come from outside. A closed
+/// standard error is ignored.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", escaped(line));
 }
@@ -142,17 +142,17 @@ fn report(error: &Error) {
     }
 }
 
-/// Makes Ctrl-C and a request to terminate set the returned flag. A second one ends the process at once.
+/// Makes Ctrl-C and termination signals set the returned flag. A second signal ends the process immediately.
 fn stop_on_signal() -> Result<&'static AtomicBool> {
     static INSTALLED: Once = Once::new();
     let mut result = Ok(());
     INSTALLED.call_once(|| {
         result = ctrlc::set_handler(|| {
             if STOP.swap(true, Ordering::Relaxed) {
-                // The last snapshot is complete: a slower end would save nothing more.
+                // The last snapshot is complete, so a slower exit would not save anything more.
                 std::process::exit(130);
             }
-            say("stopping after this step; press Ctrl-C again to stop at once");
+            say("stopping after this step; press Ctrl-C again to stop immediately");
         });
     });
     result.context(|| "cannot listen for Ctrl-C")?;

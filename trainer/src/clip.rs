@@ -1,4 +1,4 @@
-//! How steady painted clips are, and what that costs in content and style.
+//! Measures how much painted clips flicker, with their content and style losses.
 //!
 //! The measure is the warping error of Lai et al. (2018, "Learning Blind Video Temporal Consistency", section 4.2). For
 //! frames `V_t` of a painted clip, RGB in `[0, 1]`,
@@ -8,13 +8,13 @@
 //! E(V)          = mean of E(V_t, V_t+1) over all pairs
 //! ```
 //!
-//! with the squared Euclidean norm over the three channels (their program takes the mean over channels, a third of it),
+//! with the squared Euclidean norm over the three channels (their program takes the mean over channels, which is a third of it),
 //! `V_t+1` interpolated linearly, `w_t` the flow from the *original* frame `t` to the next, and `M_t` 1 where the pixel is
-//! seen in both frames and lies on no boundary between movements, by the two inequalities of Ruder et al. (2016) that
-//! [`impasto_flow::Trust::SeenInside`] gives. The original clip's own error, from noise, light and what the flow misses, is
-//! the lower limit. The flow is ours at full size ([`FlowOptions::fine`]), not `FlowNet2`.
+//! visible in both frames and not on a motion boundary, according to the two inequalities of Ruder et al. (2016) that
+//! [`impasto_flow::Trust::SeenInside`] implements. The error of the original clip, caused by noise, light and errors of the
+//! flow, is the lower limit. The flow is our own at full size ([`FlowOptions::fine`]), not `FlowNet2`.
 //!
-//! A blurred painting has a low error too, so the content and style losses of the training objective are given with it.
+//! A blurred painting also has a low error, so the content and style losses of the training objective are reported too.
 
 mod frames;
 
@@ -35,7 +35,7 @@ pub use frames::Frames;
 /// How clips are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClipConfig {
-    /// Losses are computed on every Nth frame, from the first on. Default: 10.
+    /// Losses are computed on every Nth frame, starting with the first. Default: 10.
     pub loss_every: usize,
     /// The largest number of frames to read. Default: no limit.
     pub max_frames: Option<usize>,
@@ -54,14 +54,14 @@ pub struct ClipResult {
     pub path: PathBuf,
     /// Its warping error.
     pub warping_error: f64,
-    /// The means of its losses, each times its weight; none without an objective.
+    /// The means of its losses, each times its weight; `None` without an objective.
     pub losses: Option<Terms>,
 }
 
 /// The results for all clips.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClipEvaluation {
-    /// Frames compared.
+    /// The number of frames compared.
     pub frames: usize,
     /// Their height, pixels.
     pub height: u32,
@@ -69,19 +69,19 @@ pub struct ClipEvaluation {
     pub width: u32,
     /// The fraction of pixels that count, averaged over pairs.
     pub seen: f64,
-    /// The original: its warping error is the lower limit, its losses are those of the photos as they are.
+    /// The original clip. Its warping error is the lower limit; its losses are those of the unpainted frames.
     pub original: ClipResult,
     /// The painted clips.
     pub painted: Vec<ClipResult>,
 }
 
-/// Evaluates `painted` clips of the `original`, each a video or a folder of frames. `observe` is told how many frames are
-/// done and says whether to continue.
+/// Evaluates `painted` clips of the `original`, each a video or a folder of frames. `observe` receives the number of
+/// frames done and returns whether to continue.
 ///
 /// # Errors
 ///
-/// If a clip cannot be read, has another number of frames than the original or another size than the other paintings, or
-/// there are fewer than two frames.
+/// If a clip cannot be read, if a painted clip differs from the original in the number of frames or from the other painted
+/// clips in size, or if there are fewer than two frames.
 pub fn evaluate(
     original: &Path,
     painted: &[PathBuf],
@@ -176,7 +176,7 @@ impl Pair {
         self.mask.iter().filter(|&&seen| seen).count() as f64 / self.mask.len().max(1) as f64
     }
 
-    /// The warping error of two frames; none if no pixel counts, as across a cut.
+    /// The warping error of two frames; `None` if no pixel counts, for example across a cut.
     fn error(&self, first: &FlowFrame, second: &FlowFrame) -> Option<f64> {
         let moved = second.along(&self.flow);
         let (mut sum, mut count) = (0.0, 0u64);

@@ -1,4 +1,4 @@
-//! What is trained and how: everything that decides the bytes of the result. It is stored in the result.
+//! The configuration of a training: everything that determines the bytes of the result. It is stored in the result.
 
 use impasto_common::network::Network;
 use impasto_common::network::StyleNetConfig;
@@ -36,18 +36,18 @@ impl Length {
 pub struct TrainConfig {
     /// Sizes of the network. Default: preset `l`.
     pub network: StyleNetConfig,
-    /// The network that judges. Default: VGG-16, as in Johnson et al. (2016).
+    /// The loss network. Default: VGG-16, as in Johnson et al. (2016).
     pub loss_network: Architecture,
-    /// What it judges paintings by.
+    /// The weights and layers of the objective.
     pub objective: ObjectiveConfig,
-    /// Weight of the temporal loss, for videos. Default: 0, which is left out of the JSON: older files read the same.
+    /// Weight of the temporal loss, for videos. Default: 0, which is omitted from the JSON, so that older files can be read.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub temporal_weight: f64,
     /// Short side of the style picture, pixels; a smaller one is not enlarged. Default: 512.
     pub style_size: usize,
     /// Height and width of a training crop, pixels. Default: 256.
     pub size: usize,
-    /// If set, each batch has a random crop size from `size` to this. Default: none, which is left out of the JSON.
+    /// If set, each batch has a random crop size from `size` to this. Default: `None`, which is omitted from the JSON.
     ///
     /// A network that was trained on several sizes paints them equally well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,14 +64,15 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Steps over which the learning rate rises at the start. Default: 0.
     pub warmup: usize,
-    /// The largest norm of the gradient; a larger one is scaled down to it. 0 leaves all as they are. Default: 10.
+    /// The largest norm of the gradient; a larger gradient is scaled down to it. 0 means no limit. Default: 10.
     pub clip_norm: f64,
-    /// The arithmetic precision. Default: f32, which is left out of the JSON; the command line chooses by the device.
+    /// The arithmetic precision. Default: f32, which is omitted from the JSON; the command line chooses by the device.
     #[serde(default, skip_serializing_if = "TrainPrecision::is_f32")]
     pub precision: TrainPrecision,
-    /// The seed of first weights, order, crops, flips and temporal changes. Default: 0.
+    /// The seed for the initial weights, the order of photos, crops, flips and temporal changes. Default: 0.
     pub seed: u64,
-    /// Photos of the folder that are set aside for evaluation, at most a tenth. Default: 20, as many as `trainer evaluate` takes.
+    /// The number of photos that are held out for evaluation, at most a tenth of the folder. Default: 20, as many as
+    /// `trainer evaluate` takes.
     pub held_out: usize,
 }
 
@@ -100,11 +101,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Checks that a training can start.
+    /// Checks that all values are valid.
     ///
     /// # Errors
     ///
-    /// If a value is out of range; the flag is named.
+    /// If a value is out of range; the error names the option.
     pub fn validate(&self) -> Result<()> {
         let length = match self.length {
             Length::Steps(steps) => ("--steps", steps),

@@ -8,10 +8,10 @@ use std::path::Path;
 use impasto_common::{Result, ResultExt};
 use serde::{Deserialize, Serialize};
 
-/// A 64-bit FNV-1a hash: enough against accidents, not against malice.
+/// A 64-bit FNV-1a hash. It detects accidental changes, but not deliberate ones.
 ///
-/// Written out here, not taken from a crate: snapshots hold it and held-out photos are chosen by it, so its values must never
-/// change.
+/// It is implemented here and not taken from a crate, because its values must never change: snapshots contain them, and they
+/// determine which photos are held out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest(String);
 

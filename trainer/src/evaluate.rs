@@ -17,7 +17,7 @@ use crate::optimize::{OptimizeConfig, Search, noise, scalar};
 pub struct EvaluateConfig {
     /// Height and width of the square that is cut from the middle of every photo, pixels. Default: 256.
     pub size: usize,
-    /// Iterations after which the search from noise gives up. Default: 300.
+    /// The largest number of L-BFGS iterations from noise. Default: 300.
     pub max_iterations: usize,
     /// The seed of the noise. Default: 0.
     pub seed: u64,
@@ -32,7 +32,7 @@ impl Default for EvaluateConfig {
 /// The terms of the objective, each times its weight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Terms {
-    /// Their sum.
+    /// The sum of the terms.
     pub objective: f64,
     /// The content loss.
     pub content: f64,
@@ -60,25 +60,25 @@ pub struct PhotoResult {
     pub photo: PathBuf,
     /// The objective of the network's painting.
     pub painted: Terms,
-    /// The objective of the photo itself, not painted.
+    /// The objective of the unpainted photo.
     pub unpainted: Terms,
-    /// L-BFGS iterations from noise until the objective is as low; none if the search gave up.
+    /// L-BFGS iterations from noise until the objective is as low; `None` if the search reached its limit.
     pub iterations: Option<usize>,
 }
 
 /// The quartiles of a number over all photos.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quartiles {
-    /// A quarter of the photos lie below.
+    /// The lower quartile.
     pub lower: f64,
-    /// Half of the photos lie below.
+    /// The median.
     pub median: f64,
-    /// Three quarters of the photos lie below.
+    /// The upper quartile.
     pub upper: f64,
 }
 
 impl Quartiles {
-    /// The quartiles of `values`, interpolated linearly between neighbours; none if there are no values.
+    /// The quartiles of `values`, interpolated linearly between neighbours; `None` if there are no values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -86,7 +86,7 @@ impl Quartiles {
             let position = fraction * (values.len() - 1) as f64;
             let below = values[position.floor() as usize];
             let above = values[position.ceil() as usize];
-            // Between equal values, two infinite ones too, there is nothing to interpolate.
+            // Equal values need no interpolation; this includes two infinite values.
             if above <= below { below } else { below + (above - below) * position.fract() }
         };
         (!values.is_empty()).then(|| Self { lower: at(0.25), median: at(0.5), upper: at(0.75) })
@@ -108,25 +108,25 @@ pub struct Evaluation {
     pub style: Quartiles,
     /// Its weighted total variation.
     pub tv: Quartiles,
-    /// L-BFGS iterations that reach the same objective. A search that gave up counts as infinitely many.
+    /// L-BFGS iterations that reach the same objective. A search that reached its limit counts as infinity.
     #[serde(serialize_with = "finite_or_null")]
     pub iterations: Quartiles,
-    /// The largest number of iterations that was tried.
+    /// The limit on the number of iterations.
     pub max_iterations: usize,
 }
 
-/// JSON has no infinity.
+/// JSON cannot represent infinity.
 fn finite_or_null<S: serde::Serializer>(quartiles: &Quartiles, serializer: S) -> Result<S::Ok, S::Error> {
     let finite = |value: f64| value.is_finite().then_some(value);
     let [lower, median, upper] = [quartiles.lower, quartiles.median, quartiles.upper].map(finite);
     serde_json::json!({ "lower": lower, "median": median, "upper": upper }).serialize(serializer)
 }
 
-/// Evaluates `network` on `photos`. `observe` is told every result and says whether to continue.
+/// Evaluates `network` on `photos`. `observe` receives every result and returns whether to continue.
 ///
 /// # Errors
 ///
-/// If a photo cannot be read, there are none, or `observe` stops before the first.
+/// If a photo cannot be read, or there are no results because there are no photos or `observe` stops at once.
 pub fn evaluate(
     network: &StyleNet,
     objective: &Objective,
@@ -183,7 +183,7 @@ fn evaluate_photo(
 ) -> Result<PhotoResult> {
     let pixels = impasto_nn::rgb_to_tensor(photo, device)?;
     let content = objective.content_target(&pixels)?;
-    // What counts is the picture that is saved: clamped to what a screen shows.
+    // The saved picture is evaluated, which is clamped to [0, 255].
     let painted = network.forward(&pixels)?.clamp(0f32, 255f32)?;
     let painted = Terms::of(&objective.losses_to(&painted, &content)?)?;
     let unpainted = Terms::of(&objective.losses_to(&pixels, &content)?)?;

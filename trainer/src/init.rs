@@ -44,7 +44,7 @@ pub fn random_parameters(config: &StyleNetConfig, seed: u64, device: &Device) ->
 ///
 /// # Errors
 ///
-/// If its network has other sizes than `config`.
+/// If its network has sizes different from `config`.
 pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Device) -> Result<Parameters> {
     check_start(model, config)?;
     let mut parameters = Parameters::new();
@@ -60,7 +60,7 @@ pub fn parameters_of(model: &StyleModel, config: &StyleNetConfig, device: &Devic
 ///
 /// # Errors
 ///
-/// If its network has other sizes; the hint names its preset.
+/// If its network has different sizes; the hint names its preset.
 pub(crate) fn check_start(model: &StyleModel, config: &StyleNetConfig) -> Result<()> {
     check_sizes(model, config).map_err(|error| match model.card.network.preset() {
         Some(preset) => error.with_hint(format!("train with `--preset {preset}`")),
@@ -72,7 +72,7 @@ pub(crate) fn check_start(model: &StyleModel, config: &StyleNetConfig) -> Result
 ///
 /// # Errors
 ///
-/// If not.
+/// If the sizes differ.
 pub(crate) fn check_sizes(model: &StyleModel, config: &StyleNetConfig) -> Result<()> {
     let theirs = model.card.network;
     if theirs == *config {
@@ -82,7 +82,7 @@ pub(crate) fn check_sizes(model: &StyleModel, config: &StyleNetConfig) -> Result
     Err(Error::usage(format!("style `{}` has {}, not {}", model.card.name, sizes(&theirs), sizes(config))))
 }
 
-/// Builds the network on `parameters`: it follows them as they are trained.
+/// Builds the network on `parameters`. It shares them, so it always uses their current values.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ pub fn network(config: &StyleNetConfig, parameters: &Parameters) -> Result<Style
     Ok(StyleNet::new(&config.network(), VarBuilder::from_tensors(tensors, DType::F32, &device))?)
 }
 
-/// The inputs of one output value of the convolution that `name` belongs to; none for an instance normalisation.
+/// The number of inputs per output value of the convolution that `name` belongs to; `None` for an instance normalisation.
 fn fan_in(name: &str, shapes: &BTreeMap<String, Shape>) -> Option<usize> {
     let (layer, _) = name.rsplit_once('.')?;
     match shapes.get(&format!("{layer}.weight"))?.dims() {

@@ -1,10 +1,10 @@
 //! Mixes two styles, one of which was trained from the other, weight by weight.
 //!
-//! Networks that share the beginning of their training can be mixed linearly, and the mixture paints a style between theirs (Wang et al., 2019,
-//! "Deep Network Interpolation for Continuous Imagery Effect Transition"). The mixture of a network with its fine-tuned successor
-//! often keeps the strengths of both (Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models"). For example, a style
-//! that was made steady for clips gets back the strength of its strokes. Networks that were trained separately cannot be mixed:
-//! their channels mean different things.
+//! Networks that share the beginning of their training can be mixed linearly. The mixture paints a style between theirs (Wang
+//! et al., 2019, "Deep Network Interpolation for Continuous Imagery Effect Transition"). The mixture of a network and its
+//! fine-tuned successor often keeps the strengths of both (Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models").
+//! For example, a style that was made steady for clips gets back the strength of its strokes. Networks that were trained
+//! separately cannot be mixed: their channels mean different things.
 
 use impasto_common::model_file::{ModelCard, StyleModel};
 use impasto_common::weights::Array;
@@ -12,7 +12,7 @@ use impasto_common::{Error, Result};
 
 use crate::init::check_sizes;
 
-/// The style at `amount` of the way from `from` to `to`: 0 is `from`, 1 is `to`, and values outside extrapolate.
+/// The style at `amount` of the way from `from` to `to`: 0 is `from`, 1 is `to`, and values outside this range extrapolate.
 ///
 /// The model card is that of `to`, without its objective, which was measured on another network.
 ///
@@ -32,18 +32,18 @@ pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleM
     Ok(StyleModel { card: ModelCard { objective: None, ..to.card.clone() }, tensors })
 }
 
-/// How far apart the weights of two networks lie: the norm of their difference by the geometric mean of their norms.
+/// The distance between the weights of two networks: the norm of their difference divided by the geometric mean of their norms.
 ///
-/// About the root of 2 for networks that were trained separately, even in the same style; 0.1 to 0.5 for a network that was
-/// trained from the other.
+/// It is about the square root of 2 for networks that were trained separately, even in the same style; 0.1 to 0.5 for a network
+/// that was trained from the other.
 ///
 /// # Errors
 ///
-/// As [`between`].
+/// Same as [`between`].
 pub fn distance(from: &StyleModel, to: &StyleModel) -> Result<f64> {
     let square = |value: f32| f64::from(value).powi(2);
     let (mut difference, mut first, mut second) = (0.0, 0.0, 0.0);
-    // Convolutions only: the scales of a normalisation are near 1 in any network, and tell nothing.
+    // Convolutions only: the scales of a normalisation are near 1 in every network, so they carry no information.
     for (_, a, b) in pairs(from, to)?.into_iter().filter(|(_, a, _)| a.shape().len() == 4) {
         for (a, b) in a.values().iter().zip(b.values()) {
             difference += square(a - b);

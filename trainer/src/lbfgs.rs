@@ -10,12 +10,12 @@ use rayon::prelude::*;
 /// The constants of L-BFGS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LbfgsConfig {
-    /// Past steps that are kept to model the curvature. Default: 100, as in the papers.
+    /// The number of past steps that are kept to model the curvature. Default: 100, as in the papers.
     pub history: usize,
-    /// Factor of every step that the model of the curvature gives. Default: 1.
+    /// Factor for every step that the curvature model gives. Default: 1.
     pub learning_rate: f64,
-    /// Length of a step without a model, such as the first: the sum of the absolute changes of all values. Default: 1, as in
-    /// PyTorch.
+    /// Length of a step without a curvature model, such as the first step: the sum of the absolute changes of all values.
+    /// Default: 1, as in PyTorch.
     ///
     /// PyTorch also limits it to the gradient itself, which is far too short for an objective of order 1 with a million
     /// variables of order 100. For a picture, set it to about the number of its values.
@@ -45,7 +45,7 @@ struct Pair {
     inverse_product: f64,
 }
 
-/// Where the last iteration left off.
+/// The state after the last iteration.
 #[derive(Debug, Clone)]
 struct Last {
     gradient: Vec<f32>,
@@ -59,7 +59,7 @@ impl Lbfgs {
         Self { config, pairs: VecDeque::new(), last: None, first_step: config.first_step }
     }
 
-    /// Forgets the curvature: the next step follows the gradient, half as far as the last step went.
+    /// Discards the curvature model. The next step follows the gradient, and is half as long as the last step.
     pub fn reset(&mut self) {
         self.pairs.clear();
         if let Some(last) = self.last.take() {
@@ -77,11 +77,12 @@ impl Lbfgs {
         let mut step = self.direction(gradient);
         let slope = dot(&step, gradient);
         if slope >= 0.0 || !slope.is_finite() {
-            // Rounding has spoilt the model: a direction that leads uphill is worth nothing.
+            // Rounding errors have made the model useless: its direction leads uphill.
             self.reset();
             step = gradient.iter().map(|g| -g).collect();
         }
-        // Without a model the step has no length of its own. That lasts beyond the first where the objective curves downwards.
+        // Without a curvature model, the step length is not known. This can continue after the first step, where the objective is
+        // not convex.
         let length = if self.pairs.is_empty() {
             self.config.learning_rate * self.first_step / steepness
         } else {
@@ -92,7 +93,7 @@ impl Lbfgs {
         self.last = Some(Last { gradient: gradient.to_vec(), step });
     }
 
-    /// Keeps the last step with the change of the gradient along it, if the objective curves upwards there.
+    /// Keeps the last step and the change of the gradient along it, if the objective is convex along the step.
     fn learn(&mut self, gradient: &[f32]) {
         let Some(Last { gradient: before, step }) = &self.last else { return };
         let change: Vec<_> = gradient.par_iter().zip(before).map(|(now, before)| now - before).collect();
@@ -126,7 +127,7 @@ impl Lbfgs {
     }
 }
 
-/// Values that one task adds up: the same for any number of threads, so that sums do not depend on it.
+/// The number of values that one task sums. It is the same for any number of threads, so sums do not depend on their number.
 const CHUNK: usize = 1 << 15;
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -134,7 +135,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     parts.into_iter().sum()
 }
 
-/// Sixteen sums side by side, so that the compiler can keep them in vector registers.
+/// Sixteen partial sums, so that the compiler can keep them in vector registers.
 fn dot_of_chunk(a: &[f32], b: &[f32]) -> f64 {
     let mut sums = [0f64; 16];
     let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));

@@ -27,13 +27,13 @@ use crate::metrics::Metrics;
 use crate::run_folder::RunFiles;
 use crate::train::Observer;
 
-/// Where the page is served by default: for this machine only.
+/// The default address of the page, which only this machine can reach.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8017";
 
 /// The host if none is given.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// Where the page is served: a host, by name or numeric address, and a port.
+/// The address of the page: a host, by name or numeric address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// A name, or a numeric address without brackets.
@@ -71,16 +71,16 @@ pub struct Live {
     board: Arc<Mutex<Board>>,
     files: RunFiles,
     address: SocketAddr,
-    /// Ends the thread when it is dropped with this.
+    /// Stops the thread when it is dropped.
     _stop: oneshot::Sender<()>,
 }
 
 impl Live {
-    /// Serves the training called `name`, of `batch` photos a step, whose run folder is or will be `run_dir`.
+    /// Serves the training `name` with `batch` photos per step. The run folder `run_dir` need not exist yet.
     ///
     /// # Errors
     ///
-    /// If the address is in use or not this machine's.
+    /// If the address is in use or does not belong to this machine.
     pub fn open(address: &Address, run_dir: &Path, name: &str, batch: usize) -> Result<Self> {
         let action = || format!("cannot serve the training at `{address}`");
         let listener = listen(address).context(action)?;
@@ -93,7 +93,7 @@ impl Live {
         Ok(Self { board, files, address: bound, _stop: stop })
     }
 
-    /// The address that is served. If port 0 was asked for, this has the port that was found.
+    /// The address that is served. If port 0 was requested, it contains the actual port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -105,17 +105,17 @@ impl Live {
 
     /// The table on disk, which is complete after a start, a snapshot or a roll-back.
     fn stored(&self) -> Table {
-        // A page without its earlier curves is no reason to stop a training.
+        // If earlier curves are missing, the training still continues.
         std::fs::read_to_string(self.files.metrics()).map(|text| Table::parse(&text)).unwrap_or_default()
     }
 }
 
-/// The board, even if another thread panicked while it held it: no change is left half-done.
+/// The board, even if another thread panicked while it held the lock: changes to the board are never left incomplete.
 fn locked(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tries all addresses of the host, and takes the first that is free.
+/// Tries all addresses of the host, and uses the first free one.
 fn listen(address: &Address) -> Result<TcpListener> {
     let addresses: Vec<_> = (address.host.as_str(), address.port)
         .to_socket_addrs()
@@ -123,7 +123,7 @@ fn listen(address: &Address) -> Result<TcpListener> {
         .collect();
     let listener = TcpListener::bind(&addresses[..])
         .map_err(|error| Error::usage(error.to_string()).with_hint(listen_hint(&error, "--serve 0")))?;
-    listener.set_nonblocking(true).context(|| "the system refuses")?;
+    listener.set_nonblocking(true).context(|| "cannot set up the socket")?;
     Ok(listener)
 }
 

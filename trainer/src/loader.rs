@@ -1,6 +1,6 @@
-//! Batches of random crops, made ahead by worker threads.
+//! Batches of random crops, prefetched by worker threads.
 //!
-//! Which thread makes a batch, and when, changes nothing in it.
+//! The content of a batch does not depend on which thread makes it, or when.
 
 mod batch;
 mod crop;
@@ -17,10 +17,10 @@ use self::batch::BatchMaker;
 pub use self::batch::{Batch, LoaderConfig};
 use crate::photos::Photos;
 
-/// Batches that wait for the trainer at most.
+/// The largest number of batches that are prefetched.
 const AHEAD: u64 = 4;
 
-/// An endless, ordered supply of batches.
+/// An endless, ordered stream of batches.
 #[derive(Debug)]
 pub struct Loader {
     shared: Arc<Shared>,
@@ -28,11 +28,11 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts making batches from number `first` on.
+    /// Starts making batches, beginning with number `first`.
     ///
     /// # Errors
     ///
-    /// If the system gives no more threads.
+    /// If the system cannot start a thread.
     pub fn start(photos: Arc<Photos>, config: LoaderConfig, first: u64) -> Result<Self> {
         let queue = BatchQueue { next: first, wanted: first, ready: BTreeMap::new(), closed: false };
         let shared = Arc::new(Shared { photos, config, queue: Mutex::new(queue), changed: Condvar::new() });
@@ -60,7 +60,7 @@ impl Drop for Loader {
         self.shared.lock().closed = true;
         self.shared.changed.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker turns its panics into errors of its batches: nothing is left to report here.
+            // Workers report panics as errors of their batches, so there is nothing to report here.
             let _ = worker.join();
         }
     }
@@ -99,7 +99,7 @@ impl Shared {
         }
     }
 
-    /// The number of a batch to make, as soon as there is room for it.
+    /// Waits until there is room for another batch, and returns its number; `None` after the queue is closed.
     fn claim(&self) -> Option<u64> {
         let full = |queue: &mut BatchQueue| !queue.closed && queue.next >= queue.wanted + AHEAD;
         let mut queue = self.changed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +134,7 @@ mod tests {
     const CONFIG: LoaderConfig =
         LoaderConfig { batch: 3, share: Share::WHOLE, size: 8, largest_size: 8, zoom: 1.5, seed: 5, threads: 1 };
 
-    /// Five photos of a few colours each, and a file that is none.
+    /// Five photos with a few colours each, and a file that is not a picture.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for shade in 0..5u8 {
@@ -207,7 +207,7 @@ mod tests {
     fn a_crop_of_one_colour_is_drawn_again_and_a_photo_of_one_colour_replaced() {
         let folder = tempfile::tempdir().unwrap();
         RgbImage::from_pixel(90, 12, Rgb([250, 255, 255])).save(folder.path().join("white.png")).unwrap();
-        // Most crops of this one lie beside the mark.
+        // Most crops of this photo do not contain the mark.
         let marked = RgbImage::from_fn(90, 12, |x, _| if x.abs_diff(45) < 4 { Rgb([0, 9, 99]) } else { Rgb([255; 3]) });
         marked.save(folder.path().join("marked.png")).unwrap();
         let batches = batches(&photos(folder.path(), 0), CONFIG, 0, 20);
@@ -216,7 +216,7 @@ mod tests {
             assert!(crop.chunks(CONFIG.size * CONFIG.size).any(|plane| span(plane) >= LEVELS / 2));
         }
         let skipped: BTreeMap<_, _> = batches.into_iter().flat_map(|batch| batch.skipped).collect();
-        assert_eq!(skipped.get("white.png").map(String::as_str), Some("`white.png` is of one colour"));
+        assert_eq!(skipped.get("white.png").map(String::as_str), Some("`white.png` has only one colour"));
     }
 
     #[test]

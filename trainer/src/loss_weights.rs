@@ -1,6 +1,6 @@
-//! Where the weights of the loss network come from if no file is named: the Hugging Face hub, once.
+//! Downloads the weights of the loss network from the Hugging Face hub, if the user names no file and none is cached.
 //!
-//! They are kept in the cache that other programs use too: see [`crate::hub`].
+//! They are stored in the cache that other programs also use: see [`crate::hub`].
 
 use std::path::PathBuf;
 
@@ -21,9 +21,9 @@ pub fn repository(architecture: Architecture) -> &'static str {
     }
 }
 
-/// The cached weights of `architecture`, downloaded (about 0.55 GB) if they are not there yet.
+/// The cached weights of `architecture`. If they are not cached, they are downloaded (about 0.55 GB).
 ///
-/// `observe` is told the bytes that have come and the bytes in all, and says whether to continue.
+/// `observe` receives the number of bytes downloaded and the total, and returns whether to continue.
 ///
 /// # Errors
 ///

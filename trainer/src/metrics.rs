@@ -1,4 +1,4 @@
-//! The figures of a step, on the device and read back, and the table that keeps them.
+//! The metrics of a step, on the device and on the host, and the CSV table that stores them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -69,12 +69,12 @@ impl StepFigures {
     ///
     /// # Errors
     ///
-    /// If a process is gone.
+    /// If the connection to another process is lost.
     pub fn mean_over(self, peers: &mut Peers) -> Result<Self> {
         Ok(Self { values: peers.mean(self.values)?, ..self })
     }
 
-    /// Reads all of them back at once: the one device sync of a step.
+    /// Copies all figures from the device at once. This is the only device synchronisation of a step.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl StepFigures {
     }
 }
 
-/// A number as text: a JSON number may change in its last digit when it is read back, and a resumed run would differ.
+/// Stores a number as text. A JSON number may change in its last digit when it is read back, and a resumed run would differ.
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -106,7 +106,7 @@ mod exact {
 }
 
 impl Metrics {
-    /// Whether the losses and the gradient are finite, so that the step can be trusted.
+    /// Whether the losses and the gradient are finite, so that the step is usable.
     #[must_use]
     pub fn is_finite(&self) -> bool {
         self.total.is_finite() && self.gradient_norm.is_finite()
@@ -129,7 +129,7 @@ impl Metrics {
 
 /// The CSV file of a run: one row for each step.
 ///
-/// It holds no clock times: a resumed run ends with the same table as an uninterrupted one.
+/// It contains no times, so that a resumed run ends with the same table as an uninterrupted run.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
@@ -138,7 +138,7 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the table at `path` and drops its rows after step `keep`: a killed run may be ahead of its snapshot.
+    /// Opens the table at `path` and drops its rows after step `keep`: the table of a killed run may be ahead of its snapshot.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl MetricsLog {
         self.writer.write_all(text.as_bytes()).context(|| self.action())
     }
 
-    /// Puts all rows on disk. To be called before a snapshot is written, whose step they must reach.
+    /// Writes all rows to disk. Call it before a snapshot is written, because the table must reach the snapshot's step.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl MetricsLog {
     }
 }
 
-/// The header and the rows up to step `last`; nothing where there is no file.
+/// The header and the rows up to step `last`; empty if there is no file.
 fn first_rows(path: &Path, last: usize) -> Result<String> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

@@ -1,10 +1,11 @@
 //! Batches split into micro-batches where a device has too little memory for a whole one: gradient accumulation.
 //!
-//! The micro-batches of a process are to it what the processes are to a run ([`crate::peers`]): all of one size, each with its
-//! own photos, and a mean over the batch is the mean over them. So their number changes the result only by the rounding of sums.
+//! Micro-batches divide the batch of a process as processes divide the batch of a run ([`crate::peers`]): all have the same
+//! size, each has its own photos, and a mean over the batch is the mean over them. So their number changes the result only by
+//! the rounding of sums.
 //!
-//! The number grows by itself. It is kept for each size of crops, and so follows from the device's memory and the size alone,
-//! not from the sizes that came before. A resumed run, which begins with one micro-batch again, finds the same number.
+//! The number grows automatically. It is stored for each crop size, so it depends only on the device's memory and the size, not
+//! on earlier sizes. A resumed run, which begins with one micro-batch again, finds the same number.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,8 @@ fn no_room(size: usize, error: Error) -> Error {
 ///
 /// # Errors
 ///
-/// [`StepFailure::OutOfMemory`] if a process has too little memory; otherwise if this one failed or another is gone.
+/// [`StepFailure::OutOfMemory`] if a process has too little memory; otherwise if this one failed or the connection to another
+/// is lost.
 pub fn agree<T>(own: Result<T>, peers: &mut Peers) -> Result<T, StepFailure> {
     let own = match own {
         Err(error) if !error.is_out_of_memory() => return Err(StepFailure::Other(error)),
@@ -91,7 +93,7 @@ pub fn agree<T>(own: Result<T>, peers: &mut Peers) -> Result<T, StepFailure> {
 /// If there is no micro-batch, or the shapes differ.
 pub fn mean(micro_batches: &[Tensor]) -> Result<Tensor> {
     match micro_batches {
-        // To the bit.
+        // Bit-exact.
         [whole] => Ok(whole.clone()),
         several => Ok(Tensor::stack(several, 0)?.mean(0)?),
     }

@@ -1,6 +1,6 @@
-//! What a painting is judged by: J = alpha J_content + beta J_style + gamma J_tv (Gatys et al., 2015; Johnson et al., 2016).
+//! The objective: J = alpha J_content + beta J_style + gamma J_tv (Gatys et al., 2015; Johnson et al., 2016).
 //!
-//! Training, optimising a picture and evaluating a network all use this one.
+//! Training, optimising a picture and evaluating a network all use this objective.
 
 mod config;
 mod content;
@@ -15,7 +15,7 @@ pub use self::config::{Convention, ObjectiveConfig};
 pub use self::content::{ContentFeatures, ContentTarget};
 use impasto_nn::loss_network::{Layer, LossNetwork};
 
-/// The objective of one style, with its targets computed once.
+/// The objective of one style. Its style targets are computed once.
 #[derive(Debug, Clone)]
 pub struct Objective {
     network: LossNetwork,
@@ -43,23 +43,23 @@ pub struct Losses {
     pub style: Tensor,
     /// The total variation times its weight.
     pub tv: Tensor,
-    /// The temporal loss times its weight, if a network is trained with it; a single picture has none.
+    /// The temporal loss times its weight; `None` if the training does not use it, and for a single picture.
     pub temporal: Option<Tensor>,
     /// The scaled but unweighted distance at every layer, under names such as `content.relu3_3`.
     pub layers: Vec<(String, Tensor)>,
 }
 
 impl Losses {
-    /// The losses with the weighted temporal loss as one more term.
+    /// Adds the weighted temporal loss as another term.
     ///
     /// # Errors
     ///
-    /// If it is not a scalar.
+    /// If the temporal loss is not a scalar.
     pub fn with_temporal(self, temporal: Tensor) -> Result<Self> {
         Ok(Self { total: (&self.total + &temporal)?, temporal: Some(temporal), ..self })
     }
 
-    /// The figures without the graph that they were computed from, so that the memory of the backward pass is freed.
+    /// The same figures, detached from the graph, so that the memory of the backward pass is freed.
     #[must_use]
     pub fn detach(&self) -> Self {
         Self {
@@ -94,13 +94,13 @@ impl Objective {
         Ok(Self { network, config: config.clone(), styles, layers, content_layers })
     }
 
-    /// The configuration this was made with.
+    /// The configuration of this objective.
     #[must_use]
     pub fn config(&self) -> &ObjectiveConfig {
         &self.config
     }
 
-    /// Computes what the content loss compares with, from photos `(batch, 3, height, width)`, RGB in `[0, 255]`.
+    /// Computes the content target of photos `(batch, 3, height, width)`, RGB in `[0, 255]`.
     ///
     /// # Errors
     ///
@@ -121,7 +121,8 @@ impl Objective {
         ContentFeatures::new(features, self.config.convention)
     }
 
-    /// The losses of `painted` against the photos it was painted from, both `(batch, 3, height, width)`, RGB in `[0, 255]`.
+    /// The losses of `painted` against the `photos` that it was painted from, both `(batch, 3, height, width)`, RGB in
+    /// `[0, 255]`.
     ///
     /// # Errors
     ///
@@ -130,7 +131,7 @@ impl Objective {
         self.losses_to(painted, &self.content_target(photos)?)
     }
 
-    /// As [`Self::losses`], for a content target computed before.
+    /// Like [`Self::losses`], for a content target that is already computed.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ fn mean_gram(features: &Tensor) -> Result<Tensor> {
     Ok((ops::gram(features)? / positions as f64)?)
 }
 
-/// Mean squared difference between neighbours, in units of the whole range: about 0.005 for a photo.
+/// Mean squared difference between neighbouring pixels, in units of the whole range: about 0.005 for a photo.
 ///
 /// The average over the picture makes the weight independent of the size, unlike Johnson et al.'s sum.
 fn total_variation(xs: &Tensor) -> Result<Tensor> {

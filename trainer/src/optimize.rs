@@ -1,8 +1,8 @@
-//! Style transfer by optimising the picture itself (Gatys et al., 2015): minutes for each picture, and the reference for
-//! quality.
+//! Style transfer by optimising the pixels of a picture (Gatys et al., 2015). It takes minutes for each picture, and is the
+//! reference for quality.
 //!
-//! Coarse scales come first: a stroke wider than the loss network's field of view cannot form at full size. The idea and
-//! the order are those of crowsonkb/style-transfer-pytorch.
+//! Coarse scales come first, because a stroke wider than the loss network's receptive field cannot form at full size. The idea
+//! and the order are those of crowsonkb/style-transfer-pytorch.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,23 +21,23 @@ use crate::objective::{ContentTarget, Losses, Objective, ObjectiveConfig};
 use crate::random::{self, Purpose};
 use impasto_nn::loss_network::LossNetwork;
 
-/// The name of the one parameter that Adam sees.
+/// The name of Adam's only parameter.
 const PICTURE: &str = "picture";
 
 /// The optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
-    /// Fewest iterations; needs memory for 200 pictures.
+    /// L-BFGS: needs the fewest iterations, and memory for 200 pictures.
     #[default]
     Lbfgs,
-    /// Needs memory for two pictures.
+    /// Adam: needs memory for two pictures.
     Adam,
 }
 
 /// The picture that the optimisation starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
-    /// The photo: its content is kept best.
+    /// The photo, which keeps its content best.
     #[default]
     Photo,
     /// White noise, as in Gatys et al. (2015).
@@ -83,19 +83,19 @@ impl FromStr for Start {
 /// How a picture is optimised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptimizeConfig {
-    /// What is minimised.
+    /// The objective that is minimised.
     pub objective: ObjectiveConfig,
     /// Long side of the result, pixels; a smaller photo is not enlarged. Default: 512.
     pub size: usize,
     /// Short side of the style picture at the last scale, pixels; a smaller one is not enlarged. Default: 512.
     pub style_size: usize,
-    /// Scales, each half the size of the next. Default: 2.
+    /// The number of scales, each half the size of the next. Default: 2.
     pub scales: usize,
     /// Iterations at each scale. Default: 100.
     pub iterations: usize,
     /// The optimiser. Default: L-BFGS.
     pub method: Method,
-    /// Where to start. Default: the photo.
+    /// The initial picture. Default: the photo.
     pub start: Start,
     /// Step size of Adam, in levels of 0 to 255. Default: 5.
     pub learning_rate: f64,
@@ -123,11 +123,11 @@ impl Default for OptimizeConfig {
 }
 
 impl OptimizeConfig {
-    /// Checks that there is something to do.
+    /// Checks that all values are valid.
     ///
     /// # Errors
     ///
-    /// If a value is out of range; the flag is named.
+    /// If a value is out of range; the error names the option.
     pub fn validate(&self) -> Result<()> {
         for (flag, value) in [("--scales", self.scales), ("--iterations", self.iterations), ("--history", self.history)]
         {
@@ -159,12 +159,12 @@ pub(crate) fn picture_lbfgs(history: usize, values: usize) -> LbfgsConfig {
     LbfgsConfig { history, first_step: values as f64, ..LbfgsConfig::default() }
 }
 
-/// How far an optimisation has come.
+/// The progress of an optimisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Iterations done, over all scales.
+    /// Iterations done, at all scales.
     pub iteration: usize,
-    /// Iterations in all.
+    /// Total number of iterations.
     pub iterations: usize,
     /// Height and width at this scale, pixels.
     pub size: (usize, usize),
@@ -176,9 +176,9 @@ pub struct Progress {
     pub style: f64,
 }
 
-/// Paints `photo` in the style of `style`. `observe` is told every iteration and says whether to continue.
+/// Paints `photo` in the style of `style`. `observe` is called after every iteration and returns whether to continue.
 ///
-/// A stopped optimisation returns the picture as it is then, at the size of the current scale.
+/// If it is stopped, it returns the current picture, at the size of the current scale.
 ///
 /// # Errors
 ///
@@ -230,7 +230,7 @@ pub fn optimize(
     painted.ok_or_else(|| Error::new("no scale was painted"))
 }
 
-/// Shrinks `picture` so that `side` of it is `length` pixels; a smaller one stays as it is.
+/// Shrinks `picture` so that `side` of it is `length` pixels; a smaller picture is returned unchanged.
 fn fit(picture: &RgbImage, side: impl Fn(&RgbImage) -> u32, length: u32) -> RgbImage {
     let now = side(picture);
     if now <= length {
@@ -247,7 +247,7 @@ pub(crate) fn noise(width: u32, height: u32, seed: u64, counter: u64) -> RgbImag
     picture
 }
 
-/// One picture on its way down the objective.
+/// A picture that is being optimised.
 pub(crate) struct Search {
     picture: Var,
     optimiser: Optimiser,
@@ -272,7 +272,7 @@ impl Search {
         let value = scalar(&losses.total)?;
         match &self.best {
             Some((best, picture)) if !value.is_finite() || value > 2.0 * best => {
-                // A step without a line search can go astray; go back and start the curvature model anew.
+                // A step without a line search can diverge. Go back, and restart the curvature model.
                 self.picture.set(&picture.copy()?)?;
                 self.optimiser.reset();
                 return Ok(losses);
@@ -311,7 +311,7 @@ impl Optimiser {
     fn reset(&mut self) {
         match self {
             Self::Lbfgs(lbfgs) => lbfgs.reset(),
-            // Adam's steps are bounded: it finds its way back by itself.
+            // Adam's steps are bounded, so it recovers by itself.
             Self::Adam(..) => {}
         }
     }

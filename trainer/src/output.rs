@@ -1,15 +1,15 @@
-//! Whether a file can be written, found out before hours of work for it.
+//! Checks that an output file can be written, before hours of work.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use impasto_common::{Error, Result, ResultExt};
 
-/// Checks that a file can be written at `path`, and makes the folders above it.
+/// Checks that a file can be written at `path`, and creates its parent folders.
 ///
 /// # Errors
 ///
-/// If `path` is a directory, or no file can be created beside it.
+/// If `path` is a directory, or no file can be created next to it.
 pub fn check(path: &Path) -> Result<()> {
     let action = || format!("cannot write `{}`", path.display());
     if path.is_dir() {
@@ -17,7 +17,7 @@ pub fn check(path: &Path) -> Result<()> {
     }
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).context(action)?;
-    // Permissions alone do not tell: file systems may be read-only, or full of files.
+    // Checking permissions is not enough: the file system may be read-only, or have no space for more files.
     let trial = folder.join(format!(".impasto-{}.tmp", std::process::id()));
     File::create(&trial).and_then(|_| fs::remove_file(&trial)).context(action)
 }

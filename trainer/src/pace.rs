@@ -1,4 +1,4 @@
-//! How fast a training goes.
+//! The speed of a training.
 
 use std::time::Instant;
 
@@ -19,12 +19,12 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Begins a step now: what was done since the last one, such as a snapshot, is not part of its time.
+    /// Starts timing a step now. The time since the last step, for example for a snapshot, is not counted.
     pub fn begin(&mut self) {
         self.last = Instant::now();
     }
 
-    /// Ends a step and begins the next; returns the mean seconds of a step.
+    /// Ends a step and starts the next. Returns the mean seconds per step.
     pub fn step(&mut self) -> f64 {
         let seconds = self.last.elapsed().as_secs_f64();
         self.begin();
@@ -33,7 +33,7 @@ impl Pace {
         mean
     }
 
-    /// The mean seconds of a step; none before the first.
+    /// The mean seconds per step; `None` before the first.
     #[must_use]
     pub fn seconds(&self) -> Option<f64> {
         self.seconds

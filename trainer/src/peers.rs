@@ -1,12 +1,12 @@
 //! Several processes that train one style together, one for each GPU: data-parallel training.
 //!
-//! Each process takes its [`Share`] of every batch. Whatever is a mean over the batch (magnitudes of content features,
+//! Each process takes its [`Share`] of every batch. Every mean over the batch (magnitudes of content features,
 //! gradients, figures) is averaged over the processes, as it is over the micro-batches of a process
-//! ([`crate::micro_batches`]). So the losses are those of one process with the same batch, up to the order of sums, and every
-//! process makes the same step. The first process writes the files.
+//! ([`crate::micro_batches`]). So the losses equal those of one process with the same batch, up to the order of sums, and
+//! every process makes the same step. The first process writes the files.
 //!
-//! The usual launchers say in the environment which process this is (`launcher`). The processes meet over TCP (`star`), which
-//! also carries the sums where NCCL does not.
+//! Environment variables of the usual launchers give the rank of the process and the number of processes (`launcher`). The
+//! processes connect over TCP (`star`). Sums are also sent over TCP if NCCL is not used.
 
 mod launcher;
 #[cfg(feature = "nccl")]
@@ -21,7 +21,7 @@ pub use self::launcher::Seat;
 pub use self::share::Share;
 use self::star::Star;
 
-/// The connection of this process to those that it trains with. A process on its own exchanges nothing.
+/// The connection of this process to the other processes of the training. A single process exchanges nothing.
 #[derive(Debug)]
 pub struct Peers {
     seat: Seat,
@@ -31,7 +31,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// A process on its own.
+    /// A single process.
     #[must_use]
     pub fn alone() -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Peers {
     ///
     /// # Errors
     ///
-    /// If a process is gone.
+    /// If the connection to another process is lost.
     pub fn barrier(&mut self) -> Result<()> {
         self.mean_of(0.0).map(drop)
     }
@@ -86,7 +86,7 @@ impl Peers {
     ///
     /// # Errors
     ///
-    /// If a process is gone.
+    /// If the connection to another process is lost.
     pub fn mean_of(&mut self, number: f64) -> Result<f64> {
         let Some(star) = &mut self.star else { return Ok(number) };
         let sum = star.sum(&[number as f32])?;
@@ -97,7 +97,7 @@ impl Peers {
     ///
     /// # Errors
     ///
-    /// If a process is gone.
+    /// If the connection to another process is lost.
     pub fn any(&mut self, own: bool) -> Result<bool> {
         Ok(self.mean_of(f64::from(u8::from(own)))? > 0.0)
     }
@@ -106,7 +106,7 @@ impl Peers {
     ///
     /// # Errors
     ///
-    /// If a process is gone.
+    /// If the connection to another process is lost.
     pub fn mean(&mut self, tensor: Tensor) -> Result<Tensor> {
         let Some(star) = &mut self.star else { return Ok(tensor) };
         let factor = 1.0 / self.seat.count as f64;
@@ -123,7 +123,7 @@ impl Peers {
     ///
     /// # Errors
     ///
-    /// If a process is gone.
+    /// If the connection to another process is lost.
     pub fn means(&mut self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
         if self.star.is_none() {
             return Ok(tensors);

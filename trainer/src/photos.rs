@@ -1,4 +1,4 @@
-//! The folder of training photos: which are trained on, which are set aside, and which cannot be used.
+//! The folder of photos: which are used for training, which are held out, and which cannot be used.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,15 +29,15 @@ type Reading = Result<Arc<RgbImage>, String>;
 /// The photos of a folder in two groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PhotoSplit {
-    /// Trained on, sorted by path.
+    /// The training photos, sorted by path.
     pub training: Vec<PathBuf>,
-    /// Never trained on, in the order of preference.
+    /// The held-out photos, in order of preference.
     pub held_out: Vec<PathBuf>,
 }
 
-/// Finds the photos below `folder` and sets `held_out` of them aside, at most a tenth.
+/// Finds the photos below `folder` and holds out `held_out` of them, at most a tenth.
 ///
-/// Which ones is decided by a hash of their names, so that photos added later seldom change it.
+/// A hash of the names decides which ones, so that photos added later seldom change the selection.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub fn find(folder: &Path, held_out: usize) -> Result<PhotoSplit> {
     Ok(PhotoSplit { training, held_out })
 }
 
-/// The photos below `folder` in the order in which they are set aside: the first are never trained on.
+/// The photos below `folder` in the order in which they are held out from training.
 ///
 /// # Errors
 ///
@@ -66,10 +66,10 @@ pub fn in_order_of_preference(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Photos {
-    /// Photos to be cropped to `crop` pixels out of pictures up to `zoom` times as large.
+    /// Photos that will be cropped to `crop` pixels from pictures up to `zoom` times as large.
     ///
-    /// `cache_bytes` limits what is kept in memory. The first photos read are kept, not the last: every photo is visited once
-    /// an epoch, so a cache of the latest photos would always have dropped the next one.
+    /// `cache_bytes` limits the cache of decoded photos. The cache keeps the first photos read, not the latest ones. Every
+    /// photo is used once per epoch, so a cache of the latest photos would always have dropped the next one.
     #[must_use]
     pub fn new(folder: &Path, paths: Vec<PathBuf>, crop: usize, zoom: f64, cache_bytes: usize) -> Self {
         Self {
@@ -82,19 +82,19 @@ impl Photos {
         }
     }
 
-    /// How many files there are.
+    /// The number of files.
     #[must_use]
     pub fn len(&self) -> usize {
         self.paths.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no files.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }
 
-    /// The path of photo `index` below the folder.
+    /// The path of photo `index`, relative to the folder.
     #[must_use]
     pub fn name(&self, index: usize) -> &str {
         &self.names[index]
@@ -106,13 +106,13 @@ impl Photos {
         Digest::of(self.names.join("\n").as_bytes())
     }
 
-    /// A digest of the sizes of all files: it changes, but for rare accidents, when a photo is replaced under its name.
+    /// A digest of the sizes of all files. It almost always changes when a photo is replaced by another of the same name.
     ///
-    /// Digests of the contents would cost a reading of the whole folder.
+    /// Digests of the contents would require reading the whole folder.
     ///
     /// # Errors
     ///
-    /// If a file is gone.
+    /// If a file no longer exists.
     pub fn sizes_digest(&self) -> Result<Digest> {
         let sizes = self.paths.iter().map(|path| {
             let metadata = std::fs::metadata(path).context(|| format!("cannot read `{}`", path.display()))?;
@@ -121,7 +121,7 @@ impl Photos {
         Ok(Digest::of(sizes.collect::<Result<String>>()?.as_bytes()))
     }
 
-    /// Photo `index`, shrunk to what a crop can need; or why it cannot be used.
+    /// Photo `index`, shrunk to the largest size that a crop can need; or the reason why it cannot be used.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! The arithmetic precision of a training (mixed precision: Micikevicius et al., 2018).
 //!
-//! Whatever the precision, weights, their moments, statistics, Gram sums, gradients of weights and losses are f32. bf16 has the
-//! exponents of f32, so no loss is scaled. A painting is f32 between network and objective: total variation and content depend
-//! on differences of levels, which bf16 would round to whole ones.
+//! With every precision, weights, their moments, statistics, Gram sums, gradients of weights and losses are f32. bf16 has the
+//! exponent range of f32, so no loss scaling is needed. A painting is f32 between network and objective, because total
+//! variation and content depend on differences of levels, which bf16 would round to whole levels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,17 +19,17 @@ pub enum TrainPrecision {
     /// f32 throughout.
     #[default]
     F32,
-    /// f32, with factors rounded to a fraction of 10 bits as they are multiplied.
+    /// f32, with the factors of products rounded to a 10-bit fraction.
     Tf32,
-    /// bf16 activations and factors: a fraction of 7 bits.
+    /// bf16 activations and factors: a 7-bit fraction.
     Bf16,
 }
 
 impl TrainPrecision {
-    /// All of them.
+    /// All precisions.
     pub const ALL: [Self; 3] = [Self::F32, Self::Tf32, Self::Bf16];
 
-    /// The default of a device: bf16 if it computes in bf16, else f32.
+    /// The default precision of a device: bf16 if the device supports it, otherwise f32.
     #[must_use]
     pub fn of_device(device: &Device) -> Self {
         if impasto_nn::device::has_bf16(device) { Self::Bf16 } else { Self::F32 }
@@ -72,7 +72,7 @@ impl TrainPrecision {
     ///
     /// # Errors
     ///
-    /// If the network refuses the photos.
+    /// If the network cannot paint the photos.
     pub fn paint(self, network: &StyleNet, photos: &Tensor) -> Result<Tensor> {
         Ok(network.forward(&photos.to_dtype(self.dtype())?)?.to_dtype(DType::F32)?)
     }

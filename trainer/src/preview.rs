@@ -1,4 +1,4 @@
-//! Contact sheets: the same few photos, painted at every snapshot, to watch the training.
+//! Contact sheets: the same few photos, painted at every snapshot, to show the progress of the training.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use impasto_nn::StyleNet;
 use crate::photos::Photos;
 use crate::resample::{self, Rectangle};
 
-/// Photos on a sheet at most.
+/// The largest number of photos on a sheet.
 const COLUMNS: usize = 4;
 
 /// White space between pictures, pixels.
@@ -25,7 +25,7 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// Takes the first usable photos among `paths`, their middle squares at `size` pixels.
+    /// Takes the middle squares of the first usable photos in `paths`, at `size` pixels.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Preview {
         Ok(Self { photos: photos.collect::<Result<_>>()? })
     }
 
-    /// Paints the photos and writes them, originals in the upper row, to the PNG file `path`.
+    /// Paints the photos and writes a PNG file to `path`, with the originals in the upper row.
     ///
     /// # Errors
     ///

@@ -1,14 +1,14 @@
-//! Randomness without state: every draw is a pure function of the seed, of what it is for, and of a counter.
+//! Stateless random numbers: every generator is a pure function of the seed, a purpose and a counter.
 //!
-//! Nothing has to be saved to resume, and nothing depends on which thread draws first.
+//! So no state has to be saved for resuming, and results do not depend on the order of threads.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What a random number is drawn for. Each purpose has streams of its own.
+/// The purpose of a random number. Each purpose has its own streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The first weights of a network.
+    /// The initial weights of a network.
     Weights,
     /// The order of the photos in an epoch; the counter is the epoch.
     Order,

@@ -1,4 +1,4 @@
-//! The report of a training: one HTML file with curves, pictures and configuration, and nothing outside it.
+//! The report of a training: one self-contained HTML file with curves, pictures and configuration.
 
 mod curve;
 
@@ -17,16 +17,17 @@ pub(crate) use self::curve::Curve;
 use crate::run_folder::RunFiles;
 use crate::snapshot::{Identity, TrainingState};
 
-/// Contact sheets shown at most: the first, the last, and evenly spaced ones between.
+/// The largest number of contact sheets: the first, the last, and evenly spaced ones in between.
 const SHEETS: usize = 8;
 
-/// Quality of the pictures inside the report, 1 to 100: a third of the size of 95, and no difference at a glance.
+/// Quality of the pictures inside the report, 1 to 100. The files are a third of the size of quality 95, without a visible
+/// difference at normal size.
 const JPEG_QUALITY: u8 = 85;
 
-/// How the pages look, light or dark as the reader's system asks.
+/// The style sheet of the pages, light or dark according to the reader's system.
 pub(crate) const STYLE: &str = include_str!("report/style.css");
 
-/// What a report tells besides what lies in the run folder.
+/// Facts for the report that are not in the run folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The style's name.
@@ -35,9 +36,9 @@ pub struct Facts<'a> {
     pub command: Option<&'a str>,
     /// Steps of the whole training.
     pub steps: usize,
-    /// Photos trained on.
+    /// Number of training photos.
     pub photos: usize,
-    /// Whether the photos of the contact sheets are kept out of the training.
+    /// Whether the photos of the contact sheets are held out from training.
     pub held_out: bool,
 }
 
@@ -78,8 +79,9 @@ fn head(state: &TrainingState, facts: &Facts) -> String {
 
 fn sheets(folder: &RunFiles, facts: &Facts) -> Result<String> {
     let all = folder.previews()?;
-    let origin = if facts.held_out { "never trained on" } else { "trained on as well" };
-    let mut figures = vec![format!("<h2>Photos</h2>\n<p>Above as they are, {origin}; below as painted.</p>\n")];
+    let origin = if facts.held_out { "not used for training" } else { "also used for training" };
+    let mut figures =
+        vec![format!("<h2>Photos</h2>\n<p>Top row: the photos ({origin}). Bottom row: the painted results.</p>\n")];
     for index in spread(all.len(), SHEETS) {
         let (step, path) = &all[index];
         let picture = STANDARD.encode(jpeg(path)?);
@@ -135,7 +137,7 @@ fn flatten(value: &Value, path: &str, rows: &mut Vec<(String, String)>) {
     }
 }
 
-/// Up to `most` of `count` indices, evenly spaced, the first and the last among them.
+/// Up to `most` of `count` indices, evenly spaced, including the first and the last.
 fn spread(count: usize, most: usize) -> Vec<usize> {
     let shown = count.min(most);
     (0..shown).map(|i| i * (count - 1) / (shown - 1).max(1)).collect()

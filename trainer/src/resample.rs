@@ -1,4 +1,4 @@
-//! Resizing of 8-bit pictures, always keeping their proportions.
+//! Resizes 8-bit pictures.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -8,9 +8,9 @@ use impasto_common::{Result, ResultExt};
 /// A rectangle in a picture, in whole pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rectangle {
-    /// Distance of its left edge from the picture's.
+    /// Distance of its left edge from the picture's left edge.
     pub left: u32,
-    /// Distance of its top edge from the picture's.
+    /// Distance of its top edge from the picture's top edge.
     pub top: u32,
     /// Its width.
     pub width: u32,
@@ -18,7 +18,7 @@ pub struct Rectangle {
     pub height: u32,
 }
 
-/// Shrinks `picture` to a short side of `short_side` pixels; a smaller picture is returned as it is.
+/// Shrinks `picture` to a short side of `short_side` pixels; a smaller picture is returned unchanged.
 ///
 /// # Errors
 ///
@@ -29,7 +29,7 @@ pub fn shrink_to_short_side(picture: RgbImage, short_side: usize) -> Result<RgbI
     if scale >= 1.0 {
         return Ok(picture);
     }
-    // At least one pixel: the long side cannot round to less than the short one.
+    // At least one pixel: the longer side cannot be rounded to less than the shorter one.
     let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).max(short_side as u32);
     let whole = Rectangle { left: 0, top: 0, width, height };
     resize(&picture, whole, scaled(width), scaled(height))

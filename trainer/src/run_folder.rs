@@ -16,14 +16,14 @@ pub struct RunFiles {
 #[derive(Debug)]
 pub struct RunFolder {
     files: RunFiles,
-    /// The lock ends with the process, however that ends.
+    /// The system releases the lock when the process ends for any reason.
     lock: File,
 }
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        // Closing is not enough: a process that is being started elsewhere may hold a copy for a moment. If unlocking fails,
-        // there was no lock.
+        // Closing the file is not enough: a child process that is just being started may hold a copy of it for a moment. If
+        // unlocking fails, there was no lock.
         let _ = self.lock.unlock();
     }
 }
@@ -64,7 +64,7 @@ impl RunFolder {
         remove_if_there(&self.root.join("previews"), |path| fs::remove_dir_all(path))
     }
 
-    /// Deletes the snapshot of an interruption after a later snapshot was written.
+    /// Deletes the snapshot of an interrupted run, after a later snapshot was written.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Deref for RunFolder {
 }
 
 impl RunFiles {
-    /// The files of the run folder `root`, which need not be there yet.
+    /// The files of the run folder `root`, which need not exist yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
@@ -103,7 +103,7 @@ impl RunFiles {
 
     /// The snapshot of an interrupted run, later than [`Self::snapshot`].
     ///
-    /// It is a file of its own because a roll-back must lead to the same step whether or not the run was interrupted.
+    /// It is a separate file because a roll-back must return to the same step whether or not the run was interrupted.
     #[must_use]
     pub fn interrupted(&self) -> PathBuf {
         self.root.join("interrupted.safetensors")
@@ -121,7 +121,7 @@ impl RunFiles {
         self.root.join("previews").join(format!("{step:08}.png"))
     }
 
-    /// The contact sheets there are, with their steps, in order.
+    /// All contact sheets with their steps, in order.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl RunFiles {
         Ok(sheets)
     }
 
-    /// The style, if it could not be written where the user wanted it.
+    /// The trained style, if it could not be written to the output path.
     #[must_use]
     pub fn rescued_style(&self) -> PathBuf {
         self.root.join("style.safetensors")

@@ -1,4 +1,4 @@
-//! How the learning rate changes during a training.
+//! Learning-rate schedules.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The learning rate over the steps after the warm-up.
+/// The learning-rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// The same rate throughout, as in Johnson et al. (2016).
+    /// A constant rate, as in Johnson et al. (2016).
     Constant,
-    /// A straight line down to zero.
+    /// Linear decay to zero.
     Linear,
-    /// Half a cosine down to zero (Loshchilov and Hutter, 2017): a short training ends with calmer pictures than at a constant
+    /// Cosine decay to zero (Loshchilov and Hutter, 2017). After a short training, pictures are smoother than with a constant
     /// rate.
     #[default]
     Cosine,
@@ -24,9 +24,9 @@ impl Schedule {
     /// All schedules.
     pub const ALL: [Self; 3] = [Self::Constant, Self::Linear, Self::Cosine];
 
-    /// What the learning rate is multiplied by in the step after `done` of `steps` steps, in `(0, 1]`.
+    /// The factor for the learning rate in the step after `done` of `steps` steps, in `(0, 1]`.
     ///
-    /// The first `warmup` steps rise in a straight line.
+    /// It rises linearly over the first `warmup` steps.
     #[must_use]
     pub fn factor(self, done: usize, steps: usize, warmup: usize) -> f64 {
         if done < warmup {

@@ -1,8 +1,8 @@
 //! The state of a training between two steps, and the file that holds it.
 //!
 //! A `.safetensors` file with the weights (`weights.NAME`) and both of Adam's moments (`first.NAME`, `second.NAME`); the
-//! rest is JSON in its header, with a checksum of the whole file. Order and crops of the photos follow from the step, so no
-//! generator is stored.
+//! rest is JSON in its header, with a checksum of the whole file. The order and crops of the photos follow from the step, so no
+//! random generator is stored.
 
 mod checksum;
 mod identity;
@@ -28,16 +28,16 @@ pub const FORMAT: u32 = 2;
 
 const HEADER_KEY: &str = "impasto-snapshot";
 
-/// What is said of a file whose checksum is not that of its bytes.
+/// The error for a file whose checksum does not match its bytes.
 const DAMAGED: &str = "the snapshot is damaged: its checksum does not match";
 
-/// Steps whose metrics are kept to average over.
+/// The number of steps whose metrics are kept for averaging.
 const RECENT: usize = 100;
 
 /// Everything that changes during a training.
 #[derive(Debug)]
 pub struct TrainingState {
-    /// Steps done.
+    /// Number of steps done.
     pub step: usize,
     /// Factor of the learning rate. Every roll-back halves it.
     pub rate_scale: f64,
@@ -54,7 +54,7 @@ pub struct TrainingState {
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     format: u32,
-    /// Before anything that a user named: its place is found by its name.
+    /// Placed before any user-supplied text, because the checksum is found by this field's name.
     #[serde(default)]
     checksum: String,
     crate_version: String,
@@ -77,7 +77,7 @@ impl TrainingState {
         Ok(Self { step: 0, rate_scale: 1.0, parameters, adam, skipped, recent })
     }
 
-    /// Counts a step that is done.
+    /// Records a completed step.
     pub fn advance(&mut self, metrics: Metrics, skipped: BTreeMap<String, String>) {
         self.step += 1;
         self.skipped.extend(skipped);
@@ -125,7 +125,7 @@ impl TrainingState {
             tensors.push((format!("first.{name}"), &moments.first));
             tensors.push((format!("second.{name}"), &moments.second));
         }
-        // A single key: safetensors keeps a hash map, whose order would change the bytes from run to run.
+        // Only one key, because safetensors uses a hash map: with more keys, their order would change from run to run.
         let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
         let mut bytes = safetensors::serialize(tensors, Some(metadata)).context(|| "cannot write the snapshot")?;
         checksum::seal(&mut bytes)?;
@@ -144,11 +144,11 @@ impl TrainingState {
             .map_err(|error| error.with_hint("start again with `--restart`"))
     }
 
-    /// Reads the later of a run folder's snapshots; none if there is none.
+    /// Reads the later snapshot of a run folder; `None` if there is no snapshot.
     ///
     /// # Errors
     ///
-    /// If one of them cannot be read; the hint names the other one, if that can be.
+    /// If one of them cannot be read. If the other one can be read, the hint names it.
     pub fn latest(files: &RunFiles, device: &Device) -> Result<Option<(Self, Identity)>> {
         let paths = [files.snapshot(), files.interrupted()].into_iter().filter(|path| path.exists());
         let (mut read, mut unreadable) = (Vec::new(), None);
@@ -203,7 +203,7 @@ impl TrainingState {
         Ok((Self { step, rate_scale, parameters, adam, skipped, recent }, identity))
     }
 
-    /// The weights alone, by name.
+    /// Only the weights, by name.
     #[must_use]
     pub fn weights(&self) -> BTreeMap<String, Tensor> {
         self.parameters.iter().map(|(name, parameter)| (name.clone(), parameter.as_detached_tensor())).collect()

@@ -1,10 +1,10 @@
-//! One training step: from a batch of photos to the gradients of the weights, in as many micro-batches as memory asks for.
+//! One training step: from a batch of photos to the gradients of the weights, in as many micro-batches as the memory requires.
 //!
-//! Instance normalisation works on each picture alone, and so does every loss but for two numbers of the whole batch: the
+//! Instance normalisation works on each picture separately. So does every loss, except for two numbers of the whole batch: the
 //! magnitudes of content features (convention `relative`), and the fraction of all pixels that the temporal loss counts. Both
-//! are known before the first backward pass. So the gradients of micro-batches are added up as they come, and the memory of
-//! each is free for the next. What stays meanwhile are the content features of all micro-batches, a few hundredths of what a
-//! backward pass keeps; computing them twice would cost another pass through the loss network.
+//! are known before the first backward pass. So the gradients of micro-batches are accumulated one after another, and each
+//! micro-batch reuses the memory of the previous one. Only the content features of all micro-batches stay in memory, a few
+//! percent of what a backward pass keeps. Computing them twice would cost another pass through the loss network.
 
 use candle_core::{DType, Device, Tensor};
 use impasto_common::{Error, Result};
@@ -21,22 +21,22 @@ use crate::peers::Peers;
 use crate::temporal::TemporalLoss;
 use crate::train::Observer;
 
-/// What a step is computed from. Computing it changes no weights.
+/// The inputs of a step. Computing a step does not change the weights.
 #[derive(Debug)]
 pub struct TrainingStep<'a> {
     /// The configuration of the training.
     pub config: &'a TrainConfig,
-    /// The network, which follows `parameters`.
+    /// The network, which shares `parameters`.
     pub network: &'a StyleNet,
     /// Its weights.
     pub parameters: &'a Parameters,
-    /// What its paintings are judged by.
+    /// The objective of its paintings.
     pub objective: &'a Objective,
-    /// The temporal loss, if it has a weight.
+    /// The temporal loss, if its weight is not 0.
     pub temporal: Option<&'a TemporalLoss>,
     /// The device of all tensors.
     pub device: &'a Device,
-    /// Steps made before this one.
+    /// The number of steps before this one.
     pub done: usize,
 }
 
@@ -51,9 +51,9 @@ struct MicroBatch {
 
 /// The numbers that belong to the whole batch.
 struct WholeBatch {
-    /// The magnitudes of content features; none where content has no weight.
+    /// The magnitudes of content features; `None` if content has no weight.
     magnitudes: Option<Tensor>,
-    /// The fraction of pixels that the temporal loss counts; none where there is no such loss, or where the batch is one
+    /// The fraction of pixels that the temporal loss counts; `None` if there is no temporal loss, or if the batch is one
     /// micro-batch, which counts them itself.
     visible: Option<f64>,
 }
@@ -61,12 +61,12 @@ struct WholeBatch {
 impl TrainingStep<'_> {
     /// The mean gradients and figures of the batch of which `own` is this process's share.
     ///
-    /// If the device runs out of memory, the share is split into more micro-batches, `observer` is told, and the step computed
+    /// If the device runs out of memory, the share is split into more micro-batches, `observer` is told, and the step is computed
     /// again.
     ///
     /// # Errors
     ///
-    /// If there is no memory for one photo at a time, a photo is too small, or another process is gone.
+    /// If there is no memory for one photo at a time, a photo is too small, or the connection to another process is lost.
     pub fn compute(
         &self,
         own: &Batch,
@@ -88,7 +88,7 @@ impl TrainingStep<'_> {
         }
     }
 
-    /// As [`Self::compute`], in `count` micro-batches.
+    /// Like [`Self::compute`], in `count` micro-batches.
     fn attempt(&self, own: &Batch, count: usize, peers: &mut Peers) -> Result<(Gradients, StepFigures), StepFailure> {
         let first_sample = peers.share().samples(self.done as u64, self.config.batch).start;
         let (micro_batches, magnitudes) = agree(self.content_pass(own, first_sample, count), peers)?;
@@ -106,7 +106,7 @@ impl TrainingStep<'_> {
         let size = own.size;
         let photos = own.photos() / count;
         let micro_batches = own.pixels.chunks_exact(photos * 3 * size * size).enumerate().map(|(index, pixels)| {
-            // Bytes to the device, floats there.
+            // Bytes are copied to the device and converted to floats there.
             let pixels = Tensor::from_slice(pixels, (photos, 3, size, size), self.device)?.to_dtype(DType::F32)?;
             let content = self.objective.content_features(&pixels)?;
             Ok(MicroBatch { photos: pixels, content, sample: first_sample + (index * photos) as u64 })
@@ -118,7 +118,7 @@ impl TrainingStep<'_> {
         Ok((micro_batches, magnitudes))
     }
 
-    /// The fraction of the batch's pixels that the temporal loss counts, where it is needed: see [`WholeBatch`].
+    /// The fraction of the batch's pixels that the temporal loss counts, if it is needed: see [`WholeBatch`].
     fn visible(&self, own: &Batch, first_sample: u64, count: usize, peers: &mut Peers) -> Result<Option<f64>> {
         match self.temporal {
             Some(temporal) if count * peers.share().count > 1 => {
@@ -146,7 +146,7 @@ impl TrainingStep<'_> {
         Ok((mean, losses))
     }
 
-    /// The gradients of one micro-batch, and its losses. Nothing else of it stays in memory.
+    /// The gradients and losses of one micro-batch. Nothing else of the micro-batch stays in memory.
     fn backward_pass(&self, micro_batch: MicroBatch, whole: &WholeBatch) -> Result<(Gradients, Losses)> {
         let MicroBatch { photos, content, sample } = micro_batch;
         let paint = |photos: &Tensor| self.config.precision.paint(self.network, photos);

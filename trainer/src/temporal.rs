@@ -1,26 +1,27 @@
-//! The temporal loss: how much a painting changes when its photo moves, and its light and noise change, a little.
+//! The temporal loss: how much a painting changes under small changes of movement, light and noise in its photo.
 //!
-//! A network that has only seen photos paints each frame of a video afresh, and the painting flickers. The loss draws a small
+//! A network trained only on photos paints each frame of a video independently, and the result flickers. The loss draws a small
 //! random change of a photo x (a movement T, a change of light, noise) and compares the painting of the changed photo with the
-//! moved painting: mean M (f(T x + light + noise) - T f(x))^2, where M leaves out what came in over the border.
+//! moved painting: mean M (f(T x + light + noise) - T f(x))^2, where M excludes pixels that moved in from outside the picture.
 //!
 //! Ruder et al. (2016) and Huang et al. (2017) take x and its successor from videos and T from optical flow. Zheng et al.
 //! (2016, stability training) need no second picture, only noise; Wang et al. (2020, compound regularisation) add a movement of
-//! the whole picture: T is then known exactly, and any photo serves as a clip. We do the same, with what follows from our
+//! the whole picture: T is then known exactly, and any photo can be used like a clip. We do the same, adapted to our
 //! network:
 //!
-//! - **The gradient flows through both paintings**, as in Huang et al. and Zheng et al.: neither is the truth. (Ruder et al.
-//!   hold the earlier frame still, because it is already shown.) The other terms judge the first painting alone, so a change
-//!   costs no pass through the loss network.
+//! - **The gradient flows through both paintings**, as in Huang et al. and Zheng et al., because neither is the ground truth.
+//!   (Ruder et al. keep the earlier frame constant, because it is already shown.) The other terms are computed on the first
+//!   painting only, so a change costs no pass through the loss network.
 //! - **Light does not pass to the painting.** Gao et al. (2018) let the painting follow the photo's luminance. Here instance
-//!   normalisation removes any gain or offset of a whole picture exactly: such a change costs nothing, and no painting can
+//!   normalisation removes any gain or offset of a whole picture exactly. Such a change costs nothing, and no painting can
 //!   follow it. So the light changes as in a real scene, more on one side than on the other, up to clipped highlights, and the
-//!   painting is to stay the same. Following by a few levels costs next to nothing; other strokes cost a lot.
-//! - **Noise makes even the video of a still camera flicker.** It is drawn in every strength up to that of a phone at night.
-//! - **Movements are small.** The network subsamples by 4, so a movement by 4 pixels is nearly free, and larger ones only repeat
-//!   the movements up to 4. Zoom, rotation and sway give every part of the picture another fraction of a pixel.
-//! - **Interpolation is cubic**: a linear one blurs the painting, and asks the network to blur (Gupta et al., 2017, show that
-//!   a style is the less stable the stronger its texture; the cheapest way to be stable is to have none).
+//!   painting should stay the same. A painting that follows by a few levels has a small loss; different strokes have a large
+//!   loss.
+//! - **Noise makes even the video of a still camera flicker.** Its strength is random, up to that of a phone at night.
+//! - **Movements are small.** The network subsamples by 4, so a movement by 4 pixels costs almost nothing, and larger movements
+//!   only repeat those up to 4. Zoom, rotation and bending move each part of the picture by a different fraction of a pixel.
+//! - **Interpolation is cubic.** Linear interpolation blurs the painting, and so teaches the network to blur. (Gupta et al.,
+//!   2017, show that styles with stronger texture are less stable. The easiest way to be stable is to have no texture.)
 
 mod change;
 
@@ -31,14 +32,14 @@ use rayon::prelude::*;
 
 use self::change::Change;
 
-/// Variance below which a style's colours count as one, square levels.
+/// The smallest variance of a style's colours that is used, square levels. It avoids a division by zero.
 const LEAST_VARIANCE: f64 = 1.0;
 
 /// The temporal loss of one style.
 ///
-/// Its unit is the mean squared difference between two pixels that are drawn from the style picture at random, twice the
-/// variance of its colours. A painting that moves with its photo has a loss of 0; one painted afresh for every frame has
-/// about 1, in any style.
+/// Its unit is the mean squared difference between two random pixels of the style picture, which is twice the variance of its
+/// colours. A painting that moves exactly with its photo has a loss of 0. A painting that is independent in every frame has a
+/// loss of about 1, in any style.
 #[derive(Debug, Clone, Copy)]
 pub struct TemporalLoss {
     weight: f64,
@@ -59,8 +60,8 @@ impl TemporalLoss {
     }
 
     /// The weighted loss, a scalar, of the network that `paint` applies and of its paintings `painted` of `photos`, both
-    /// `(batch, 3, height, width)`, RGB in `[0, 255]`. The photos are numbered from `sample` on, and their changes follow from
-    /// their numbers. For a micro-batch or a share, `visible` is [`Self::visible`] of the whole batch.
+    /// `(batch, 3, height, width)`, RGB in `[0, 255]`. The first photo has the number `sample`. The change of a photo depends only on the
+    /// seed and its number. For a micro-batch or a share, `visible` is [`Self::visible`] of the whole batch.
     ///
     /// # Errors
     ///
@@ -83,7 +84,7 @@ impl TemporalLoss {
         Ok((difference * (self.weight / (self.unit * visible.unwrap_or(changes.visible))))?)
     }
 
-    /// The fraction of all pixels that count in `photos` photos of `(height, width)` pixels, numbered from `sample` on.
+    /// The fraction of all pixels that count, in `photos` photos of `(height, width)` pixels. The first has the number `sample`.
     #[must_use]
     pub fn visible(&self, sample: u64, photos: usize, (height, width): (usize, usize)) -> f64 {
         let count = |picture| Change::visible(self.seed, sample + picture as u64, (height, width));
@@ -93,18 +94,18 @@ impl TemporalLoss {
 
 /// The fraction of pixels that count, given how many count in each picture of `pixels` pixels.
 fn counted_fraction(visible: &[usize], pixels: usize) -> f64 {
-    // In a picture too small to have a middle nothing counts, and the loss is 0.
+    // If the pictures are smaller than their margins, no pixel counts and the loss is 0.
     visible.iter().sum::<usize>().max(1) as f64 / (visible.len() * pixels) as f64
 }
 
 /// The changes of a batch as tensors.
 #[derive(Debug)]
 struct Changes {
-    /// Where every pixel comes from, as [`ops::warp`] takes it.
+    /// The source position of every pixel, as [`ops::warp`] takes it.
     positions: Tensor,
-    /// What every level is multiplied by, `(batch, 1, 1, 1)`.
+    /// The factor for every level, `(batch, 1, 1, 1)`.
     gain: Tensor,
-    /// What is added to every level, `(batch, 3, height, width)`.
+    /// The offset for every level, `(batch, 3, height, width)`.
     added: Tensor,
     /// 1 where a pixel counts and 0 elsewhere, `(batch, 1, height, width)`.
     mask: Tensor,
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_unit_is_the_mean_squared_difference_of_two_random_pixels_of_the_style() {
-        // Levels 0 and 200 in every channel: of two random ones half differ, by 200.
+        // Levels 0 and 200 in every channel: half of all random pairs differ, by 200.
         let style = Tensor::new(&[0f32, 200.], &Device::Cpu).unwrap().reshape((1, 1, 1, 2)).unwrap();
         let style = style.broadcast_as((1, 3, 4, 2)).unwrap();
         let loss = TemporalLoss::new(1.0, 0, &style).unwrap();
@@ -179,7 +180,7 @@ mod tests {
         let twice = TemporalLoss { weight: 1.0, ..loss };
         assert!((of(&twice, &painted, 7) / found - 2.0).abs() < 1e-5);
         assert_ne!(of(&loss, &painted, 8).to_bits(), found.to_bits(), "every photo has a change of its own");
-        // Weights of zero paint one colour, wherever the photo moves.
+        // With weights of zero, every painting has one colour and does not change with the photo.
         for (name, parameter) in &parameters {
             if !name.ends_with("bias") {
                 parameter.set(&parameter.zeros_like().unwrap()).unwrap();

@@ -31,10 +31,10 @@ use crate::step::TrainingStep;
 /// Roll-backs after the last snapshot before the training gives up: the learning rate is then 256 times smaller.
 const ROLL_BACKS: usize = 8;
 
-/// What a training came to.
+/// The result of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Steps done.
+    /// Number of steps done.
     pub steps: usize,
     /// Photos that could not be used: name and reason.
     pub skipped: BTreeMap<String, String>,

@@ -1,7 +1,7 @@
 //! Convolutions of the transformer network and of VGG-16, forward and backward, batch 1 at 256x256.
 //!
-//! `cargo bench -p impasto-nn --bench conv -- res128`. Throughput is in multiply-adds, each once: half of the FLOPs.
-//! `RAYON_NUM_THREADS` sets the threads. Backward includes candle's bookkeeping, which adds each gradient to zeros.
+//! `cargo bench -p impasto-nn --bench conv -- res128`. Throughput is in multiply-adds, which is half of the FLOPs.
+//! `RAYON_NUM_THREADS` sets the number of threads. Backward includes candle's bookkeeping, which adds each gradient to zeros.
 
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

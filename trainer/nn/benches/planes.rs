@@ -1,7 +1,7 @@
-//! Everything but convolutions, forward and backward, at the sizes of a training step: batch 4 at 256x256.
+//! Everything except convolutions, forward and backward, at the sizes of a training step: batch 4 at 256x256.
 //!
 //! `cargo bench -p impasto-nn --bench planes -- norm`. Throughput is in bytes of the argument. `RAYON_NUM_THREADS` sets
-//! the threads. Backward includes candle's bookkeeping, which adds each gradient to zeros.
+//! the number of threads. Backward includes candle's bookkeeping, which adds each gradient to zeros.
 
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

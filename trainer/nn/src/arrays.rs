@@ -1,4 +1,4 @@
-//! Weights read from files as tensors, and back.
+//! Converts weight arrays from files to tensors, and back.
 
 use std::collections::BTreeMap;
 

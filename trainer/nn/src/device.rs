@@ -1,4 +1,4 @@
-//! Opens the device that tensors are computed on, and says what it can do.
+//! Opens the device that computes tensors, and queries its capabilities.
 
 use candle_core::Device;
 use impasto_common::device::{DeviceChoice, OpenGpu};
@@ -8,7 +8,7 @@ use impasto_error::Result;
 ///
 /// # Errors
 ///
-/// If a CUDA device was asked for by name and this build or this machine has none.
+/// If a CUDA device was requested explicitly and this build or this machine does not have it.
 pub fn open(choice: DeviceChoice) -> Result<(Device, Option<String>)> {
     #[cfg(feature = "cuda")]
     let open_gpu: Option<OpenGpu<Device>> = Some(impasto_kernels::gpu::open);
@@ -31,13 +31,13 @@ pub fn has_bf16(device: &Device) -> bool {
     }
 }
 
-/// Waits for the device and frees what it keeps for later computations of this thread.
+/// Waits for the device and frees the memory that it caches for later computations of this thread.
 ///
-/// Call it after an error that [is a lack of memory](impasto_error::Error::is_out_of_memory), before trying with less.
+/// Call it after an [out-of-memory error](impasto_error::Error::is_out_of_memory), before trying a smaller computation.
 ///
 /// # Errors
 ///
-/// If a computation that was under way failed.
+/// If a running computation failed.
 pub fn release_memory(device: &Device) -> Result<()> {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(device) = device {
@@ -46,7 +46,7 @@ pub fn release_memory(device: &Device) -> Result<()> {
     Ok(device.synchronize()?)
 }
 
-/// Sets whether GPUs may round the factors of f32 products to TF32, in this process, from now on. Default: no.
+/// Sets whether GPUs may round the factors of f32 products to TF32. This applies to the whole process. Default: no.
 pub fn allow_tf32(allowed: bool) {
     #[cfg(feature = "cuda")]
     impasto_kernels::gpu::allow_tf32(allowed);

@@ -1,4 +1,4 @@
-//! What trains, on candle: differentiable operations, the trainable network, the loss network, and pictures as tensors.
+//! The candle part of training: differentiable operations, the trainable network, the loss network, and pictures as tensors.
 #![forbid(unsafe_code)]
 
 pub mod arrays;

@@ -1,6 +1,6 @@
 //! The loss network: features of VGG-16 or VGG-19 (Simonyan and Zisserman, 2015) trained on ImageNet, frozen.
 //!
-//! Only the layers up to the deepest one asked for are computed. The weights never get gradients.
+//! Layers after the deepest requested layer are not computed. The weights never get gradients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,14 +19,14 @@ const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of the ImageNet photos, RGB in `[0, 1]`.
 const STANDARD_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// Which of the two networks.
+/// The architecture: VGG-16 or VGG-19.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
-    /// 13 convolutions, 2, 2, 3, 3 and 3 to a block.
+    /// 13 convolutions: 2, 2, 3, 3 and 3 in the five blocks.
     #[default]
     Vgg16,
-    /// 16 convolutions, 2, 2, 4, 4 and 4 to a block.
+    /// 16 convolutions: 2, 2, 4, 4 and 4 in the five blocks.
     Vgg19,
 }
 
@@ -134,7 +134,7 @@ struct Convolution {
 impl LossNetwork {
     /// Reads the weights from a `.safetensors` or zip `.pth` file with torchvision's names (`features.0.weight` ..).
     ///
-    /// The file may stop at any layer; what follows the features (the classifier) is ignored.
+    /// The file may end at any layer. The classifier after the features is ignored.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl LossNetwork {
             .map_err(|error| Error::new(format!("cannot use loss network `{}`", weights.display())).with_source(error))
     }
 
-    /// Takes the weights from tensors with torchvision's names. Any channel counts will do (tests use small ones).
+    /// Takes the weights from tensors with torchvision's names. All channel counts are allowed (tests use small ones).
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl LossNetwork {
                     "tensor `features.{index}.weight` is {:?}, expected ({outputs}, {channels}, 3, 3)",
                     weight.shape()
                 ))
-                .with_hint(format!("is the file another network than {architecture}? `--loss-network` says which")));
+                .with_hint(format!("if the file is not {architecture}, select its network with `--loss-network`")));
             }
             let [weight, bias] = [weight, bias].map(|array| to_tensor(array, device));
             convolutions.push(Convolution { layer, weight: weight?, bias: bias? });
@@ -189,7 +189,7 @@ impl LossNetwork {
         Self { dtype, ..self }
     }
 
-    /// Which network this is.
+    /// The architecture of this network.
     #[must_use]
     pub fn architecture(&self) -> Architecture {
         self.architecture
@@ -205,7 +205,7 @@ impl LossNetwork {
     ///
     /// # Errors
     ///
-    /// Names the first layer that is missing.
+    /// If a layer is missing; the error names the first one.
     pub fn require(&self, layers: impl IntoIterator<Item = Layer>) -> Result<()> {
         for layer in layers {
             if layer.index > self.architecture.blocks()[layer.block - 1] {
@@ -222,11 +222,12 @@ impl LossNetwork {
 
     /// The features of `xs` `(batch, 3, height, width)`, f32, RGB in `[0, 255]`, at each of `layers`.
     ///
-    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, not negative. Differentiable in `xs`.
+    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, with values of at least 0. Differentiable
+    /// in `xs`.
     ///
     /// # Errors
     ///
-    /// If a layer is missing or the picture is too small to be pooled so often.
+    /// If a layer is missing or the picture is too small for that many poolings.
     pub fn features(&self, xs: &Tensor, layers: &BTreeSet<Layer>) -> Result<BTreeMap<Layer, Tensor>> {
         const CONFIG: Conv2d = Conv2d { upsample: 1, padding: Padding::Zero(1), stride: 1, relu: true };
         self.require(layers.iter().copied())?;

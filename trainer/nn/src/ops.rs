@@ -1,9 +1,9 @@
 //! Differentiable operations that candle lacks or runs too slowly, as custom ops with analytic gradients.
 //!
-//! Tensors are `(batch, channels, height, width)`, f32, contiguous or not. On a GPU activations may be bf16 or f16, while weights,
-//! statistics, sums and losses stay f32; a result has the type of the first argument.
-//! Each op computes the gradient of an argument
-//! only where that argument is part of the graph (`Tensor::track_op`): frozen weights cost nothing.
+//! Tensors are `(batch, channels, height, width)`, f32, contiguous or not. On a GPU activations may be bf16 or f16, while
+//! weights, statistics, sums and losses stay f32; a result has the type of the first argument.
+//! Each op computes the gradient of an argument only if that argument is part of the graph (`Tensor::track_op`), so frozen
+//! weights cost nothing.
 
 mod adam;
 mod conv;

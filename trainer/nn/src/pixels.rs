@@ -1,4 +1,4 @@
-//! Pixels to tensors and back.
+//! Converts pictures to tensors and back.
 
 use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use impasto_error::{Error, Result};
 
-/// Pixels that a thread converts at a time: enough to pay for the hand-over, few enough to stay in its cache.
+/// The number of pixels that a thread converts at a time: large enough to outweigh scheduling, small enough for its cache.
 const BAND: usize = 1 << 14;
 
 /// Turns an image into a `(1, 3, height, width)` tensor, RGB in `[0, 255]`.
@@ -46,7 +46,7 @@ fn tensor_to_planes(tensor: &Tensor, (width, height): (u32, u32)) -> Result<Vec<
     Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
 }
 
-/// The first three of `CHANNELS` interleaved samples as planes, one after the other.
+/// Converts the first three of `CHANNELS` interleaved samples to consecutive planes.
 fn to_planes<const CHANNELS: usize, T: Copy + Sync>(samples: &[T], level: impl Fn(T) -> f32 + Sync) -> Vec<f32> {
     let pixels = samples.as_chunks::<CHANNELS>().0;
     let mut planes = vec![0.0; 3 * pixels.len()];

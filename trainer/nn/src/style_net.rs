@@ -1,4 +1,4 @@
-//! The trainable transformer network: a description's layers, one after the other.
+//! The trainable transformer network: runs the layers of a network description in order.
 //!
 //! [`impasto_common::network`] describes networks and says which papers they follow.
 
@@ -20,11 +20,11 @@ pub struct StyleNet {
 }
 
 impl StyleNet {
-    /// Builds the network from weights named as the description names them.
+    /// Builds the network from weights with the names in the description.
     ///
     /// # Errors
     ///
-    /// If the description is not sound, or a tensor is missing or has another shape than it asks for.
+    /// If the description is not valid, or a tensor is missing or has the wrong shape.
     pub fn new(network: &Network, vb: VarBuilder) -> Result<Self> {
         network.validate().map_err(candle_core::Error::wrap)?;
         let layers = (0..network.layers.len()).map(|index| TrainableLayer::new(network, index, &vb));
@@ -35,7 +35,7 @@ impl StyleNet {
     ///
     /// # Errors
     ///
-    /// If a tensor is missing or has another shape than the card says, or the device is out of memory.
+    /// If a tensor is missing or does not have the shape given by the card, or the device is out of memory.
     pub fn from_model(model: &StyleModel, device: &Device) -> impasto_error::Result<Self> {
         let action = || format!("cannot build style `{}`", model.card.name);
         let network = model.card.network.network();
@@ -47,8 +47,8 @@ impl StyleNet {
 
     /// Paints `xs` `(batch, 3, height, width)`, RGB in `[0, 255]`.
     ///
-    /// The result has the shape of `xs`, RGB nominally in `[0, 255]`, not clamped. (PyTorch's is rounded up to multiples
-    /// of 4; this is its top left part.)
+    /// The result has the shape of `xs`, RGB nominally in `[0, 255]`, not clamped. (In PyTorch the sides of the result are
+    /// rounded up to multiples of 4; this is the top left part of that result.)
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl StyleNet {
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = xs.dims4()?;
         let mut ys = self.pixels_in(xs)?;
-        // The results that later layers add.
+        // Results that are kept because later layers add them.
         let mut results: Vec<Option<Tensor>> = vec![None; self.layers.len()];
         for (index, layer) in self.layers.iter().enumerate() {
             ys = layer.forward(&ys, layer.added.and_then(|added| results[added].as_ref()))?;
@@ -67,13 +67,13 @@ impl StyleNet {
         self.pixels_out(&ys.narrow(2, 0, height)?.narrow(3, 0, width)?)
     }
 
-    /// Levels as the network's numbers.
+    /// Converts levels to the network's input range.
     fn pixels_in(&self, xs: &Tensor) -> Result<Tensor> {
         let pixels = &self.description.pixels;
         mapped(xs, pixels.bgr, |channel| pixels.from_level(pixels.channel(channel)))
     }
 
-    /// The last layer's result as levels.
+    /// Converts the last layer's result to levels.
     fn pixels_out(&self, ys: &Tensor) -> Result<Tensor> {
         let pixels = &self.description.pixels;
         let ys = match self.description.output {
@@ -84,7 +84,8 @@ impl StyleNet {
     }
 }
 
-/// The three channels of `xs`, in reverse order if asked, each times a factor plus an offset: those of the result's channel.
+/// Scales and shifts the three channels of `xs`, and reverses their order if requested. Factors and offsets are per channel of
+/// the result.
 fn mapped(xs: &Tensor, reverse: bool, map: impl Fn(usize) -> (f32, f32)) -> Result<Tensor> {
     let maps: Vec<_> = (0..COLOURS).map(map).collect();
     if !reverse && maps.iter().all(|&map| map == (1.0, 0.0)) {
@@ -105,10 +106,10 @@ struct TrainableLayer {
     bias: Tensor,
     norm: Option<Affine>,
     relu: bool,
-    /// The layer whose result is added, and how many pixels are cut off each side of it.
+    /// The layer whose result is added, and the number of pixels that are cropped from each side of it.
     added: Option<usize>,
     crop: usize,
-    /// Whether a later layer adds this one's result.
+    /// Whether a later layer adds the result of this layer.
     is_added: bool,
 }
 
@@ -173,7 +174,7 @@ impl TrainableLayer {
         ops::conv2d(xs, &self.weight, &self.bias, &config)
     }
 
-    /// Normalized if the layer normalizes, rectified if asked, plus what is added.
+    /// Normalizes and rectifies if the layer does so, and adds the residual, if any.
     fn normalized(&self, ys: &Tensor, added: Option<&Tensor>, relu: bool) -> Result<Tensor> {
         if let Some(Affine { weight, bias, epsilon }) = &self.norm {
             return ops::instance_norm(ys, weight, bias, added, &InstanceNorm { epsilon: *epsilon, relu });

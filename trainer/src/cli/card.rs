@@ -10,10 +10,10 @@ use crate::train::CardText;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Card")]
 pub(super) struct CardArgs {
-    /// Name of the style [default: the output's file name]
+    /// Name of the style [default: the file name of --output]
     #[arg(long)]
     name: Option<String>,
-    /// What the style imitates: painter, title, year
+    /// The artwork that the style imitates: painter, title, year
     #[arg(long, value_name = "TEXT")]
     source: Option<String>,
     /// Licence of the style
@@ -21,14 +21,14 @@ pub(super) struct CardArgs {
     licence: Option<String>,
 }
 
-impl CardArgs {
-    /// The style's name: the given one, else the name of the file without its extension.
+impl Card {
+    /// The style's name: the given name, otherwise the name of the output file without its extension.
     pub(super) fn name(&self, output: &Path) -> String {
         let stem = || output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.name.clone().unwrap_or_else(stem)
     }
 
-    /// What the model card says; `words` are the command line.
+    /// The text of the model card; `words` is the command line.
     pub(super) fn text(&self, output: &Path, words: &[OsString]) -> CardText {
         CardText {
             name: self.name(output),
@@ -47,14 +47,14 @@ pub(super) fn parse_dtype(text: &str) -> Result<StoredType, String> {
     }
 }
 
-/// The command to type, without what does not change the result: so a resumed run writes the same card.
+/// The command line, without options that do not change the result. So a resumed run writes the same card.
 fn command_line(words: &[OsString]) -> String {
     let mut kept = vec!["trainer".to_owned()];
     let mut words = words.iter().skip(1).map(|word| word.to_string_lossy()).peekable();
     while let Some(word) = words.next() {
         match word.as_ref() {
             "--resume" | "--restart" | "--quiet" | "-q" => {}
-            // Its address may follow; another flag may too.
+            // The next argument may be the address or another option.
             "--serve" => drop(words.next_if(|next| !next.starts_with('-'))),
             word if word.starts_with("--serve=") => {}
             word => kept.push(quoted(word)),

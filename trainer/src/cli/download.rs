@@ -1,4 +1,4 @@
-//! The weights of the loss network: the file that was named, or a download with a progress bar.
+//! The weights of the loss network: the file that the user named, or a download with a progress bar.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub(super) fn loss_weights(named: Option<&Path>, architecture: Architecture, qui
     path
 }
 
-/// A bar for the download.
+/// A progress bar for the download.
 pub(super) fn bar() -> ProgressBar {
     let template = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes}  {eta} left";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

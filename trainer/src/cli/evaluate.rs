@@ -22,36 +22,36 @@ use impasto_nn::loss_network::LossNetwork;
 
 /// Measure how well a style paints photos that it was not trained on
 ///
-/// For each photo: the objective of the painting, by term, and the number of L-BFGS iterations that reach the same value from
-/// noise (Johnson et al., 2016, report 50 to 100 for their networks). The objective is the one that the style was trained with;
-/// the model card holds it.
+/// For each photo, prints the objective of the result, by term, and the number of L-BFGS iterations from noise that reach the
+/// same value. Johnson et al. (2016) report 50 to 100 for their networks. The objective is the one that the style was trained
+/// with, as its card records.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The style: a file, or the name of a bundled one
+    /// Style to evaluate: a style-model file or a bundled style
     #[arg(long, value_name = "NAME|FILE")]
     model: String,
-    /// The painting it imitates
+    /// The painting that the style imitates
     #[arg(long, value_name = "FILE")]
     style: PathBuf,
-    /// A folder of photos; those that a training on it sets aside come first
+    /// Folder of photos; those that a training on this folder holds out are used first
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
-    /// Number of photos
+    /// Number of photos to evaluate
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     count: usize,
-    /// Height and width at which the middle of each photo is painted
+    /// Height and width of the square from the middle of each photo
     #[arg(long, value_name = "PIXELS", default_value_t = EvaluateConfig::default().size)]
     size: usize,
-    /// Iterations after which a search gives up
+    /// Maximum number of L-BFGS iterations per photo
     #[arg(long, value_name = "COUNT", default_value_t = EvaluateConfig::default().max_iterations)]
     max_iterations: usize,
     /// Seed of the noise
     #[arg(long, value_name = "NUMBER", default_value_t = EvaluateConfig::default().seed)]
     seed: u64,
-    /// The loss network's weights [default: downloaded once (0.55 GB) and cached]
+    /// Weights of the loss network [default: downloaded once (0.55 GB) and cached]
     #[arg(long, value_name = "FILE")]
     loss_weights: Option<PathBuf>,
-    /// Print everything as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-/// Runs the command. Ctrl-C ends it with the photos done so far.
+/// Runs the command. Ctrl-C ends it with the results of the photos done so far.
 pub(super) fn run(args: &Args) -> Result<()> {
     let model = open(&args.model)?;
     let training = training_config(&model)?;
@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let paths: Vec<_> = paths.into_iter().take(args.count).collect();
     let style = impasto_picture::read_rgb(&args.style)?;
     let device = args.machine.open()?;
-    // A download of 0.55 GB, the first time: after all that can fail at once.
+    // The first time, this downloads 0.55 GB. So it comes after everything that can fail quickly.
     let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
     let objective = objective(&training, style, &weights, &device)?;
     let config = EvaluateConfig { size: args.size, max_iterations: args.max_iterations, seed: args.seed };
@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// The bundled style with this name, else the file.
+/// The bundled style with this name, otherwise the style-model file at this path.
 pub(super) fn open(model: &str) -> Result<StyleModel> {
     match BundledStyle::named(model) {
         Some(style) => style.model(),
@@ -102,7 +102,7 @@ pub(super) fn open(model: &str) -> Result<StyleModel> {
     }
 }
 
-/// The configuration that a style was trained with; the default if another program trained it.
+/// The configuration that a style was trained with; the default configuration if another program trained it.
 pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
     match &model.card.training {
         None => Ok(TrainConfig::default()),
@@ -111,14 +111,14 @@ pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
     }
 }
 
-/// What a style of this training is judged by.
+/// The objective of a style that was trained with this configuration.
 pub(super) fn objective(training: &TrainConfig, style: RgbImage, weights: &Path, device: &Device) -> Result<Objective> {
     let style = resample::shrink_to_short_side(style, training.style_size)?;
     let network = LossNetwork::open(training.loss_network, weights, device)?;
     Objective::new(network, &impasto_nn::rgb_to_tensor(&style, device)?, &training.objective)
 }
 
-/// Prints an evaluation as a table, or as JSON if `table` is none.
+/// Prints an evaluation as a table, or as JSON if `table` is `None`.
 pub(super) fn print<T: Serialize>(evaluation: &T, table: Option<fn(&T) -> String>) -> Result<()> {
     let text = match table {
         Some(table) => table(evaluation),

@@ -1,4 +1,4 @@
-//! `trainer evaluate-clip`: how steady painted clips are.
+//! `trainer evaluate-clip`: measures how much painted clips flicker.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -14,36 +14,38 @@ use crate::clip::{self, ClipConfig, ClipEvaluation, ClipResult};
 use crate::config::TrainConfig;
 use crate::objective::Objective;
 
-/// Measure how steady painted clips are
+/// Measure how much painted clips flicker
 ///
-/// The warping error of Lai et al. (2018): how much successive frames differ after the motion of the original clip is undone,
-/// over pixels that are visible in both frames. It is the squared distance of colours in [0, 1], averaged over pixels and then
-/// over pairs of frames. The error of the original clip is the lower limit. A blurred painting has a low error too, so content and style
-/// loss are shown with it. Clips are videos (which need ffmpeg) or folders of frames. Lossy compression changes all figures.
+/// Computes the warping error of Lai et al. (2018): how much consecutive frames differ after the motion of the original clip
+/// is undone, over pixels that are visible in both frames. It is the squared distance of colours in [0, 1], averaged over
+/// pixels and then over pairs of frames. The error of the original clip is the lower limit. A blurred painting also has a low
+/// error, so content and style loss are printed too. Clips are videos (which need ffmpeg) or folders of frames. Lossy
+/// compression changes all figures.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The original: a video, or a folder of frames in the order of their names
+    /// The original clip: a video, or a folder of frames, ordered by name
     #[arg(long, value_name = "CLIP")]
     clip: PathBuf,
-    /// A painted clip with as many frames; can be given several times
+    /// A painted clip with the same number of frames; can be given several times
     #[arg(long, value_name = "CLIP", required = true)]
     painted: Vec<PathBuf>,
-    /// The painting that they imitate; without it no losses are computed
+    /// The painting that the clips imitate; without it, content and style loss are not computed
     #[arg(long, value_name = "FILE")]
     style: Option<PathBuf>,
-    /// The style that painted the clips, a file or the name of a bundled one: sets the objective. Without it, the default one is used
+    /// The style that painted the clips: a style-model file or a bundled style. Its card sets the objective; without this option
+    /// the default objective is used
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
-    /// Largest number of frames to read
+    /// Maximum number of frames to read
     #[arg(long, value_name = "COUNT")]
     frames: Option<usize>,
-    /// Compute the losses of every Nth frame only
+    /// Compute content and style loss only for every Nth frame
     #[arg(long, value_name = "COUNT", default_value_t = ClipConfig::default().loss_every)]
     loss_every: usize,
-    /// The loss network's weights [default: downloaded once (0.55 GB) and cached]
+    /// Weights of the loss network [default: downloaded once (0.55 GB) and cached]
     #[arg(long, value_name = "FILE")]
     loss_weights: Option<PathBuf>,
-    /// Print everything as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -53,7 +55,7 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-/// Runs the command. Ctrl-C ends it with the frames done so far.
+/// Runs the command. Ctrl-C ends it with the results of the frames done so far.
 pub(super) fn run(args: &Args) -> Result<()> {
     if args.loss_every == 0 {
         return Err(Error::usage("`--loss-every` is 0, expected at least 1"));
@@ -78,7 +80,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// The objective that the clips' style was trained with; none without a painting.
+/// The objective that the clips' style was trained with; `None` without `--style`.
 fn objective(args: &Args, device: &Device) -> Result<Option<Objective>> {
     let Some(style) = &args.style else { return Ok(None) };
     let training = match &args.model {

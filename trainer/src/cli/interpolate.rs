@@ -1,4 +1,4 @@
-//! `trainer interpolate`.
+//! `trainer interpolate`: mixes two styles.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,23 +12,23 @@ use super::{evaluate, say};
 use crate::interpolate;
 use crate::train::CardText;
 
-/// Networks farther apart than this were probably not trained one from the other: see [`interpolate::distance`].
+/// If two networks are farther apart than this, probably neither was trained from the other: see [`interpolate::distance`].
 const FAR: f64 = 0.9;
 
 /// Mix two styles, one of which was trained from the other (`trainer train --init-from`)
 ///
-/// Averages the weights (Wang et al., 2019): a style between the two, without training. For example, a style that was
-/// trained further for clips gets back some of the strokes that it lost. `trainer evaluate` and `trainer evaluate-clip` measure
-/// the result.
+/// Averages the weights (Wang et al., 2019). The result is a style between the two, without training. For example, a style that
+/// was trained further for clips gets back some of the strokes that it lost. `trainer evaluate` and `trainer evaluate-clip`
+/// measure the result.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The style to start from: a file, or the name of a bundled one
+    /// First style: a style-model file or a bundled style
     #[arg(long, value_name = "NAME|FILE")]
     from: String,
-    /// The style to move towards, a file or a bundled one; the result takes its objective from this one
+    /// Second style: a style-model file or a bundled style. The result takes its objective from this style's card
     #[arg(long, value_name = "NAME|FILE")]
     to: String,
-    /// How far to move: 0 is --from, 1 is --to; values outside this range extrapolate
+    /// Position between the styles: 0 is --from, 1 is --to; values outside this range extrapolate
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, allow_negative_numbers = true)]
     amount: f64,
     /// The style-model file to write

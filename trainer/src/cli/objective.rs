@@ -1,4 +1,4 @@
-//! The arguments about what a painting is judged by, the same for every command.
+//! The arguments of the objective, shared by all commands that have them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +11,15 @@ use super::download;
 use crate::objective::{Convention, ObjectiveConfig};
 use impasto_nn::loss_network::{Architecture, Layer};
 
-/// What a painting is judged by.
+/// The arguments of the objective.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Objective")]
 pub(super) struct ObjectiveArgs {
-    /// The network that judges: `vgg16` or `vgg19`
+    /// Loss network: `vgg16` or `vgg19`
     #[arg(long, value_name = "NAME", default_value_t = Architecture::default())]
     pub(super) loss_network: Architecture,
-    /// Its weights, `.safetensors` or `.pth` with torchvision's names [default: downloaded once (0.55 GB) and cached]
+    /// Weights of the loss network: a `.safetensors` or `.pth` file with torchvision's names [default: downloaded once (0.55 GB)
+    /// and cached]
     #[arg(long, value_name = "FILE")]
     pub(super) loss_weights: Option<PathBuf>,
     /// Weight of the content loss: how much of the photo to keep
@@ -30,19 +31,19 @@ pub(super) struct ObjectiveArgs {
     /// Weight of the total variation: how smooth the result is
     #[arg(long, value_name = "WEIGHT", default_value_t = ObjectiveConfig::default().tv_weight)]
     tv_weight: f64,
-    /// Layers of the content loss, each with `:WEIGHT` if it is not 1
+    /// Layers of the content loss; append `:WEIGHT` to a layer whose weight is not 1
     #[arg(long, value_name = "LAYERS", default_value_t = Layers(ObjectiveConfig::default().content_layers))]
     content_layers: Layers,
-    /// Layers of the style loss, each with `:WEIGHT` if it is not 1
+    /// Layers of the style loss; append `:WEIGHT` to a layer whose weight is not 1
     #[arg(long, value_name = "LAYERS", default_value_t = Layers(ObjectiveConfig::default().style_layers))]
     style_layers: Layers,
-    /// How distances are scaled before they are weighted: `relative` (to their target), `seed`, `johnson` or `gatys`
+    /// How losses are scaled before they are weighted: `relative` (to their target), `seed`, `johnson` or `gatys`
     #[arg(long, value_name = "NAME", default_value_t = Convention::default())]
     convention: Convention,
 }
 
 impl ObjectiveArgs {
-    /// What these arguments mean.
+    /// The configuration that these arguments describe.
     pub(super) fn config(&self) -> ObjectiveConfig {
         ObjectiveConfig {
             content_weight: self.content_weight,
@@ -54,7 +55,7 @@ impl ObjectiveArgs {
         }
     }
 
-    /// The file of the loss network's weights; downloads 0.55 GB if none is named and none is cached.
+    /// The file of the loss network's weights; downloads 0.55 GB if the user names no file and none is cached.
     pub(super) fn fetch_weights(&self, quiet: bool) -> Result<PathBuf> {
         download::loss_weights(self.loss_weights.as_deref(), self.loss_network, quiet)
     }

@@ -1,4 +1,4 @@
-//! `trainer optimize`: paint one photo by optimising the picture itself.
+//! `trainer optimize`: paints one photo by optimising its pixels.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -12,9 +12,9 @@ use crate::optimize::{self, Method, OptimizeConfig, Start};
 use crate::output;
 use impasto_nn::loss_network::LossNetwork;
 
-/// Paint one photo by optimising the picture itself: slow, and the reference for quality
+/// Paint one photo by optimising its pixels: slow, but the reference for quality
 ///
-/// Shows what a style may look like before a long training. After Gatys et al. (2015).
+/// Use it to preview a style before a long training. The method is that of Gatys et al. (2015).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The photo to paint
@@ -23,31 +23,31 @@ pub(super) struct Args {
     /// The painting to imitate
     #[arg(long, value_name = "FILE")]
     style: PathBuf,
-    /// Where to write the picture; the extension sets the format
+    /// The picture file to write; its extension sets the format
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Long side of the result; a smaller photo is not enlarged
+    /// Longer side of the result; a smaller photo is not enlarged
     #[arg(long, value_name = "PIXELS", default_value_t = OptimizeConfig::default().size)]
     size: usize,
-    /// Short side of the painting at the last scale; a smaller one is not enlarged
+    /// Shorter side of the painting at the last scale; a smaller painting is not enlarged
     #[arg(long, value_name = "PIXELS", default_value_t = OptimizeConfig::default().style_size)]
     style_size: usize,
     /// Number of scales, each half the size of the next; large strokes form at the small scales
     #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().scales)]
     scales: usize,
-    /// Iterations at each scale
+    /// Number of iterations at each scale
     #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().iterations)]
     iterations: usize,
     /// The optimiser: `lbfgs` or `adam`
     #[arg(long, value_name = "NAME", default_value_t = Method::default())]
     method: Method,
-    /// What to start from: `photo` or `noise`
+    /// Initial picture: `photo` or `noise`
     #[arg(long, value_name = "NAME", default_value_t = Start::default())]
     start: Start,
     /// Step size of Adam, in levels of 0 to 255
     #[arg(long, value_name = "LEVELS", default_value_t = OptimizeConfig::default().learning_rate)]
     lr: f64,
-    /// Number of past steps that L-BFGS keeps
+    /// Number of past steps that L-BFGS uses
     #[arg(long, value_name = "COUNT", default_value_t = OptimizeConfig::default().history)]
     history: usize,
     /// Seed of the noise
@@ -79,11 +79,11 @@ impl Args {
     }
 }
 
-/// Runs the command. After Ctrl-C the picture is written as it is then.
+/// Runs the command. After Ctrl-C, the current picture is written.
 pub(super) fn run(args: &Args) -> Result<()> {
     let config = args.config();
     config.validate()?;
-    // An output that cannot be written should fail before the work, not after it.
+    // If the output cannot be written, the command should fail before the work, not after it.
     output::check(&args.output)?;
     let format = ImageFormat::from_path(&args.output)
         .context(|| format!("cannot write `{}`", args.output.display()))

@@ -1,4 +1,4 @@
-//! The progress of a training on standard error: a bar on a terminal, otherwise a line now and then.
+//! The progress of a training on standard error: a bar on a terminal, otherwise a line every 30 seconds.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::train::Observer;
 /// Time between lines if there is no bar.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
-/// An observer that talks on standard error.
+/// An observer that prints to standard error.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
@@ -83,7 +83,7 @@ impl Observer for Progress {
     }
 
     fn saved(&mut self, _step: usize) {
-        // A snapshot and its contact sheet are not part of the next step's time.
+        // The time for a snapshot and its contact sheet does not count as part of the next step.
         self.pace.begin();
     }
 
@@ -109,7 +109,7 @@ impl Drop for Progress {
     }
 }
 
-/// A bar for `length` steps, with a message and the time left; hidden if `quiet`.
+/// A progress bar for `length` steps, with a message and the remaining time; hidden if `quiet`.
 pub(super) fn bar(length: usize, quiet: bool) -> ProgressBar {
     if quiet {
         return ProgressBar::hidden();

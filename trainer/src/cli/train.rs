@@ -1,4 +1,4 @@
-//! `trainer train`.
+//! `trainer train`: trains a style.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use crate::precision::TrainPrecision;
 use crate::schedule::Schedule;
 use crate::train::{self, EarlierTraining, Observers, Outcome, TrainingJob};
 
-/// Photos that could not be used are listed up to this many.
+/// The largest number of unusable photos that are listed.
 const LISTED: usize = 20;
 
 /// Train a style: a network that paints any picture like one painting
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The painting
+    /// The painting to imitate
     #[arg(long, value_name = "FILE")]
     style: PathBuf,
-    /// The folder of photos to train on, including all its subfolders
+    /// Folder of photos to train on; searched recursively
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
     /// The style-model file to write
@@ -56,11 +56,11 @@ pub(super) struct Args {
 struct JudgeArgs {
     #[command(flatten)]
     objective: ObjectiveArgs,
-    /// Short side to which the painting is shrunk; a smaller one gives finer strokes
+    /// Short side to which the painting is shrunk; a smaller value gives finer strokes
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().style_size)]
     style_size: usize,
-    /// Weight of the temporal loss, which keeps the painting steady while the photo moves a little, is noisy or changes its
-    /// light. About 3 for videos; 0 turns it off
+    /// Weight of the temporal loss, which keeps strokes steady under small movements, noise and changes of light. About 3 for
+    /// video; 0 turns it off
     #[arg(long, value_name = "WEIGHT", default_value_t = TrainConfig::default().temporal_weight)]
     temporal_weight: f64,
 }
@@ -71,7 +71,7 @@ struct NetworkArgs {
     /// Size of the network: `l`, `m`, `s` or `xs`
     #[arg(long, value_name = "NAME", default_value_t = Preset::default())]
     preset: Preset,
-    /// Start from the weights of another style instead of random ones
+    /// Start from the weights of another style instead of random weights
     #[arg(long, value_name = "FILE")]
     init_from: Option<PathBuf>,
     /// Number type in the style-model file: `f32`, or `f16` for half the size
@@ -85,16 +85,16 @@ struct CourseArgs {
     /// Number of training steps
     #[arg(long, value_name = "COUNT", default_value_t = default_steps(), conflicts_with = "epochs")]
     steps: usize,
-    /// Passes over all photos, instead of --steps
+    /// Number of passes over all photos, instead of --steps
     #[arg(long, value_name = "COUNT")]
     epochs: Option<usize>,
-    /// Photos per step. A batch that does not fit in GPU memory is split into micro-batches
+    /// Photos per step, of all processes together. A batch that does not fit in GPU memory is split into micro-batches
     #[arg(long, value_name = "COUNT", default_value_t = TrainConfig::default().batch)]
     batch: usize,
-    /// Height and width of the crops to train on
+    /// Height and width of the training crops
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().size)]
     size: usize,
-    /// Give each batch a random crop size, from --size to this in steps of 32
+    /// Choose a random crop size for each batch, from --size to this size in steps of 32
     #[arg(long, value_name = "PIXELS")]
     largest_size: Option<usize>,
     /// Largest ratio of a photo's short side to the crop that is cut from it
@@ -103,19 +103,19 @@ struct CourseArgs {
     /// Learning rate
     #[arg(long, value_name = "RATE", default_value_t = TrainConfig::default().learning_rate)]
     lr: f64,
-    /// Schedule of the learning rate: `constant`, `linear` or `cosine`
+    /// Learning-rate schedule: `constant`, `linear` or `cosine`
     #[arg(long, value_name = "NAME", default_value_t = TrainConfig::default().schedule)]
     schedule: Schedule,
-    /// Steps over which the learning rate rises at the start
+    /// Warm-up steps, over which the learning rate rises to its full value
     #[arg(long, value_name = "COUNT", default_value_t = TrainConfig::default().warmup)]
     warmup: usize,
-    /// Largest norm of the gradient; 0 is no limit
+    /// Maximum norm of the gradient; 0 means no limit
     #[arg(long, value_name = "NORM", default_value_t = TrainConfig::default().clip_norm)]
     clip_norm: f64,
-    /// Arithmetic precision: `f32`, `tf32` or `bf16` [default: bf16 on a GPU that supports it, else f32]
+    /// Arithmetic precision: `f32`, `tf32` or `bf16` [default: bf16 on a GPU that supports it, otherwise f32]
     #[arg(long, value_name = "TYPE")]
     precision: Option<TrainPrecision>,
-    /// Seed of the initial weights, the order, crops and flips of photos, and the changes for the temporal loss
+    /// Seed for the initial weights, the order of photos, crops, flips and the random changes of the temporal loss
     #[arg(long, value_name = "NUMBER", default_value_t = TrainConfig::default().seed)]
     seed: u64,
 }
@@ -123,10 +123,10 @@ struct CourseArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Run")]
 struct RunArgs {
-    /// Folder of snapshots, metrics and contact sheets [default: the output with the extension `.run`]
+    /// Folder for snapshots, metrics and contact sheets [default: --output with the extension `.run`]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Steps between snapshots
+    /// Number of steps between snapshots
     #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = at_least_one)]
     snapshot_every: usize,
     /// Continue from the last snapshot; start a new training if there is none
@@ -135,17 +135,17 @@ struct RunArgs {
     /// Delete an earlier training in the run folder and start a new one
     #[arg(long, conflicts_with = "resume")]
     restart: bool,
-    /// Show the training in a web page while it runs, at `PORT` on this machine only, or at `HOST:PORT`. The default address is
+    /// Show the running training on a web page, on `PORT` of this machine only, or on `HOST:PORT`. The default address is
     /// 127.0.0.1:8017
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = live::DEFAULT_ADDRESS)]
     serve: Option<Address>,
-    /// Photos for the contact sheets, instead of some of --photos
+    /// Folder of photos for the contact sheets, instead of some of --photos
     #[arg(long, value_name = "DIR")]
     held_out: Option<PathBuf>,
-    /// Threads that prepare photos
+    /// Threads that load and crop photos
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     loader_threads: usize,
-    /// Memory for decoded photos
+    /// Memory for caching decoded photos
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     cache: usize,
 }
@@ -153,11 +153,11 @@ struct RunArgs {
 pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
     device::check_threads("--loader-threads", args.run.loader_threads)?;
     let seat = Seat::find(|name| std::env::var(name).ok())?;
-    // Only the first of several processes prints, and serves the page.
+    // Of several processes, only the first prints messages and serves the page.
     let (quiet, first) = (args.quiet || !seat.writes(), seat.writes());
     let device = args.machine.open_for(&seat)?;
     let config = config(args, args.course.precision.unwrap_or_else(|| TrainPrecision::of_device(&device)));
-    // Before anything is read: if the address is taken, the user should learn it at once.
+    // Opened before anything is read, so that an address in use is reported immediately.
     let live = if first { open_page(args, config.batch)? } else { None };
     let job = job(args, words, device, seat);
     let mut observers = Observers::default();
@@ -175,7 +175,7 @@ pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Opens the page of the training, if one is wanted, and prints its address.
+/// Opens the web page of the training if `--serve` is given, and prints its address.
 fn open_page(args: &Args, batch: usize) -> Result<Option<Live>> {
     let Some(address) = &args.run.serve else { return Ok(None) };
     let live = Live::open(address, &run_dir(args), &args.card.name(&args.output), batch)?;

@@ -21,12 +21,12 @@ enum FrameSource {
 }
 
 impl Frames {
-    /// Opens a video, or a folder of frames in the order of their names. Frames are resized to `size` (width and height), if
+    /// Opens a video, or a folder of frames, ordered by name. Frames are resized to `size` (width and height), if
     /// given.
     ///
     /// # Errors
     ///
-    /// If there is no frame, or the first cannot be read.
+    /// If there is no frame, or the first frame cannot be read.
     pub fn open(path: &Path, size: Option<(u32, u32)>) -> Result<Self> {
         if path.is_dir() {
             let mut pictures = find_images(path)?;

@@ -12,7 +12,7 @@ fn clip(folder: &Path, name: &str, count: u32, frame: impl Fn(u32) -> RgbImage) 
     path
 }
 
-/// A scene seen by a camera that moves by two pixels a frame.
+/// A scene filmed by a camera that moves by two pixels per frame.
 fn pan(i: u32) -> RgbImage {
     RgbImage::from_fn(96, 64, |x, y| {
         let (x, y) = ((x + 2 * i) as f32, y as f32);
@@ -29,7 +29,7 @@ fn run(clip: &Path, painted: &[PathBuf]) -> Result<ClipEvaluation> {
 fn the_warping_error_is_the_squared_distance_along_the_movement() {
     let folder = tempfile::tempdir().unwrap();
     let still = clip(folder.path(), "still", 3, |_| pan(0));
-    // Grey levels 0, 51 and 0: every pair is 0.2 off in each of three channels.
+    // Grey levels 0, 51 and 0: every pair of frames differs by 0.2 in each of three channels.
     let blinks = clip(folder.path(), "blinks", 3, |i| RgbImage::from_pixel(96, 64, Rgb([51 * (i % 2) as u8; 3])));
     let evaluation = run(&still, &[blinks, still.clone()]).unwrap();
     assert_eq!((evaluation.frames, evaluation.width, evaluation.height), (3, 96, 64));
@@ -50,7 +50,7 @@ fn what_moves_with_the_scene_is_calm_and_what_stays_on_the_screen_is_not() {
     let curtain = clip(folder.path(), "curtain", 4, |_| pan(0));
     let evaluation = run(&scene, &[negative, curtain]).unwrap();
     let [negative, curtain] = [0, 1].map(|i| evaluation.painted[i].warping_error);
-    // The same picture but for its sign.
+    // The same picture except for its sign.
     assert!((negative / evaluation.original.warping_error - 1.0).abs() < 0.05, "{evaluation:?}");
     assert!(negative < 2e-3 && curtain > 20.0 * negative, "{evaluation:?}");
     assert!(evaluation.seen > 0.6 && evaluation.seen < 1.0, "the border that leaves is not seen: {evaluation:?}");

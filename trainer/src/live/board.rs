@@ -22,7 +22,7 @@ pub(super) struct Board {
     note: Option<String>,
 }
 
-/// How far a training is.
+/// The progress of a training.
 #[derive(Debug, Clone, Copy)]
 struct TrainingProgress {
     step: usize,
@@ -72,7 +72,7 @@ impl Board {
 
     pub(super) fn split(&mut self, size: usize, parts: usize) {
         self.note = Some(format!(
-            "A batch at {size}×{size} does not fit into the device's memory: from now on it is split into {parts} micro-batches."
+            "A batch at {size}×{size} does not fit into the device's memory. From now on it is split into {parts} micro-batches."
         ));
         self.revision += 1;
     }
@@ -84,7 +84,7 @@ impl Board {
         self.table = table;
         self.latest = None;
         self.note = Some(format!(
-            "Losses were not finite after step {failed}: training went back to step {step} and scales the learning rate by {rate_scale}."
+            "Losses were not finite after step {failed}: training went back to step {step}, and the learning rate is now multiplied by {rate_scale}."
         ));
         self.pace.begin();
         self.revision += 1;

@@ -1,11 +1,11 @@
-//! The files that the server may read: three kinds of files of the run folder, and no links that lead elsewhere.
+//! The files that the server may read: three kinds of files in the run folder. Links to files elsewhere are not followed.
 
 use std::fs;
 use std::path::Path;
 
 use crate::run_folder::RunFiles;
 
-/// The run folder as the server sees it. A request names no path: it asks for a contact sheet by its step.
+/// The run folder as the server sees it. Requests do not contain paths; they name a contact sheet by its step.
 #[derive(Debug, Clone)]
 pub(super) struct ServedFiles(RunFiles);
 
@@ -31,7 +31,7 @@ impl ServedFiles {
         self.0.previews().unwrap_or_default().into_iter().map(|(step, _)| step).collect()
     }
 
-    /// A file that is in the run folder after all links are followed.
+    /// A file whose real path, with all links resolved, is in the run folder.
     fn read(&self, path: &Path) -> Option<Vec<u8>> {
         let (root, real) = (self.0.root().canonicalize().ok()?, path.canonicalize().ok()?);
         (real.starts_with(root) && real.is_file()).then(|| fs::read(real).ok()).flatten()

@@ -14,9 +14,9 @@ async function update() {
       else if (response.status !== 204) throw new Error(response.statusText);
       say("");
     } catch {
-      // A training that is started again counts from zero.
+      // A restarted training counts revisions from zero again.
       settings.seen = null;
-      say("No answer: the training has ended or was stopped. This is its last known state.");
+      say("No response: the training has finished or was stopped. This is its last known state.");
     }
   }
   setTimeout(update, PERIOD);
@@ -88,7 +88,7 @@ function showSheet() {
   if (element("sheet").dataset.step === String(step)) return;
   element("sheet").dataset.step = step;
   element("sheet").src = `sheets/${step}`;
-  element("sheet").alt = `The photos, and below them their paintings after ${step} steps`;
+  element("sheet").alt = `Top row: the photos; bottom row: the results after ${step} steps`;
   element("sheet-step").textContent = step;
   element("choice").setAttribute("aria-valuetext", `after ${step} steps`);
 }

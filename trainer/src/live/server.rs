@@ -1,4 +1,4 @@
-//! The thread that serves the page, and its answers.
+//! The thread that serves the page, and its responses.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,14 +20,15 @@ use super::files::ServedFiles;
 use super::locked;
 use crate::report::STYLE;
 
-/// Connections for ten browsers, each with as many as it opens, and time for slow networks.
+/// Limits: enough connections for ten browsers, and timeouts for slow networks.
 const LIMITS: ConnectionLimits =
     ConnectionLimits { connections: 64, header_time: Duration::from_secs(30), write_time: Duration::from_secs(30) };
 
-/// How old an answer may be. Drawing the curves takes some milliseconds, so they are not drawn for every browser.
+/// The maximum age of a cached response. Drawing the curves takes some milliseconds, so they are not drawn for each browser
+/// separately.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Sent with every answer, besides those of [`guard`]. The report has its style and its pictures inside.
+/// Headers of every response, in addition to those of [`guard`]. The report contains its style sheet and pictures inline.
 const HEADERS: [(HeaderName, &str); 2] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -37,7 +38,7 @@ const HEADERS: [(HeaderName, &str); 2] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Everything that the answers are made from.
+/// The data that responses are made from.
 #[derive(Debug)]
 pub(super) struct Server {
     board: Arc<Mutex<Board>>,
@@ -74,7 +75,7 @@ impl Server {
             let connections = Connections::new(LIMITS);
             // The sender is dropped when the training has ended.
             let stopped = async { drop(stopped.await) };
-            // A system that gives no connection does not concern the training; the server tries again.
+            // A failure to accept a connection does not affect the training; the server tries again.
             runtime.block_on(serve(listener, self.router(hosts), &connections, stopped, |_| ()));
         };
         thread::Builder::new().name("live".into()).spawn(answer).context(|| "cannot start the server")?;
@@ -93,12 +94,12 @@ impl Server {
             .route("/report", get(report))
             .route("/metrics.csv", get(metrics))
             .route("/sheets/{step}", get(sheet))
-            .fallback(async || not_found("there is no such page"))
+            .fallback(async || not_found("page not found"))
             .with_state(Arc::new(self));
         guard(router, Guard { hosts, headers: HEADERS.into(), refuse })
     }
 
-    /// The state as JSON, drawn again if it has changed and the last one is not fresh.
+    /// The state as JSON. It is drawn again if it has changed and the cached one is too old.
     fn draw(&self) -> DrawnState {
         let mut last: MutexGuard<Option<DrawnState>> = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(drawn) = &*last
@@ -115,7 +116,7 @@ impl Server {
     }
 }
 
-/// The answer to a request that is not for this server.
+/// The response to a request that is not for this server.
 fn refuse(refusal: Refusal) -> Response {
     match refusal {
         Refusal::ForeignHost(detail) => {
@@ -129,7 +130,7 @@ fn refuse(refusal: Refusal) -> Response {
     }
 }
 
-/// The state; no content if the client has seen it, as it says with `?seen=REVISION`.
+/// The state, or "no content" if the client already has it, as given by `?seen=REVISION`.
 async fn state(State(server): State<Arc<Server>>, uri: Uri) -> Response {
     let drawn = server.draw();
     let seen = uri.query().and_then(|query| query.strip_prefix("seen=")).and_then(|seen| seen.parse().ok());

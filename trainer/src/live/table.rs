@@ -3,10 +3,10 @@
 use crate::metrics::Metrics;
 use crate::report::Curve;
 
-/// Most rows; when there would be more, each pair of rows becomes one.
+/// The largest number of rows. When there would be more, each pair of rows is merged into one.
 const ROWS: usize = 1000;
 
-/// A growing table. A row is the mean of a stretch of steps; all stretches but the last have the same length.
+/// A growing table. A row is the mean over an interval of steps. All intervals except the last have the same length.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table {
     names: Vec<String>,
@@ -28,7 +28,7 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Reads a table of metrics; a row that is cut short is left out.
+    /// Reads a table of metrics; an incomplete row is skipped.
     pub(super) fn parse(text: &str) -> Self {
         let mut table = Self::default();
         let mut lines = text.lines();

@@ -1,4 +1,4 @@
-//! The page as a browser gets it, fetched by a client that knows only sockets.
+//! The page as a browser gets it, fetched by a minimal client over a socket.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ fn open() -> (Live, TempDir) {
     (Live::open(&address, &folder.path().join("a.run"), "waves <1>", 4).unwrap(), folder)
 }
 
-/// Sends `request`, whose connection the server shall close, and returns status, headers and body.
+/// Sends `request`, which asks the server to close the connection, and returns status, headers and body.
 fn send(live: &Live, request: &str) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(live.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -38,7 +38,7 @@ fn status(live: &Live, target: &str) -> u16 {
     get(live, target).0
 }
 
-/// The state once it has `revision`; what is drawn may be a second old.
+/// Waits for the state with `revision`. The cached state may be a second old.
 fn state(live: &Live, revision: u64) -> Value {
     loop {
         let (status, head, body) = get(live, "/state");
@@ -128,11 +128,11 @@ fn a_resumed_training_shows_its_earlier_steps_and_a_roll_back_forgets_those_undo
     let back = state(&live, 2);
     assert!(!back["curves"].as_str().unwrap().contains(">105</text>"), "{back}");
     assert_eq!(back["step"], 1);
-    let note = "Losses were not finite after step 2: training went back to step 1 and scales the learning rate by 0.5.";
+    let note = "Losses were not finite after step 2: training went back to step 1, and the learning rate is now multiplied by 0.5.";
     assert_eq!(back["note"], note);
     live.split(256, 2);
     let note =
-        "A batch at 256×256 does not fit into the device's memory: from now on it is split into 2 micro-batches.";
+        "A batch at 256×256 does not fit into the device's memory. From now on it is split into 2 micro-batches.";
     assert_eq!(state(&live, 3)["note"], note);
 }
 
@@ -225,7 +225,7 @@ fn an_address_that_is_taken_is_told_before_anything_else() {
     let error = Live::open(&address, folder.path(), "b", 1).unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot serve the training at `{address}`: ")), "{error}");
     assert_eq!((error.kind(), error.hint().unwrap().contains("`--serve 0`")), (ErrorKind::Usage, true));
-    // An address of nobody, kept free for documents (RFC 5737): not a busy port.
+    // An address reserved for documentation (RFC 5737), so it belongs to no machine.
     let error = Live::open(&"192.0.2.1:80".parse().unwrap(), folder.path(), "b", 1).unwrap_err();
     assert_eq!((error.kind(), error.hint().unwrap().contains("`--serve 0`")), (ErrorKind::Usage, false));
     let nowhere = "no-such-host.invalid:80".parse().unwrap();

@@ -1,4 +1,4 @@
-//! One batch: a pure function of the seed and of its number.
+//! One batch: a pure function of the seed and the number of the batch.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -14,10 +14,10 @@ use crate::peers::Share;
 use crate::photos::Photos;
 use crate::random::{Purpose, generator};
 
-/// Crops that are tried of a photo before another takes its place.
+/// The number of crops that are tried before a photo is replaced by another.
 const TRIES: usize = 32;
 
-/// Pixels between the sizes that crops may have: a multiple of what the networks halve their pictures by.
+/// The difference between successive crop sizes, pixels: a multiple of the networks' total downsampling factor.
 pub(super) const SIZE_STEP: usize = 32;
 
 /// How batches are made.
@@ -25,15 +25,15 @@ pub(super) const SIZE_STEP: usize = 32;
 pub struct LoaderConfig {
     /// Crops in a batch.
     pub batch: usize,
-    /// The share of each batch that is made here.
+    /// The share of each batch that this process makes.
     pub share: Share,
     /// Height and width of a crop, pixels.
     pub size: usize,
-    /// The largest height and width: every batch has a size of its own, drawn in steps of 32 from `size` on.
+    /// The largest height and width, pixels. Each batch has a random crop size, from `size` to this size in steps of 32.
     pub largest_size: usize,
-    /// A crop's height and width lie between the short side of the photo and this many times less.
+    /// The largest ratio of a photo's short side to the side of the square that is cut from it.
     pub zoom: f64,
-    /// The seed of order, crops and flips.
+    /// The seed for the order of photos, crops and flips.
     pub seed: u64,
     /// Worker threads.
     pub threads: usize,
@@ -47,19 +47,20 @@ impl LoaderConfig {
     }
 }
 
-/// Some photos, ready for the network.
+/// Crops of photos, ready for the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Height and width of its crops, pixels.
     pub size: usize,
-    /// `(batch, 3, size, size)` in row-major order, RGB. Bytes, so that a device is sent a quarter of the floats.
+    /// `(batch, 3, size, size)` in row-major order, RGB. Bytes, because they are a quarter of the size of floats to copy to a
+    /// GPU.
     pub pixels: Vec<u8>,
-    /// Photos that had to be replaced by others, by name, with the reason.
+    /// Photos that were replaced by others: name and reason.
     pub skipped: BTreeMap<String, String>,
 }
 
 impl Batch {
-    /// How many photos it has.
+    /// The number of photos in the batch.
     #[must_use]
     pub fn photos(&self) -> usize {
         self.pixels.len() / (3 * self.size * self.size)
@@ -99,7 +100,7 @@ impl BatchMaker {
         Ok(Batch { size, pixels, skipped })
     }
 
-    /// A crop of photo `index`, or of the first usable one from a random place on.
+    /// A crop of photo `index`. If that photo cannot be used, searches for a usable one from a random position.
     fn usable_crop(
         &self,
         index: usize,
@@ -113,7 +114,7 @@ impl BatchMaker {
             let reason = match self.photos.get(candidate) {
                 Ok(photo) => match tries.contrasting(&photo)? {
                     Some(crop) => return Ok(crop),
-                    None => format!("`{}` is of one colour", self.photos.name(candidate)),
+                    None => format!("`{}` has only one colour", self.photos.name(candidate)),
                 },
                 Err(reason) => reason,
             };

@@ -6,13 +6,13 @@ use rand::{Rng, RngExt};
 
 use crate::resample::{self, Rectangle};
 
-/// A crop whose channels all span fewer levels than this is of one colour.
+/// If all channels of a crop span fewer levels than this, the crop counts as having one colour.
 ///
-/// It teaches nothing, and worse: the variances in every instance normalisation are then zero but for rounding, so that each
-/// multiplies the gradient by 300, and all of them beyond the largest float.
+/// Such a crop must not be trained on. The variance in every instance normalisation would be zero except for rounding. Each
+/// normalisation would multiply the gradient by 300, and all of them together would overflow f32.
 pub(super) const LEVELS: u8 = 8;
 
-/// How one photo is cropped, in fractions of what is possible.
+/// How one photo is cropped, in fractions of the possible range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Crop {
     zoom: f64,
@@ -26,11 +26,11 @@ impl Crop {
         Self { zoom: random.random(), left: random.random(), top: random.random(), flip: random.random() }
     }
 
-    /// A square of the photo, its side the photo's short side over a factor between 1 and `zoom`.
+    /// A square of the photo. Its side is the photo's short side divided by a factor between 1 and `zoom`.
     fn cut(&self, photo: &RgbImage, size: usize, zoom: f64) -> Result<RgbImage> {
         let (width, height) = photo.dimensions();
         let side = (f64::from(width.min(height)) / (1.0 + self.zoom * (zoom - 1.0))).round() as u32;
-        // A fraction below 1 of a count of places is a place.
+        // The fraction is below 1, so the result is always a valid position.
         let place = |fraction: f64, length: u32| (fraction * f64::from(length - side + 1)) as u32;
         let (left, top) = (place(self.left, width), place(self.top, height));
         let square = Rectangle { left, top, width: side, height: side };
@@ -56,7 +56,7 @@ pub(super) fn append_planes(pixels: &mut Vec<u8>, crop: &RgbImage, flip: bool) {
     }
 }
 
-/// The crops that are tried of a photo, in their order.
+/// The crops of a photo that are tried, in order.
 pub(super) struct CropTries<'a> {
     pub(super) crops: &'a [Crop],
     pub(super) size: usize,
@@ -64,7 +64,7 @@ pub(super) struct CropTries<'a> {
 }
 
 impl CropTries<'_> {
-    /// The first one that is of more than one colour.
+    /// The first crop that has more than one colour.
     pub(super) fn contrasting(&self, photo: &RgbImage) -> Result<Option<RgbImage>> {
         for crop in self.crops {
             let cut = crop.cut(photo, self.size, self.zoom)?;

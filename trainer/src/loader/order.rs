@@ -1,10 +1,10 @@
-//! Which photo comes when.
+//! The order of the photos.
 
 use rand::seq::SliceRandom;
 
 use crate::random::{Purpose, generator};
 
-/// The order of the photos: every epoch visits each once, in an order of its own.
+/// The order of the photos. Every epoch visits each photo once, in a new random order.
 #[derive(Debug)]
 pub(super) struct PhotoOrder {
     seed: u64,
@@ -13,17 +13,17 @@ pub(super) struct PhotoOrder {
 }
 
 impl PhotoOrder {
-    /// The order of that many photos under `seed`.
+    /// The order of this many photos with the given `seed`.
     pub(super) fn new(photos: usize, seed: u64) -> Self {
         Self { seed, epoch: None, photos: (0..photos as u32).collect() }
     }
 
-    /// The photo that sample number `sample` shows.
+    /// The index of the photo of sample number `sample`.
     pub(super) fn photo(&mut self, sample: u64) -> usize {
         let count = self.photos.len() as u64;
         let epoch = sample / count;
         if self.epoch != Some(epoch) {
-            // From the sorted order each time, so that an epoch does not depend on those before it.
+            // Shuffled from the sorted order each time, so that an epoch does not depend on earlier epochs.
             self.photos.sort_unstable();
             self.photos.shuffle(&mut generator(self.seed, Purpose::Order, epoch));
             self.epoch = Some(epoch);

@@ -26,8 +26,8 @@ use impasto_nn::loss_network::Layer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Convention {
-    /// Every term relative to the magnitude of its target: the same weights serve any style and any loss network,
-    /// on whatever scale its activations are.
+    /// Every term is relative to the magnitude of its target. The same weights suit any style and any loss network,
+    /// whatever the scale of its activations.
     #[default]
     Relative,
     /// Gram matrices summed over positions, squared distance over `2 n_H n_W n_C`.
@@ -42,7 +42,7 @@ impl Convention {
     /// All conventions.
     pub const ALL: [Self; 4] = [Self::Relative, Self::Seed, Self::Johnson, Self::Gatys];
 
-    /// What the squared distance of position-averaged Gram matrices is multiplied by.
+    /// The factor for the squared distance of position-averaged Gram matrices.
     pub(super) fn style_scale(self, channels: usize, positions: usize, target_energy: f64) -> f64 {
         let channels = channels as f64;
         match self {
@@ -106,7 +106,7 @@ impl Default for ObjectiveConfig {
 }
 
 impl ObjectiveConfig {
-    /// Checks that there is something to minimise.
+    /// Checks that the weights are valid and not all zero.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! What the content loss compares a painting with.
+//! The target of the content loss.
 //!
-//! In two halves, because the convention `relative` divides by the mean square of the features of a whole batch, while a
-//! process or a micro-batch sees only its own photos.
+//! It is computed in two steps, because the convention `relative` divides by the mean square of the features of a whole batch,
+//! while a process or a micro-batch sees only its own photos.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use impasto_nn::loss_network::Layer;
 #[derive(Debug, Clone)]
 pub struct ContentFeatures {
     features: BTreeMap<Layer, Tensor>,
-    /// Their mean squares by layer, `(layers,)`: ones where the convention asks for none, nothing where there is no layer.
+    /// Their mean squares by layer, `(layers,)`: ones if the convention does not use them, `None` if there is no layer.
     magnitudes: Option<Tensor>,
 }
 
-/// What stays of a photo for the content loss: its features, and one over their mean square at each layer.
+/// The target of the content loss: the features of the photos, and the factor 1 / mean square at each layer.
 #[derive(Debug, Clone)]
 pub struct ContentTarget {
-    /// At each layer the features and what their distance is multiplied by, a scalar.
+    /// At each layer, the features and the factor for their distance, a scalar.
     features: BTreeMap<Layer, (Tensor, Tensor)>,
 }
 
@@ -38,7 +38,7 @@ impl ContentFeatures {
         Ok(Self { features, magnitudes })
     }
 
-    /// The magnitudes of these features, one for each layer; none where content has no weight. Their mean over all micro-batches
+    /// The magnitudes of these features, one for each layer; `None` if content has no weight. Their mean over all micro-batches
     /// is that of the batch. They stay on the device: nothing is read back.
     #[must_use]
     pub fn magnitudes(&self) -> Option<&Tensor> {
@@ -49,7 +49,7 @@ impl ContentFeatures {
     ///
     /// # Errors
     ///
-    /// If there are not as many as there are layers.
+    /// If the number of magnitudes differs from the number of layers.
     pub fn target(self, magnitudes: Option<&Tensor>) -> Result<ContentTarget> {
         let Some(magnitudes) = magnitudes else { return Ok(ContentTarget { features: BTreeMap::new() }) };
         let factors = magnitudes.recip()?;
@@ -60,7 +60,7 @@ impl ContentFeatures {
 }
 
 impl ContentTarget {
-    /// At each layer the features and what their distance is multiplied by.
+    /// At each layer, the features and the factor for their distance.
     pub(super) fn layers(&self) -> &BTreeMap<Layer, (Tensor, Tensor)> {
         &self.features
     }

@@ -1,52 +1,51 @@
-//! Which of several processes this is, from the environment variables of torchrun, Slurm's `srun` and `mpirun`.
+//! The rank of this process and the number of processes, from the environment variables of torchrun, Slurm's `srun` and `mpirun`.
 
 use impasto_common::{Error, Result};
 
 use super::Share;
 
-/// Where the first process is found unless `MASTER_ADDR` and `MASTER_PORT` say otherwise.
+/// The default address of the first process; `MASTER_ADDR` and `MASTER_PORT` override it.
 const ADDRESS: (&str, u16) = ("127.0.0.1", 29_500);
 
-/// Each launcher's variables: the index among all processes, their number, the index on this machine.
+/// The variables of each launcher: rank, world size, local rank.
 const LAUNCHERS: [(&str, [&str; 3]); 4] = [
     ("torchrun", ["RANK", "WORLD_SIZE", "LOCAL_RANK"]),
     ("mpirun", ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"]),
     ("mpiexec", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"]),
-    // Of the job step, not of the allocation: a batch script that starts one process without `srun` has no step.
+    // Slurm's variables of the job step, not of the allocation: a process that a batch script starts without `srun` has no step.
     ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"]),
 ];
 
-/// Which of several processes this is, and how it reaches the others.
+/// The rank of this process, and the address for connecting to the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
-    /// Which one, from 0.
+    /// The rank, from 0.
     pub index: usize,
-    /// Of how many.
+    /// The number of processes (world size).
     pub count: usize,
-    /// Which one on its machine: the number of its GPU.
+    /// The local rank on this machine, which is the number of its GPU.
     pub local: usize,
-    /// Where the first one listens.
+    /// The address at which the first process listens.
     pub address: (String, u16),
 }
 
 impl Seat {
-    /// A process on its own.
+    /// A single process.
     pub const ALONE: Self = Self { index: 0, count: 1, local: 0, address: (String::new(), 0) };
 
-    /// The seat that the environment names; [`Self::ALONE`] if no launcher started this process.
+    /// The seat given by the environment variables; [`Self::ALONE`] if no launcher started this process.
     ///
     /// # Errors
     ///
-    /// If a variable makes no sense.
+    /// If a variable is not valid.
     pub fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         for (launcher, [index, count, local]) in LAUNCHERS {
             let (Some(index_text), Some(count_text)) = (variable(index), variable(count)) else { continue };
             let (index_found, count_found) = (number(index, &index_text)?, number(count, &count_text)?);
             if index_found >= count_found {
                 let message = format!("`{index}={index_text}` is not below `{count}={count_text}`");
-                return Err(
-                    Error::usage(message).with_hint(format!("let {launcher} start this program, or unset both"))
-                );
+                return Err(Error::usage(message)
+                    .with_hint(format!("start this program with {launcher}, or unset both variables")));
             }
             if count_found == 1 {
                 return Ok(Self::ALONE);
@@ -55,8 +54,9 @@ impl Seat {
             let host = variable("MASTER_ADDR").unwrap_or_else(|| ADDRESS.0.into());
             let port =
                 variable("MASTER_PORT").map_or(Ok(usize::from(ADDRESS.1)), |text| number("MASTER_PORT", &text))?;
-            // torchrun itself listens at the port it names: ours is the next.
-            let port = u16::try_from(port + 1).map_err(|_| Error::usage(format!("`MASTER_PORT={port}` is no port")))?;
+            // torchrun itself listens on this port, so we use the next one.
+            let port = u16::try_from(port + 1)
+                .map_err(|_| Error::usage(format!("`MASTER_PORT={port}` is not a valid port")))?;
             return Ok(Self { index: index_found, count: count_found, local, address: (host, port) });
         }
         Ok(Self::ALONE)
@@ -74,11 +74,11 @@ impl Seat {
         self.index == 0
     }
 
-    /// Checks that batches can be cut into equal shares.
+    /// Checks that a batch can be split into equal shares.
     ///
     /// # Errors
     ///
-    /// If they cannot.
+    /// If it cannot.
     pub fn check_batch(&self, batch: usize) -> Result<()> {
         if batch.is_multiple_of(self.count) {
             return Ok(());
@@ -128,7 +128,7 @@ mod tests {
     fn without_a_launcher_or_with_one_process_there_is_nobody_to_meet() {
         assert_eq!(find(&[]).unwrap(), Seat::ALONE);
         assert_eq!(find(&[("RANK", "0"), ("WORLD_SIZE", "1")]).unwrap(), Seat::ALONE);
-        // A batch script's own process, and variables that other programs leave about.
+        // A process started directly by a batch script, and variables that other programs set.
         assert_eq!(find(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]).unwrap(), Seat::ALONE);
         assert_eq!(find(&[("RANK", "3")]).unwrap(), Seat::ALONE);
     }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(text(&[("RANK", "x"), ("WORLD_SIZE", "2")]), "`RANK=x` is not a number");
         assert_eq!(text(&[("RANK", "2"), ("WORLD_SIZE", "2")]), "`RANK=2` is not below `WORLD_SIZE=2`");
         let port = [("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_PORT", "65535")];
-        assert_eq!(text(&port), "`MASTER_PORT=65535` is no port");
+        assert_eq!(text(&port), "`MASTER_PORT=65535` is not a valid port");
     }
 
     #[test]

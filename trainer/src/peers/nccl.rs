@@ -1,4 +1,4 @@
-//! Sums over GPUs by NCCL.
+//! Sums over GPUs with NCCL.
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::nccl::{Comm, Id, ReduceOp};
@@ -8,14 +8,14 @@ use impasto_common::{Error, Result};
 use super::Seat;
 use super::star::Star;
 
-/// The GPUs of all processes.
+/// The NCCL communicator of all processes' GPUs.
 #[derive(Debug)]
 pub(super) struct Ring(Comm);
 
 impl Ring {
-    /// Joins the others; none where a process computes on its CPU.
+    /// Connects to the other processes; `None` if a process computes on its CPU.
     pub(super) fn form(seat: &Seat, star: &mut Star, device: &Device) -> Result<Option<Self>> {
-        // All must agree, or some would wait for ever.
+        // All processes must agree; otherwise some would wait forever.
         let with_gpu = star.sum(&[f32::from(u8::from(device.is_cuda()))])?;
         if with_gpu != [seat.count as f32] {
             return Ok(None);
@@ -34,7 +34,7 @@ impl Ring {
 
 fn failed(error: impl std::fmt::Debug) -> Error {
     Error::new(format!("NCCL failed: {error:?}"))
-        .with_hint("is `libnccl` where the loader finds it? `NCCL_DEBUG=WARN` says more")
+        .with_hint("check that the dynamic loader can find `libnccl`; `NCCL_DEBUG=WARN` shows details")
 }
 
 struct Sum<'a>(&'a Comm);

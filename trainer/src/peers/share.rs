@@ -5,17 +5,17 @@ use std::ops::Range;
 /// One of several equal portions of every batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Which one, from 0.
+    /// The index of the share, from 0.
     pub index: usize,
-    /// Of how many.
+    /// The number of shares.
     pub count: usize,
 }
 
 impl Share {
-    /// The share of a process on its own: all of every batch.
+    /// The share of a single process: the whole batch.
     pub const WHOLE: Self = Self { index: 0, count: 1 };
 
-    /// How many photos of a batch are in this share.
+    /// The number of photos of a batch in this share.
     #[must_use]
     pub fn photos(self, batch: usize) -> usize {
         batch / self.count

@@ -1,7 +1,7 @@
-//! Processes connected to the first one over TCP: bytes that it hands out, sums that it takes.
+//! A star topology over TCP: all processes connect to the first one, which broadcasts bytes and computes sums.
 //!
-//! The first process adds up in the order of the processes and sends the sum to all. So every process gets the same bytes, and
-//! the same ones in every run.
+//! The first process adds the values in the order of the processes and sends the sum to all of them. So every process gets the
+//! same bytes in every run.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,16 +11,17 @@ use impasto_common::{Error, Result, ResultExt};
 
 use super::Seat;
 
-/// How long processes wait for each other at the start: launchers start them together.
+/// How long processes wait for each other at the start. Launchers start them at the same time.
 const MEETING: Duration = Duration::from_secs(120);
 
-/// How long a process waits for another's sums. In that time the first one may write a snapshot and a contact sheet to a slow disk.
+/// How long a process waits for another's sums. The first process may meanwhile write a snapshot and a contact sheet to a slow
+/// disk.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Sent first, with index and count: any other caller at this port is turned away.
+/// Sent first, followed by index and count. A connection that does not send it is rejected.
 const GREETING: [u8; 8] = *b"impasto1";
 
-/// The connections of one process: the first one's to all others in their order, the others' to the first.
+/// The connections of one process: from the first process to all others, in order; from any other process to the first.
 #[derive(Debug)]
 pub(super) struct Star {
     first: bool,
@@ -32,9 +33,12 @@ impl Star {
         let (host, port) = &seat.address;
         let streams = if seat.index == 0 { listen(seat) } else { call(seat).map(|stream| vec![stream]) };
         let streams = streams.map_err(|error| {
-            Error::new(format!("process {} of {} cannot meet the others at {host}:{port}", seat.index, seat.count))
-                .with_source(error)
-                .with_hint("start all of them; `MASTER_ADDR` and `MASTER_PORT` say where the first one listens")
+            Error::new(format!(
+                "process {} of {} cannot connect to the others at {host}:{port}",
+                seat.index, seat.count
+            ))
+            .with_source(error)
+            .with_hint("start all processes; `MASTER_ADDR` and `MASTER_PORT` set the address of the first one")
         })?;
         for stream in &streams {
             let prepared = stream
@@ -46,7 +50,7 @@ impl Star {
         Ok(Self { first: seat.index == 0, streams })
     }
 
-    /// The first process's bytes, on all of them.
+    /// Broadcasts the first process's bytes to all processes.
     #[cfg_attr(not(feature = "nccl"), cfg_attr(not(test), expect(dead_code, reason = "hands out the NCCL id")))]
     pub(super) fn hand_out<const N: usize>(&mut self, mut bytes: [u8; N]) -> Result<[u8; N]> {
         for stream in &mut self.streams {
@@ -56,7 +60,7 @@ impl Star {
         Ok(bytes)
     }
 
-    /// The sums of the values of all processes.
+    /// Sums the values over all processes.
     pub(super) fn sum(&mut self, values: &[f32]) -> Result<Vec<f32>> {
         let mut sums = values.to_vec();
         let mut bytes = vec![0; 4 * values.len()];
@@ -86,7 +90,7 @@ fn fill(bytes: &mut [u8], values: &[f32]) {
 }
 
 fn gone() -> &'static str {
-    "another process of this training is gone"
+    "the connection to another process of this training is lost"
 }
 
 fn greeting(seat: &Seat) -> [u8; 16] {
@@ -97,10 +101,10 @@ fn greeting(seat: &Seat) -> [u8; 16] {
     bytes
 }
 
-/// Waits for all others, whichever comes first.
+/// Waits for all other processes, in the order in which they connect.
 fn listen(seat: &Seat) -> Result<Vec<TcpStream>> {
     let (host, port) = &seat.address;
-    // A loopback address is bound as such: no other machine can connect then.
+    // With a loopback address, no other machine can connect.
     let local = host == "127.0.0.1" || host == "localhost";
     let listener = TcpListener::bind((if local { "127.0.0.1" } else { "0.0.0.0" }, *port));
     let listener = listener.context(|| "cannot listen")?;
@@ -122,7 +126,7 @@ fn listen(seat: &Seat) -> Result<Vec<TcpStream>> {
     Ok(others.into_iter().flatten().collect())
 }
 
-/// The index that a caller names; none if it is no process of this training.
+/// The index that the connecting process sends; `None` if it is not a process of this training.
 fn who(stream: &mut TcpStream, count: usize) -> Option<usize> {
     let mut bytes = [0; 16];
     stream.set_nonblocking(false).ok()?;
@@ -132,7 +136,7 @@ fn who(stream: &mut TcpStream, count: usize) -> Option<usize> {
     (1..count).find(|&index| expected(index) == bytes)
 }
 
-/// Calls the first process until it answers.
+/// Tries to connect to the first process until it answers.
 fn call(seat: &Seat) -> Result<TcpStream> {
     let start = Instant::now();
     loop {

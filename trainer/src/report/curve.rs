@@ -10,22 +10,22 @@ const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 200.0;
 const MARGIN: f64 = 52.0;
 
-/// Points drawn at most: more cannot be told apart on a screen.
+/// The largest number of points: more cannot be distinguished on a screen.
 const POINTS: usize = 500;
 
-/// Points that the smooth line is averaged over, on each side.
+/// The number of points on each side that the smooth line is averaged over.
 const NEIGHBOURS: usize = 10;
 
 /// One measured quantity over the steps.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Curve {
     name: String,
-    /// Steps and values, averaged in equal stretches.
+    /// Steps and values, averaged over intervals of equal length.
     points: Vec<(f64, f64)>,
 }
 
 impl Curve {
-    /// Every column of a table of metrics but the step.
+    /// Every column of a table of metrics except the step.
     pub(super) fn read_all(path: &Path) -> Result<Vec<Self>> {
         let action = || format!("cannot read `{}`", path.display());
         let text = fs::read_to_string(path).context(action)?;
@@ -67,7 +67,7 @@ impl Curve {
     }
 }
 
-/// Where steps and logarithms of values lie in the drawing.
+/// Maps steps and logarithms of values to positions in the drawing.
 struct PlotArea {
     steps: (f64, f64),
     logs: (f64, f64),
@@ -83,7 +83,7 @@ impl PlotArea {
         bottom - (bottom - top) * (log - self.logs.0) / (self.logs.1 - self.logs.0)
     }
 
-    /// Three values beside the drawing, the first and the last step under it.
+    /// Labels: three values beside the drawing, and the first and last step below it.
     fn labels(&self) -> String {
         let value = |fraction: f64| {
             let log = self.logs.0 + (self.logs.1 - self.logs.0) * fraction;
@@ -95,7 +95,7 @@ impl PlotArea {
             )
         };
         let step = |step: f64, anchor: &str| {
-            // A little above the lower edge, which would cut the letters off.
+            // Slightly above the lower edge, so that the letters are not cut off.
             let (x, y, step) = (self.x(step), HEIGHT - 3.0, step.round());
             format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{step}</text>")
         };
@@ -109,7 +109,7 @@ impl PlotArea {
     }
 }
 
-/// The means of at most [`POINTS`] equal stretches.
+/// The means over at most [`POINTS`] intervals of equal length.
 fn averaged(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let stretch = points.len().div_ceil(POINTS).max(1);
     points.chunks(stretch).map(mean).collect()
@@ -128,7 +128,7 @@ fn mean(points: &[(f64, f64)]) -> (f64, f64) {
     (sum.0 / points.len() as f64, sum.1 / points.len() as f64)
 }
 
-/// Three digits, however large or small.
+/// Formats a value with three significant digits.
 fn short(value: f64) -> String {
     if (0.01..1000.0).contains(&value) {
         let digits = 2 - (value.log10().floor() as i32).clamp(-2, 2);

@@ -1,15 +1,15 @@
 //! The checksum of a snapshot: a CRC-32 of the whole file, stored in the file itself.
 //!
-//! Its eight hexadecimal digits stand in the header and count as zeros when the sum is taken.
+//! The header contains the eight hexadecimal digits. They count as zeros when the checksum is computed.
 
 use std::ops::Range;
 
 use impasto_common::{Error, Result};
 
-/// What stands in place of the digits while the sum is taken.
+/// The placeholder for the digits while the checksum is computed.
 pub(super) const BLANK: &str = "00000000";
 
-/// What precedes the digits: the header is JSON inside a JSON string.
+/// The text before the digits. The header is JSON inside a JSON string.
 const KEY: &[u8] = br#"\"checksum\":\""#;
 
 /// Puts the checksum into a file that was written with [`BLANK`] digits.
@@ -24,13 +24,13 @@ pub(super) fn seal(bytes: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the checksum is that of the file; nothing if the file has none.
+/// Whether the checksum in the file is correct; `None` if the file has no checksum.
 pub(super) fn holds(bytes: &[u8]) -> Option<bool> {
     let place = place(bytes)?;
     Some(digits(bytes, &place).as_bytes() == &bytes[place])
 }
 
-/// Where the digits stand.
+/// The position of the digits.
 fn place(bytes: &[u8]) -> Option<Range<usize>> {
     let length = u64::from_le_bytes(*bytes.first_chunk()?);
     let header = &bytes[..bytes.len().min(usize::try_from(length).ok()?.saturating_add(8))];

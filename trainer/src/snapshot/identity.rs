@@ -1,4 +1,4 @@
-//! By what a resumed training recognises that it is the same one.
+//! The identity of a training, by which a resumed run checks that it continues the same training.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ pub struct Identity {
     pub config: Value,
     /// The style picture.
     pub style: Digest,
-    /// The names of the photos trained on.
+    /// The names of the training photos.
     pub photos: Digest,
-    /// The sizes of their files; none in a snapshot from before they were noted.
+    /// The sizes of their files; `None` in older snapshots, which do not record them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub photo_sizes: Option<Digest>,
     /// The weights of the loss network.
@@ -36,7 +36,7 @@ impl Identity {
     ///
     /// If anything else differs; the first difference is named.
     pub fn continues(&self, then: &Self) -> Result<()> {
-        // Snapshots from before sizes were noted have none; and other photos have other sizes, which says nothing more.
+        // Older snapshots have no sizes. And if the names differ, the sizes differ too, so comparing them adds nothing.
         let with_sizes = then.photo_sizes.is_some() && then.photos == self.photos;
         let (then, now) = (then.lasting(with_sizes)?, self.lasting(with_sizes)?);
         match difference(&then, &now, &[]) {
@@ -46,7 +46,7 @@ impl Identity {
         }
     }
 
-    /// All of it except the length of the training; the sizes of the photos if `with_sizes`.
+    /// All fields except the length of the training; the sizes of the photos only if `with_sizes`.
     fn lasting(&self, with_sizes: bool) -> Result<Value> {
         let mut value = serde_json::to_value(self).context(|| "cannot compare configurations")?;
         if let Some(fields) = value.as_object_mut().filter(|_| !with_sizes) {
@@ -54,7 +54,7 @@ impl Identity {
         }
         if let Some(config) = value["config"].as_object_mut() {
             config.remove("length");
-            // Left out of the JSON where it is 0; a difference is then one between numbers.
+            // The JSON omits it when it is 0. It is added here so that a difference is reported between two numbers.
             config.entry("temporal_weight").or_insert_with(|| 0.0.into());
         }
         Ok(value)
@@ -83,7 +83,8 @@ fn describe(path: &[&str], then: &Value, now: &Value) -> String {
 
 /// The configuration as an [`Identity`] holds it.
 ///
-/// It was written as text and read back. That may change the last digit of a number, and a run has to recognise its own.
+/// The value is written as text and read back, as a snapshot does. This may change the last digit of a number, and a run must
+/// recognise its own snapshot.
 ///
 /// # Errors
 ///

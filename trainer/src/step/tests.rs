@@ -1,4 +1,4 @@
-//! Micro-batches against the whole batch, on a tiny network.
+//! Compares micro-batches with the whole batch, on a tiny network.
 
 use std::thread;
 
@@ -19,7 +19,7 @@ use impasto_nn::loss_network::{Architecture, LossNetwork};
 const SIZE: usize = 40;
 const BATCH: usize = 4;
 
-/// All that a step needs.
+/// The inputs of a step.
 struct Training {
     config: TrainConfig,
     network: StyleNet,
@@ -28,7 +28,7 @@ struct Training {
     temporal: Option<TemporalLoss>,
 }
 
-/// What a step comes to: its figures, its gradients and how far Adam moves the weights, by parameter.
+/// The result of a step: its figures, its gradients and the change of the weights by Adam, by parameter.
 struct Came {
     figures: Vec<f32>,
     gradients: Vec<Vec<f32>>,
@@ -72,13 +72,14 @@ impl Training {
         (gradients, figures.read(6, 0.1).unwrap())
     }
 
-    /// What a step comes to that does not change the weights here.
+    /// The result of a step; the weights are not changed here.
     fn step(&self, own: &Batch, count: usize, peers: &mut Peers) -> Came {
         let (gradients, metrics) = self.attempt(own, count, peers);
         let copies =
             self.parameters.iter().map(|(name, weight)| (name.clone(), Var::from_tensor(&weight.detach()).unwrap()));
         let moved: Parameters = copies.collect();
-        // Without so large an epsilon Adam's first move is the gradient's sign, and that of no gradient a matter of rounding.
+        // With a small epsilon, Adam's first step depends only on the sign of the gradient. For a gradient of zero, rounding
+        // decides the sign.
         let adam = AdamConfig { epsilon: 1.0, ..AdamConfig::default() };
         Adam::new(adam, &moved).unwrap().step(&moved, &gradients, 0.1, 1.0).unwrap();
         let move_of =
@@ -112,7 +113,7 @@ fn levels(number: usize, size: usize, most: usize) -> Vec<u8> {
     (0..3 * size * size).map(|at| (at * (at / (7 + number)) % (most + 1)) as u8).collect()
 }
 
-/// Photos of unlike contrast, so that the magnitudes of their features differ.
+/// Photos of different contrast, so that the magnitudes of their features differ.
 fn batch() -> Batch {
     let photos = [255, 40, 120, 15].into_iter().enumerate();
     let pixels = photos.flat_map(|(number, most)| levels(number, SIZE, most)).collect();

@@ -1,4 +1,4 @@
-//! A small random change of a photo: what happens from one frame of a video to the next, and somewhat more.
+//! A small random change of a photo: the change between two frames of a video, or somewhat more.
 
 use std::f64::consts::TAU;
 
@@ -6,7 +6,8 @@ use rand::{Rng, RngExt};
 
 use crate::random::{Purpose, generator};
 
-/// The largest shift along an axis, pixels: twice the network's step, so that every fraction of it is as likely.
+/// The largest shift along an axis, pixels. It is twice the network's stride, so that every fraction of the stride is equally
+/// likely.
 const SHIFT: f64 = 4.0;
 /// The largest fraction by which the picture grows or shrinks about its middle: 2.5 pixels at the border of a crop of 256.
 const ZOOM: f64 = 0.02;
@@ -22,24 +23,24 @@ const BRIGHTNESS: f64 = 10.0;
 const TILT: f64 = 8.0;
 /// The largest standard deviation of the noise, levels.
 const NOISE: f64 = 8.0;
-/// Pixels along the border that do not count: there a painting shows its border, which does not move.
+/// The width of the margin that does not count, pixels. The painting has border effects there, which do not move.
 const MARGIN: usize = 8;
 
 /// A change of one picture of three channels.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Change {
-    /// The rows, then the columns, where every pixel comes from.
+    /// The source position of every pixel: first all rows, then all columns.
     pub(super) positions: Vec<f32>,
-    /// What every level is multiplied by.
+    /// The factor for every level.
     pub(super) gain: f32,
     /// Light and noise to add to every level, channel by channel.
     pub(super) added: Vec<f32>,
-    /// 1 where a pixel counts, 0 along the border and where nothing came from within it.
+    /// 1 where a pixel counts; 0 in the margin, and where the source position is in the margin or outside.
     pub(super) mask: Vec<f32>,
 }
 
 impl Change {
-    /// The change of sample number `sample`, of `(height, width)` pixels.
+    /// The change of sample number `sample`, for a photo of `(height, width)` pixels.
     pub(super) fn draw(seed: u64, sample: u64, (height, width): (usize, usize)) -> Self {
         let mut random = generator(seed, Purpose::Change, sample);
         let (motion, light) = (Motion::draw(&mut random), Light::draw(&mut random));
@@ -60,7 +61,7 @@ impl Change {
         }
     }
 
-    /// How many pixels count in [`Self::draw`], which draws the movement first.
+    /// The number of pixels that count in the result of [`Self::draw`]. `draw` draws the movement first.
     pub(super) fn visible(seed: u64, sample: u64, (height, width): (usize, usize)) -> usize {
         let motion = Motion::draw(&mut generator(seed, Purpose::Change, sample));
         let picture = PictureSize { height: height as f64, width: width as f64 };
@@ -69,7 +70,7 @@ impl Change {
     }
 }
 
-/// The sizes of a picture, pixels.
+/// The size of a picture, pixels.
 #[derive(Debug, Clone, Copy)]
 struct PictureSize {
     height: f64,
@@ -77,17 +78,17 @@ struct PictureSize {
 }
 
 impl PictureSize {
-    /// A pixel's place from the middle, -1/2 to 1/2 from side to side.
+    /// A pixel's position relative to the middle, from -1/2 to 1/2 across the picture.
     fn offset_from_middle(self, [row, column]: [f64; 2]) -> [f64; 2] {
         [(row + 0.5) / self.height - 0.5, (column + 0.5) / self.width - 0.5]
     }
 
-    /// Whether a pixel counts that comes from `source`.
+    /// Whether a pixel with this source position counts.
     fn stays(self, pixel: [f64; 2], source: [f64; 2]) -> bool {
         self.counts(pixel) && self.counts(source)
     }
 
-    /// Whether a place lies inside the margin; at most an eighth of a side belongs to it.
+    /// Whether a position is not in the margin. The margin is at most an eighth of a side.
     fn counts(self, [row, column]: [f64; 2]) -> bool {
         let inside = |place: f64, size: f64| {
             let margin = (size / 8.0).floor().min(MARGIN as f64);
@@ -125,7 +126,7 @@ impl Motion {
         }
     }
 
-    /// Where the pixel at a row and a column comes from.
+    /// The source position of the pixel at a row and a column.
     fn source(&self, picture: PictureSize, pixel: [f64; 2]) -> [f64; 2] {
         let middle = [(picture.height - 1.0) / 2.0, (picture.width - 1.0) / 2.0];
         let [row, column] = [pixel[0] - middle[0], pixel[1] - middle[1]];
@@ -148,7 +149,7 @@ impl Wave {
     }
 }
 
-/// A change of light: contrast, brightness, and more of it on one side than on the other.
+/// A change of light: contrast, brightness, and a gradient of brightness across the picture.
 #[derive(Debug, Clone, Copy)]
 struct Light {
     gain: f64,
@@ -162,7 +163,7 @@ impl Light {
         Self { gain: 1.0 + within(CONTRAST), brightness: within(BRIGHTNESS), tilt: [within(TILT), within(TILT)] }
     }
 
-    /// What is added to a pixel's levels; contrast changes about the middle of the range.
+    /// The offset for a pixel's levels. Contrast changes around the middle of the range.
     fn added(&self, picture: PictureSize, pixel: [f64; 2]) -> f64 {
         let [down, right] = picture.offset_from_middle(pixel);
         127.5 * (1.0 - self.gain) + self.brightness + 2.0 * (self.tilt[0] * down + self.tilt[1] * right)
@@ -178,7 +179,7 @@ struct Normal<R> {
 impl<R: Rng> Normal<R> {
     fn next(&mut self) -> f64 {
         self.spare.take().unwrap_or_else(|| {
-            // From (0, 1]: zero has no logarithm.
+            // From (0, 1], because the logarithm of zero is not defined.
             let radius = (-2.0 * (1.0 - self.random.random::<f64>()).ln()).sqrt();
             let (sin, cos) = (TAU * self.random.random::<f64>()).sin_cos();
             self.spare = Some(radius * sin);

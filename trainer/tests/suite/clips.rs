@@ -1,4 +1,4 @@
-//! `trainer evaluate-clip`, run as a user runs it.
+//! `trainer evaluate-clip`, run from the command line.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,8 @@ use image::{Rgb, RgbImage};
 
 use crate::fixture::Fixture;
 
-/// A disc that moves over stripes; painted, its colours are turned, and every other frame is darker by `flicker` levels.
+/// A disc that moves over stripes. The painted version has its colours rotated, and every other frame is darker by `flicker`
+/// levels.
 fn frame(i: u32, painted: bool, flicker: u8) -> RgbImage {
     RgbImage::from_fn(80, 64, |x, y| {
         let inside = (x as i32 - 20 - 3 * i as i32).pow(2) + (y as i32 - 30).pow(2) < 200;

@@ -1,4 +1,4 @@
-//! A folder with all that a tiny training needs: photos, a style, a loss network of a few channels.
+//! A folder with everything that a tiny training needs: photos, a style, a loss network of a few channels.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

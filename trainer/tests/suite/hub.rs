@@ -1,4 +1,4 @@
-//! Downloads from a hub: here a server of a few lines on this machine.
+//! Downloads from a hub, for which a small local server stands in.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,7 +19,7 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// SHA-256 of `abc`, from FIPS 180-2.
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-/// What the server has: one file, which it may cut short, as `model.safetensors` of any repository.
+/// The content of the server: one file, as `model.safetensors` of any repository. It can be truncated.
 #[derive(Clone)]
 struct Shelf {
     content: Vec<u8>,
@@ -28,7 +28,7 @@ struct Shelf {
     breaks_after: usize,
 }
 
-/// A hub that answers as the real one does: a redirect with the revision, then the bytes from elsewhere.
+/// A hub that responds like the real one: a redirect with the revision, then the bytes from elsewhere.
 struct Server {
     address: String,
     /// Method, path and range of every request.
@@ -114,7 +114,7 @@ fn a_file_is_downloaded_once_into_the_shared_layout() {
     let requests = ["HEAD /new/vgg/resolve/main/model.safetensors ", "GET /new/vgg/resolve/main/model.safetensors "];
     assert_eq!(server.requests(), [requests[0], requests[1], "GET /store/blob "]);
     assert_eq!(fetch(&mut told).unwrap(), path);
-    // Another program's snapshot will do, whatever the main revision is.
+    // A snapshot of another program is used, whatever the main revision is.
     fs::remove_dir_all(repository.join("refs")).unwrap();
     fs::rename(repository.join("snapshots").join(COMMIT), repository.join("snapshots/other")).unwrap();
     assert!(fetch(&mut told).unwrap().ends_with("snapshots/other/model.safetensors"));
@@ -180,7 +180,7 @@ fn the_environment_says_where_files_come_from_and_where_they_are_kept() {
 fn a_training_downloads_its_loss_network_after_all_that_can_fail_at_once() {
     let fixture = Fixture::new();
     let content = fs::read(fixture.path("vgg.safetensors")).unwrap();
-    // Not a SHA-256: the server's content is this test's own.
+    // Not a SHA-256 of the content, because this test defines the content.
     let server = Server::new(Shelf { content, etag: "any".into(), breaks_after: usize::MAX });
     let train = |output: &str, style: &str| {
         Command::new(env!("CARGO_BIN_EXE_trainer"))

@@ -1,4 +1,4 @@
-//! The program killed at any moment (SIGKILL, as when a machine goes down) and started again by the same command.
+//! Kills the program at random moments (SIGKILL, as when a machine crashes) and starts it again with the same command.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rand::RngExt;
 
 use crate::fixture::Fixture;
 
-/// Starts a training in `folder`, whose card must not tell one folder from another.
+/// Starts a training in `folder`. Its model card must not depend on the folder.
 fn start(fixture: &Fixture, folder: &Path, steps: usize) -> Child {
     let file = |name: &str| fixture.path(name).into_os_string();
     Command::new(env!("CARGO_BIN_EXE_trainer"))
@@ -30,7 +30,7 @@ fn start(fixture: &Fixture, folder: &Path, steps: usize) -> Child {
         .unwrap()
 }
 
-/// Kills a run `kills` times at random moments of up to `longest` and compares what it ends with.
+/// Kills a run `kills` times at random moments of up to `longest`, and compares the final result.
 fn survives(kills: usize, steps: usize, longest: Duration) {
     let fixture = Fixture::new();
     let [whole, killed] = ["whole", "killed"].map(|name| fixture.path(name));

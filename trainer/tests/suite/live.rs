@@ -1,4 +1,4 @@
-//! A training that is watched while it runs.
+//! A training with its web page.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use impasto_trainer::train::{Observer, Observers, train};
 
 use crate::fixture::{Fixture, config};
 
-/// Asks for a page after every step, and stalls in the middle of a request as often.
+/// Requests a page after every step, and also opens a request that it leaves incomplete.
 struct Visitor {
     address: SocketAddr,
     answers: Vec<String>,

@@ -1,4 +1,4 @@
-//! Whole trainings of a tiny network on synthetic pictures, in-process and as the program.
+//! Complete trainings of a tiny network on synthetic pictures, through the library and through the program.
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests: a panic with its place is the report")]
 

@@ -1,4 +1,4 @@
-//! Several processes train what one would: here threads, which meet over TCP all the same.
+//! Several processes give the same training as one. Here they are threads that connect over TCP.
 
 use std::fs;
 use std::net::TcpListener;
@@ -56,12 +56,12 @@ fn table(job: &TrainingJob) -> Vec<Vec<f64>> {
 fn assert_same_course(one: &TrainingJob, many: &TrainingJob) {
     let (one_table, many_table) = (table(one), table(many));
     assert_eq!(one_table.len(), many_table.len());
-    // The first step sees the same weights: nothing but the order of sums differs.
+    // In the first step the weights are equal, and only the order of sums differs.
     for (one, many) in one_table[0].iter().zip(&many_table[0]) {
         assert!((one - many).abs() <= 1e-5 * one.abs() + 1e-8, "{one} and {many}");
     }
-    // Biases before a normalisation have no gradient but rounding, which Adam makes steps of: the norm of the gradient drifts,
-    // the objective hardly.
+    // The gradient of a bias before a normalisation is only rounding error, but Adam scales it to full steps. So the norm drifts;
+    // the objective hardly changes.
     for (one, many) in one_table.iter().zip(&many_table) {
         assert!((one[2] - many[2]).abs() <= 1e-4 * one[2].abs(), "{} and {}", one[2], many[2]);
     }

@@ -1,4 +1,4 @@
-//! A picture optimised by itself, and a network evaluated by how long that takes, on the tiny loss network.
+//! Optimising a picture, and evaluating a network by the number of iterations that this takes, with the tiny loss network.
 
 use std::process::ExitCode;
 
@@ -85,7 +85,7 @@ fn a_network_is_as_good_as_the_iterations_it_takes_to_beat_it() {
     for photo in &evaluation.photos {
         let terms = photo.painted;
         assert!((terms.content + terms.style + terms.tv - terms.objective).abs() < 1e-4 * terms.objective);
-        // Nothing was learned yet: the photo itself is better, and L-BFGS soon is.
+        // The network is untrained, so the photo itself has a lower objective, and L-BFGS soon does too.
         assert!(photo.unpainted.objective < terms.objective);
         assert!(photo.iterations.is_some_and(|iterations| iterations < 60), "{:?}", photo.iterations);
     }

@@ -1,4 +1,4 @@
-//! The training loop from within: losses, resuming, roll-backs, refusals.
+//! The training loop through the library: losses, resuming, roll-backs, errors.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use impasto_trainer::train::{EarlierTraining, Observer, Outcome, TrainingJob, tr
 
 use crate::fixture::{Fixture, config};
 
-/// Remembers everything, and can ask for a stop after a step.
+/// Records everything, and can request a stop after a step.
 #[derive(Default)]
 struct Witness {
     totals: Vec<f32>,
@@ -23,7 +23,7 @@ struct Witness {
 
 impl Witness {
     fn train(&mut self, job: &TrainingJob, config: &TrainConfig) -> impasto_common::Result<Outcome> {
-        // The observer and the flag are one thing here and two for the trainer.
+        // Here the observer owns the flag; the trainer takes them separately.
         let stop = std::mem::take(&mut self.stop);
         let mut observer = Watch { witness: self, stop: &stop };
         train(job, config, &mut observer, &stop)

@@ -1,6 +1,7 @@
-//! Adam's update (Kingma and Ba, 2015) in place, and the norm of the gradient, for all parameters of a network.
+//! The in-place update of Adam (Kingma and Ba, 2015), and the norm of the gradient, for all parameters of a network.
 //!
-//! The arithmetic is PyTorch's, operation by operation. A GPU gets one launch for all parameters instead of eleven for each.
+//! The arithmetic is PyTorch's, operation by operation. A GPU needs one launch for all parameters, instead of eleven launches
+//! for each.
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
@@ -8,10 +9,10 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 mod cuda;
 
-/// Below this many values per thread a second thread costs more than it saves.
+/// With fewer values per thread, another thread costs more time than it saves.
 const VALUES_PER_THREAD: usize = 16 * 1024;
 
-/// A parameter with its gradient and its moments, which are changed in place: all f32 and of one shape.
+/// A parameter with its gradient and its moments, all f32 and of the same shape. Parameter and moments are updated in place.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamParameter<'a> {
     /// The weights.
@@ -24,7 +25,7 @@ pub struct AdamParameter<'a> {
     pub second: &'a Tensor,
 }
 
-/// The numbers of one update that all parameters share, in the precision of the tensors.
+/// The constants of one update, the same for all parameters, in the precision of the tensors.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamNumbers {
     /// 1 - beta1: the weight of the new gradient in the first moment.
@@ -33,13 +34,13 @@ pub struct AdamNumbers {
     pub beta2: f32,
     /// 1 - beta2.
     pub fresh2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f32,
-    /// What the gradient is multiplied by.
+    /// Factor for the gradient.
     pub gradient_scale: f32,
-    /// Learning rate over the first moment's bias correction.
+    /// Learning rate divided by the first moment's bias correction.
     pub step_size: f32,
-    /// Root of the second moment's bias correction.
+    /// Square root of the second moment's bias correction.
     pub root_correction: f32,
 }
 
@@ -66,7 +67,7 @@ pub fn adam_step(parameters: &[AdamParameter], numbers: &AdamNumbers) -> Result<
 ///
 /// # Errors
 ///
-/// If there is none.
+/// If there are no gradients.
 pub fn gradient_norm(gradients: &[&Tensor]) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if let Some(norm) = cuda::norm(gradients)? {
@@ -77,7 +78,7 @@ pub fn gradient_norm(gradients: &[&Tensor]) -> Result<Tensor> {
 }
 
 impl AdamNumbers {
-    /// On the CPU without a temporary: three passes instead of eleven.
+    /// On the CPU, no temporary tensors are needed: three passes instead of eleven.
     fn apply(&self, parameter: &AdamParameter) -> Result<()> {
         let Self { fresh1, beta2, fresh2, epsilon, gradient_scale, step_size, root_correction } = *self;
         let first = Zip2(|first: &mut f32, gradient: f32| *first += fresh1 * (gradient * gradient_scale - *first));

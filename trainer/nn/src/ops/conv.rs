@@ -1,8 +1,7 @@
-//! Two-dimensional convolution with everything around it that the networks need: nearest-neighbour upsampling before,
-//! zero or reflection padding, stride, bias, and a ReLU after.
+//! Two-dimensional convolution, fused with nearest-neighbour upsampling, zero or reflection padding, stride, bias and ReLU.
 //!
-//! Odena et al. (2016) replace transposed convolutions by upsampling and a plain convolution against checkerboards.
-//! No upsampled or padded picture is ever part of the graph.
+//! Odena et al. (2016) replace transposed convolutions by upsampling and a plain convolution, to avoid checkerboard artefacts.
+//! Upsampled or padded pictures are never part of the graph.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -17,7 +16,7 @@ use impasto_kernels::geometry::Geometry;
 use impasto_kernels::gpu::{Gpu, Value, conv as kernels};
 use impasto_kernels::simd::Level;
 
-/// How a picture is continued beyond its border.
+/// The padding of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding {
     /// This many zeros on all four sides.
@@ -31,7 +30,7 @@ pub enum Padding {
 pub struct Conv2d {
     /// Nearest-neighbour upsampling of the input, 1 or 2. Default: 1.
     pub upsample: usize,
-    /// Continuation beyond the (upsampled) border. Default: none.
+    /// The padding, after upsampling. Default: none.
     pub padding: Padding,
     /// Step between output positions, 1 or 2. Default: 1.
     pub stride: usize,
@@ -51,7 +50,7 @@ impl Default for Conv2d {
 ///
 /// # Errors
 ///
-/// If shapes do not fit, or a reflection is as large as the picture.
+/// If the shapes do not match, or the reflection padding is not smaller than the picture.
 pub fn conv2d(xs: &Tensor, weight: &Tensor, bias: &Tensor, config: &Conv2d) -> Result<Tensor> {
     let g = geometry(xs, weight, bias, config)?;
     xs.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Forward(g))
@@ -96,7 +95,7 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-/// [`conv2d`] of (input, weight, bias).
+/// [`conv2d`], as a function of (input, weight, bias).
 struct Forward(Geometry);
 
 impl CustomOp3 for Forward {
@@ -157,7 +156,7 @@ impl CustomOp3 for Forward {
     }
 }
 
-/// The gradient of [`Forward`]'s input, of (the result's gradient, weight, result).
+/// The gradient of [`Forward`]'s input, as a function of (the result's gradient, weight, result).
 struct InputGradient(Geometry);
 
 impl CustomOp3 for InputGradient {
@@ -200,7 +199,7 @@ impl CustomOp3 for InputGradient {
     }
 }
 
-/// The gradient of [`Forward`]'s weight, of (the result's gradient, input, result).
+/// The gradient of [`Forward`]'s weight, as a function of (the result's gradient, input, result).
 struct WeightGradient(Geometry);
 
 impl CustomOp3 for WeightGradient {
@@ -243,7 +242,7 @@ impl CustomOp3 for WeightGradient {
     }
 }
 
-/// The gradient of [`Forward`]'s bias, of (the result's gradient, result).
+/// The gradient of [`Forward`]'s bias, as a function of (the result's gradient, result).
 struct BiasGradient(Geometry);
 
 impl CustomOp2 for BiasGradient {
@@ -281,7 +280,7 @@ impl CustomOp2 for BiasGradient {
     }
 }
 
-/// The result's gradient on a GPU, with the result where a ReLU gates it.
+/// The result's gradient on a GPU, with the result if a ReLU masks the gradient.
 #[cfg(feature = "cuda")]
 fn gated(
     gpu: &Gpu,
@@ -299,7 +298,7 @@ mod tests {
 
     use super::*;
 
-    /// The same as a composition of candle's own ops.
+    /// The same computation as a composition of candle's own ops.
     fn oracle(xs: &Tensor, weight: &Tensor, bias: &Tensor, config: &Conv2d) -> Result<Tensor> {
         let (_, _, h, w) = xs.dims4()?;
         let xs = match config.upsample {

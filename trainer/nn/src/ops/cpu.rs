@@ -1,4 +1,4 @@
-//! What the CPU side of every op starts with: storage and layout to a plain slice.
+//! Helpers for the CPU side of the ops: storage and layout to a plain slice.
 
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 
@@ -11,7 +11,7 @@ pub(super) fn values<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Lay
     }
 }
 
-/// `value` where the op's gradient with respect to `argument` is wanted.
+/// `value` if the op's gradient with respect to `argument` is needed.
 pub(super) fn if_tracked(argument: &Tensor, value: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
     argument.track_op().then(value).transpose()
 }

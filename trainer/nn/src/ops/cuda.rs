@@ -1,4 +1,4 @@
-//! What the CUDA side of every op starts with: storage and layout to a place in the GPU's memory.
+//! Helpers for the CUDA side of the ops: storage and layout to an address in GPU memory.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result, Storage, Tensor, bail};
@@ -11,7 +11,7 @@ pub(super) fn gpu(storage: &CudaStorage) -> Gpu {
     Gpu::of(storage.device())
 }
 
-/// The elements of contiguous arguments of one type.
+/// The elements of contiguous arguments of the same type.
 pub(super) fn places<const N: usize>(
     gpu: &Gpu,
     arguments: [(&CudaStorage, &Layout); N],
@@ -21,7 +21,7 @@ pub(super) fn places<const N: usize>(
     for (place, (storage, layout)) in places.iter_mut().zip(arguments) {
         *place = match gpu.input(storage, layout)? {
             (place, found) if found == value => place,
-            _ => bail!("an op got tensors of several types"),
+            _ => bail!("all tensors of an op must have the same type"),
         };
     }
     Ok((value, places))
@@ -31,11 +31,11 @@ pub(super) fn places<const N: usize>(
 pub(super) fn floats(gpu: &Gpu, storage: &CudaStorage, layout: &Layout) -> Result<Place> {
     match gpu.input(storage, layout)? {
         (place, Value::F32) => Ok(place),
-        _ => bail!("weights and statistics are f32"),
+        _ => bail!("weights and statistics must be f32"),
     }
 }
 
-/// The elements of a contiguous f32 tensor, which must live until the kernel that gets the place is started.
+/// The elements of a contiguous f32 tensor. The tensor must live until the kernel that gets this address is started.
 pub(super) fn floats_of(gpu: &Gpu, tensor: &Tensor) -> Result<Place> {
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {

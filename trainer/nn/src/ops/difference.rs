@@ -1,4 +1,4 @@
-//! Mean squared differences: between two tensors, and between the neighbours of a picture.
+//! Mean squared differences: between two tensors, and between neighbouring pixels of a picture.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -12,13 +12,13 @@ use super::cuda;
 use impasto_kernels::gpu::{Value, difference as cuda_kernels};
 use impasto_kernels::{difference, sums::CHUNK};
 
-/// The mean squared difference between `a` and `b`, of one shape, as a scalar: `sum (a - b)^2 / elements`.
+/// The mean squared difference between `a` and `b`, which have the same shape, as a scalar: `sum (a - b)^2 / elements`.
 ///
 /// Differentiable in both.
 ///
 /// # Errors
 ///
-/// If the shapes differ or are empty.
+/// If the shapes differ, or the tensors are empty.
 pub fn mse(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.dims() != b.dims() || a.elem_count() == 0 {
         bail!("cannot compare {:?} with {:?}", a.shape(), b.shape())
@@ -26,14 +26,14 @@ pub fn mse(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.contiguous()?.apply_op2(&b.contiguous()?, Mse)
 }
 
-/// The mean of the squares of `xs` as a scalar, f32 whatever `xs` is. Not differentiable.
+/// The mean of the squares of `xs` as a scalar, f32 for any type of `xs`. Not differentiable.
 ///
 /// # Errors
 ///
 /// If `xs` is empty.
 pub fn mean_square(xs: &Tensor) -> Result<Tensor> {
     if xs.elem_count() == 0 {
-        bail!("nothing has no mean: {:?}", xs.shape())
+        bail!("cannot compute the mean of an empty tensor: {:?}", xs.shape())
     }
     xs.contiguous()?.apply_op1_no_bwd(&MeanSquare)
 }
@@ -45,7 +45,7 @@ impl CustomOp1 for MeanSquare {
         "mean-square"
     }
 
-    /// As candle's own operations have it, whose bytes earlier trainings had.
+    /// The same arithmetic as candle's own operations, so that trainings give the same bytes as before.
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let squares = Tensor::from_slice(values(self.name(), storage, layout)?, layout.shape(), &Device::Cpu)?.sqr()?;
         Ok((CpuStorage::F32(vec![squares.mean_all()?.to_scalar()?]), ().into()))
@@ -100,7 +100,7 @@ impl CustomOp2 for Mse {
     }
 }
 
-/// `a`, `b` and the gradient of their mean squared difference to the gradient of `a`.
+/// From `a`, `b` and the gradient of their mean squared difference, computes the gradient of `a`.
 struct MseGradient;
 
 impl CustomOp3 for MseGradient {
@@ -151,8 +151,8 @@ impl CustomOp3 for MseGradient {
 /// between vertical neighbours, summed and divided by the number of elements of `xs`:
 /// `(sum (x[i, j + 1] - x[i, j])^2 + sum (x[i + 1, j] - x[i, j])^2) / (batch channels height width)`.
 ///
-/// Johnson et al. (2016) smooth with this squared, anisotropic form, as Mahendran and Vedaldi (2015) do for beta = 2. The
-/// division makes its weight mean the same for every size of picture. Differentiable.
+/// Johnson et al. (2016) smooth with this squared, anisotropic form, as Mahendran and Vedaldi (2015) do for beta = 2. Because
+/// of the division, its weight has the same meaning for every picture size. Differentiable.
 ///
 /// # Errors
 ///
@@ -160,7 +160,7 @@ impl CustomOp3 for MseGradient {
 pub fn total_variation(xs: &Tensor) -> Result<Tensor> {
     xs.dims4()?;
     if xs.elem_count() == 0 {
-        bail!("an empty picture has no variation: {:?}", xs.shape())
+        bail!("cannot compute the total variation of an empty picture: {:?}", xs.shape())
     }
     xs.contiguous()?.apply_op1(TotalVariation)
 }
@@ -194,7 +194,7 @@ impl CustomOp1 for TotalVariation {
     }
 }
 
-/// `xs` and the gradient of its total variation to the gradient of `xs`.
+/// From `xs` and the gradient of its total variation, computes the gradient of `xs`.
 struct TotalVariationGradient;
 
 impl CustomOp2 for TotalVariationGradient {
@@ -227,7 +227,7 @@ impl CustomOp2 for TotalVariationGradient {
     }
 }
 
-/// The mean over `elements` of a sum given in parts, added in their order.
+/// Adds partial sums in order and divides the sum by `elements`.
 fn scalar(parts: Vec<f64>, elements: usize) -> CpuStorage {
     CpuStorage::F32(vec![(parts.iter().sum::<f64>() / elements as f64) as f32])
 }

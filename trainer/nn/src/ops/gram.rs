@@ -11,7 +11,7 @@ use super::cuda;
 use impasto_kernels::gpu::{Value, gram as kernels};
 
 /// `(batch, channels, channels)` inner products between the channels of `xs` `(batch, channels, height, width)`, summed
-/// over positions and not normalised. Differentiable. f32, whatever `xs` is.
+/// over positions and not normalised. f32 for any type of `xs`. Differentiable.
 ///
 /// # Errors
 ///
@@ -20,7 +20,7 @@ pub fn gram(xs: &Tensor) -> Result<Tensor> {
     xs.contiguous()?.flatten_from(2)?.apply_op1(Forward)
 }
 
-/// Features `(batch, channels, positions)` to Gram matrices `(batch, channels, channels)`.
+/// Computes Gram matrices `(batch, channels, channels)` from features `(batch, channels, positions)`.
 struct Forward;
 
 impl CustomOp1 for Forward {
@@ -45,14 +45,14 @@ impl CustomOp1 for Forward {
         Ok((grams, (batch, channels, channels).into()))
     }
 
-    /// `(dG + dG^T) F`: one product, where the backward of a plain matrix product would take two.
+    /// `(dG + dG^T) F` in one product; the backward pass of a plain matrix product would need two.
     fn bwd(&self, features: &Tensor, _grams: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let symmetric = (gradient + gradient.t()?)?;
         symmetric.to_dtype(features.dtype())?.apply_op2_no_bwd(features, &Gradient).map(Some)
     }
 }
 
-/// `dG + dG^T` and the features to the gradient of the features.
+/// From `dG + dG^T` and the features, computes the gradient of the features.
 struct Gradient;
 
 impl CustomOp2 for Gradient {

@@ -1,7 +1,7 @@
-//! Instance normalisation (Ulyanov et al., 2016) fused with what follows it: affine, ReLU, residual add.
+//! Instance normalisation (Ulyanov et al., 2016), fused with the affine transform, ReLU and residual addition that follow it.
 //!
-//! Fused, a plane is read once and written once, and the graph keeps only the argument: PyTorch keeps the argument of the
-//! ReLU as well. The backward derives statistics and ReLU mask again, which costs less than keeping them.
+//! With fusion, a plane is read once and written once, and the graph keeps only the input. PyTorch also keeps the input of the
+//! ReLU. The backward pass recomputes the statistics and the ReLU mask, which costs less than keeping them.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::cpu::{if_tracked, values};
 use impasto_kernels::norm;
 
-/// What follows the normalisation.
+/// The parameters of the normalisation and of the ReLU after it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InstanceNorm {
     /// Added to the variance. Default: 1e-5, as in PyTorch.
@@ -30,13 +30,13 @@ impl Default for InstanceNorm {
 }
 
 /// Normalises every channel of every picture of `xs` `(batch, channels, height, width)` to mean 0 and variance 1 (biased),
-/// scales by `weight` and adds `bias` (both `(channels)`), rectifies if asked, and adds `residual` (shaped like `xs`).
+/// scales by `weight` and adds `bias` (both `(channels)`), rectifies if configured, and adds `residual` (shaped like `xs`).
 ///
 /// Differentiable in all four.
 ///
 /// # Errors
 ///
-/// If shapes do not fit.
+/// If the shapes do not match.
 pub fn instance_norm(
     xs: &Tensor,
     weight: &Tensor,
@@ -52,7 +52,7 @@ pub fn instance_norm(
         bail!("cannot scale {channels} channels by {:?} and shift them by {:?}", weight.shape(), bias.shape())
     }
     let xs = xs.contiguous()?;
-    // One tensor for both leaves room for the residual in a ternary op.
+    // Weight and bias are one tensor, so that a ternary op can also take the residual.
     let affine = Tensor::stack(&[weight, bias], 0)?;
     #[cfg(feature = "cuda")]
     let stats = cuda::stats(&xs, &affine, config)?;
@@ -69,17 +69,18 @@ pub fn instance_norm(
 }
 
 impl InstanceNorm {
-    /// The parameters of one channel out of `affine`: all weights, then all biases.
+    /// The parameters of one channel. `affine` contains all weights, then all biases.
     fn channel(&self, affine: &[f32], channel: usize) -> norm::Affine {
         let bias = affine[affine.len() / 2 + channel];
         norm::Affine { weight: affine[channel], bias, epsilon: self.epsilon, relu: self.relu }
     }
 }
 
-/// `xs`, `affine` `(2, channels)` and perhaps a residual to the result.
+/// The op on `xs`, `affine` `(2, channels)` and an optional residual.
 struct Forward {
     config: InstanceNorm,
-    /// On a GPU the statistics of every plane, kept for the gradient: reading a plane again would cost more than they take.
+    /// On a GPU, the statistics of every plane, kept for the gradient. Reading the planes again would cost more than storing
+    /// them.
     #[cfg(feature = "cuda")]
     stats: Option<Tensor>,
 }
@@ -96,7 +97,7 @@ impl Forward {
         Ok(CpuStorage::F32(ys))
     }
 
-    /// The gradients of `xs` and `affine`, as far as they are wanted.
+    /// The gradients of `xs` and `affine`, if they are needed.
     fn gradients(&self, xs: &Tensor, affine: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         #[cfg(feature = "cuda")]
         if let Some(stats) = &self.stats {
@@ -180,8 +181,8 @@ impl CustomOp3 for Forward {
     }
 }
 
-/// `xs`, `affine` and the gradient of the result to one flat tensor: the gradient of `xs` (if `input`), that of the
-/// weights, that of the biases. One result because an op has only one, and both need the same sums.
+/// From `xs`, `affine` and the gradient of the result, computes one flat tensor: the gradient of `xs` (if `input`), of the
+/// weights and of the biases. They are one tensor because an op has only one result, and all need the same sums.
 struct Gradient {
     config: InstanceNorm,
     input: bool,

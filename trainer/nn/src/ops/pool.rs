@@ -22,7 +22,7 @@ use impasto_kernels::pool;
 pub fn max_pool2d(xs: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = xs.dims4()?;
     if height < 2 || width < 2 {
-        bail!("cannot halve a {height}x{width} picture")
+        bail!("cannot pool a {height}x{width} picture")
     }
     xs.contiguous()?.apply_op1(Forward)
 }
@@ -58,8 +58,8 @@ impl CustomOp1 for Forward {
     }
 }
 
-/// `xs` and the gradient of its maxima to the gradient of `xs`. Finding the maxima again is cheaper than having kept
-/// where they were.
+/// From `xs` and the gradient of its maxima, computes the gradient of `xs`. Finding the maxima again is cheaper than storing
+/// their positions.
 struct Gradient;
 
 impl CustomOp2 for Gradient {
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(flat(gradients.get(&xs).unwrap()), expected.concat());
     }
 
-    /// Candle's own `max_pool2d` cannot be the oracle: it gives a quarter of the gradient.
+    /// Candle's own `max_pool2d` cannot be the reference, because its gradient is too small by a factor of four.
     fn composition(xs: &Tensor) -> Result<Tensor> {
         let (batch, channels, height, width) = xs.dims4()?;
         let blocks = xs.contiguous()?.reshape((batch * channels, height / 2, 2, width / 2, 2))?;
@@ -133,7 +133,7 @@ mod tests {
         let even = |xs: &Tensor| xs.narrow(2, 0, 4)?.narrow(3, 0, 6);
         let oracle = |xs: &[Tensor]| composition(&even(&xs[0])?);
         assert_matches(|xs| max_pool2d(&xs[0]), oracle, &[noise((2, 2, 5, 7), 1)], 1e-6);
-        // A view gives the same as the picture that it shows.
+        // A strided view gives the same result as a contiguous copy.
         assert_matches(|xs| max_pool2d(&even(&xs[0])?), oracle, &[noise((2, 2, 5, 7), 1)], 1e-6);
     }
 

@@ -1,8 +1,8 @@
-//! What the ops' tests share: repeatable numbers, gradients by candle's backward, comparisons.
+//! Helpers for the ops' tests: reproducible numbers, gradients by candle's backward pass, comparisons.
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
-/// Repeatable numbers in `[-1, 1)`.
+/// Reproducible pseudo-random numbers in `[-1, 1)`.
 pub(super) fn noise(shape: impl Into<Shape>, seed: u64) -> Tensor {
     let shape = shape.into();
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -13,7 +13,7 @@ pub(super) fn noise(shape: impl Into<Shape>, seed: u64) -> Tensor {
     Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
 }
 
-/// The result of `op` and the gradients of a random weighting of it with respect to every input, in `dtype`.
+/// The result of `op`, and the gradients of a random weighted sum of the result with respect to every input, in `dtype`.
 pub(super) fn run(op: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor], dtype: DType) -> Vec<Tensor> {
     let variables: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(&x.to_dtype(dtype).unwrap()).unwrap()).collect();
     let inputs: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
@@ -52,7 +52,7 @@ pub(super) fn flat(xs: &Tensor) -> Vec<f32> {
     xs.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Asserts that `op` and its gradients come out with the same bytes on 1, 2, 3 and 8 threads.
+/// Asserts that `op` and its gradients give the same bytes with 1, 2, 3 and 8 threads.
 pub(super) fn assert_thread_counts_agree(op: impl Fn(&[Tensor]) -> Result<Tensor> + Sync, inputs: &[Tensor]) {
     let bits = |threads| -> Vec<Vec<u32>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

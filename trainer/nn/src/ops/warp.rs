@@ -1,4 +1,4 @@
-//! Pictures read at known positions: a movement that a gradient passes through.
+//! Samples pictures at given positions: a differentiable warp.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -12,20 +12,20 @@ use super::cuda;
 use impasto_kernels::gpu::warp as kernels;
 use impasto_kernels::warp;
 
-/// Reads `xs` `(batch, channels, height, width)` at `positions` `(batch, 2, rows, columns)`: at each place the row, then the
-/// column, in pixels of `xs` from the middle of its first one. The result is `(batch, channels, rows, columns)`.
+/// Samples `xs` `(batch, channels, height, width)` at `positions` `(batch, 2, rows, columns)`. A position is a row and a column,
+/// in pixels of `xs` from the centre of its first pixel. The result is `(batch, channels, rows, columns)`.
 ///
-/// Between pixels by cubic convolution: PyTorch's `grid_sample` in mode `bicubic`. (Linear interpolation blurs, and a network
-/// that is asked to paint as such a picture looks learns to blur.) Outside, the border's pixels go on. Differentiable in `xs`;
-/// positions are taken as given.
+/// Interpolation between pixels is cubic convolution, as in PyTorch's `grid_sample` with mode `bicubic`. (Linear interpolation
+/// blurs, and a network trained towards blurred pictures learns to blur.) Outside the picture, the border pixels are repeated.
+/// Differentiable in `xs`, but not in `positions`.
 ///
 /// # Errors
 ///
-/// If `xs` is not four-dimensional or empty, or `positions` do not fit it.
+/// If `xs` is not four-dimensional or empty, or the shape of `positions` does not match.
 pub fn warp(xs: &Tensor, positions: &Tensor) -> Result<Tensor> {
     let (batch, _, height, width) = xs.dims4()?;
     if height == 0 || width == 0 {
-        bail!("there is nothing to read in a {height}x{width} picture")
+        bail!("cannot sample an empty {height}x{width} picture")
     }
     match *positions.dims() {
         [pictures, 2, _, _] if pictures == batch => {}
@@ -81,9 +81,9 @@ impl CustomOp2 for Warp {
     }
 }
 
-/// The gradient of what was read, and the positions, to the gradient of a picture of this size.
+/// From the gradient of the samples and the positions, computes the gradient of a picture of this size.
 ///
-/// A thread has a plane to itself and goes through it in one order: the same bytes on any number of threads.
+/// Each plane is processed by one thread in a fixed order, so the bytes do not depend on the number of threads.
 struct Adjoint {
     height: usize,
     width: usize,
@@ -122,7 +122,7 @@ impl CustomOp2 for Adjoint {
     }
 }
 
-/// The rows and the columns that are read of one picture.
+/// The rows and the columns at which one picture is sampled.
 fn positions_of(positions: &[f32], picture: usize, count: usize) -> (&[f32], &[f32]) {
     positions[2 * picture * count..][..2 * count].split_at(count)
 }
@@ -218,6 +218,6 @@ mod tests {
             assert!(text.starts_with(&format!("cannot read 2 pictures at positions {shape:?}")), "{text}");
         }
         let text = error(&noise((1, 3, 0, 4), 0), &noise((1, 2, 4, 4), 0));
-        assert!(text.starts_with("there is nothing to read in a 0x4 picture"), "{text}");
+        assert!(text.starts_with("cannot sample an empty 0x4 picture"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Adam and the norm of the gradient on a GPU: one table of all parameters, one launch.
+//! Adam and the norm of the gradient on a GPU, in one launch with a table of all parameters.
 
 use candle_core::op::BackpropOp;
 use candle_core::{Device, Result, Storage, Tensor};
@@ -9,7 +9,7 @@ use impasto_kernels::gpu::adam::{AdamStep, Parameter, Table};
 use impasto_kernels::gpu::launch::Place;
 use impasto_kernels::gpu::{Gpu, Value};
 
-/// Updates parameters that lie on a GPU; whether they do.
+/// Updates parameters that are on a GPU. Returns whether they are.
 pub(super) fn step(parameters: &[AdamParameter], numbers: &AdamNumbers) -> Result<bool> {
     let Some(first) = parameters.first() else { return Ok(true) };
     let Device::Cuda(device) = first.weight.device() else { return Ok(false) };
@@ -27,7 +27,7 @@ pub(super) fn step(parameters: &[AdamParameter], numbers: &AdamNumbers) -> Resul
     Ok(true)
 }
 
-/// The norm of gradients that lie on a GPU.
+/// The norm of gradients that are on a GPU.
 pub(super) fn norm(gradients: &[&Tensor]) -> Result<Option<Tensor>> {
     let Some(Device::Cuda(device)) = gradients.first().map(|gradient| gradient.device()) else { return Ok(None) };
     let gpu = Gpu::of(device);

@@ -1,4 +1,4 @@
-//! Instance normalisation on a GPU: statistics first, which forward and gradient share, then passes that use them.
+//! Instance normalisation on a GPU: computes statistics, which forward and backward pass share, and then applies them.
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail,
@@ -16,10 +16,10 @@ fn norm(config: &InstanceNorm, value: Value, shape: &Shape) -> Result<Norm> {
 }
 
 fn only_here<T>() -> Result<T> {
-    bail!("this op runs on a GPU only")
+    bail!("this op runs only on a GPU")
 }
 
-/// Mean, scale, weight and bias of every plane of `xs`, f32; none on the CPU.
+/// Mean, scale, weight and bias of every plane of `xs`, f32; `None` on the CPU.
 pub(super) fn stats(xs: &Tensor, affine: &Tensor, config: &InstanceNorm) -> Result<Option<Tensor>> {
     xs.device().is_cuda().then(|| xs.apply_op2_no_bwd(affine, &Stats(*config))).transpose()
 }
@@ -65,7 +65,7 @@ pub(super) fn forward(
     Ok((ys, xs.1.shape().clone()))
 }
 
-/// The gradients of `xs` and `affine`, as far as they are wanted.
+/// The gradients of `xs` and `affine`, if they are needed.
 pub(super) fn gradients(
     config: &InstanceNorm,
     xs: &Tensor,
@@ -81,7 +81,7 @@ pub(super) fn gradients(
     Ok((dx, if_tracked(affine, || sums.apply_op1_no_bwd(&AffineGradient { batch, channels }))?))
 }
 
-/// Of `xs`, the result's gradient and the statistics: what all gradients need, two numbers a plane.
+/// From `xs`, the result's gradient and the statistics, computes the two sums per plane that all gradients need.
 struct Sums(InstanceNorm);
 
 impl CustomOp3 for Sums {
@@ -120,7 +120,7 @@ impl CustomOp3 for Sums {
     }
 }
 
-/// Of `xs`, the result's gradient and [`Sums`]: the gradient of `xs`.
+/// From `xs`, the result's gradient and [`Sums`], computes the gradient of `xs`.
 struct InputGradient {
     config: InstanceNorm,
     stats: Tensor,
@@ -161,7 +161,7 @@ impl CustomOp3 for InputGradient {
     }
 }
 
-/// Of [`Sums`]: the gradient of `affine`.
+/// From [`Sums`], computes the gradient of `affine`.
 struct AffineGradient {
     batch: usize,
     channels: usize,
