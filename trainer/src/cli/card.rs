@@ -21,7 +21,7 @@ pub(super) struct CardArgs {
     licence: Option<String>,
 }
 
-impl Card {
+impl CardArgs {
     /// The style's name: the given name, otherwise the name of the output file without its extension.
     pub(super) fn name(&self, output: &Path) -> String {
         let stem = || output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
