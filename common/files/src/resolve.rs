@@ -25,9 +25,9 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut links = 0;
     while let Some(step) = waiting.pop() {
         match step {
-            Step::Root(root) => resolved = root,
-            Step::Up => drop(resolved.pop()),
-            Step::Down(name) => {
+            PathStep::Root(root) => resolved = root,
+            PathStep::Up => drop(resolved.pop()),
+            PathStep::Down(name) => {
                 let below = resolved.join(name);
                 if let Ok(there) = fs::canonicalize(&below) {
                     resolved = there;
@@ -47,26 +47,26 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// A component of a path.
-enum Step {
+enum PathStep {
     Root(PathBuf),
     Up,
     Down(OsString),
 }
 
 /// The components of a path, the last one first.
-fn components(path: &Path) -> Vec<Step> {
+fn components(path: &Path) -> Vec<PathStep> {
     let mut root = PathBuf::new();
     let mut steps = Vec::new();
     for component in path.components() {
         match component {
             Component::Prefix(_) | Component::RootDir => root.push(component),
             Component::CurDir => {}
-            Component::ParentDir => steps.push(Step::Up),
-            Component::Normal(name) => steps.push(Step::Down(name.to_owned())),
+            Component::ParentDir => steps.push(PathStep::Up),
+            Component::Normal(name) => steps.push(PathStep::Down(name.to_owned())),
         }
     }
     if !root.as_os_str().is_empty() {
-        steps.insert(0, Step::Root(root));
+        steps.insert(0, PathStep::Root(root));
     }
     steps.reverse();
     steps
