@@ -1,6 +1,6 @@
 //! The vector registers of the machine behind one small trait, and which of them to use.
 //!
-//! An algorithm is written once, generic over [`Simd`], and instantiated in functions that enable the registers' target
+//! An algorithm is written once, generic over `Simd`, and instantiated in functions that enable the registers' target
 //! feature. Everything in between is `#[inline(always)]`, so that the intrinsics end up in such a function. The trait is here
 //! and its implementations are in the modules below, which is why they use each other.
 

@@ -1,6 +1,6 @@
 //! A painting on a GPU, as a list of steps over one piece of memory, the arena.
 //!
-//! The list is data: [`crate::engine`] makes it for a network and a size, a GPU carries it out in one graph, and in tests
+//! The list is data: `impasto_engine` makes it for a network and a size, a GPU carries it out in one graph, and in tests
 //! plain loops carry it out on the processor, which proves it without a GPU. Pictures lie channels innermost, as tensor
 //! cores take them, and every picture carries the border that the next convolution needs: no convolution pads.
 

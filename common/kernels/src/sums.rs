@@ -1,6 +1,6 @@
 //! Sums over long slices: f32 lanes within a block that stays in the first-level cache, f64 across blocks.
 //!
-//! A block is short enough that no lane adds more than [`BLOCK`]` / `[`LANES`] numbers, so the error does not grow with the
+//! A block is short enough that no lane adds more than `BLOCK`` / ``LANES` numbers, so the error does not grow with the
 //! picture, and the order of summation depends on the length alone: the same bytes on any number of threads.
 
 /// Independent f32 accumulators: enough to hide the latency of an addition at 16 lanes a register.
