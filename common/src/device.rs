@@ -17,13 +17,13 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
-/// Opens the GPU with an ordinal; the error is the cause in words.
+/// Opens the GPU with an ordinal; the error is the cause as text.
 pub type OpenGpu<D> = fn(usize) -> Result<D, String>;
 
 impl DeviceChoice {
-    /// Opens the chosen GPU; none is the CPU. `open_gpu` is `None` in a build without CUDA.
+    /// Opens the chosen GPU; the result is `None` for the CPU. `open_gpu` is `None` in a build without CUDA.
     ///
-    /// The text, if any, is a one-line notice for the user: `auto` fell back to the CPU, and why.
+    /// The text, if any, is a one-line notice for the user: why `auto` fell back to the CPU.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// The most threads that a command line may ask for: four for each core, and at least 64.
+/// The largest number of threads accepted on a command line: four per core, but at least 64.
 #[must_use]
 pub fn max_threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -91,7 +91,7 @@ pub fn check_threads(flag: &str, threads: usize) -> Result<()> {
         .with_hint("more threads than cores only wait for each other"))
 }
 
-/// Sets the number of CPU threads (`--threads`) of every kernel, those of tensor libraries included. `0` is one per core.
+/// Sets the number of CPU threads (`--threads`) of every kernel, including those of tensor libraries. `0` is one per core.
 ///
 /// Call it once, before the first tensor is made.
 ///

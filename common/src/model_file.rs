@@ -1,6 +1,6 @@
 //! The style-model file: a `.safetensors` file whose header holds a JSON card under the key `impasto`.
 //!
-//! Tensor names and value ranges are pytorch/examples' own, so its files load here and ours load there.
+//! Tensor names and value ranges are those of pytorch/examples, so files load in both programs.
 
 mod candidates;
 
@@ -20,20 +20,20 @@ pub const FORMAT: u32 = 1;
 
 const CARD_KEY: &str = "impasto";
 
-/// A style model has some megabytes; whatever is larger than this is something else, and not read into memory.
+/// A style model takes a few megabytes. A larger file is something else and is not read into memory.
 const MAX_BYTES: u64 = 1 << 28;
 
-/// Bounds for the sizes that a card claims, far beyond what paints any better.
+/// Upper bounds for the sizes in a card, far beyond any useful network.
 const MAX_CHANNELS: usize = 1024;
 const MAX_BLOCKS: usize = 256;
 
-/// By this tensor a network without a card is recognised.
+/// A file without a card is recognised by this tensor.
 const FIRST_WEIGHT: &str = "conv1.conv2d.weight";
 
 /// Left over from PyTorch before 0.4; its own loader drops them too.
 const STATISTICS: [&str; 3] = [".running_mean", ".running_var", ".num_batches_tracked"];
 
-/// What a style-model file says of itself.
+/// The metadata of a style-model file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
     /// The version of this card, [`FORMAT`].
@@ -86,15 +86,15 @@ impl ModelCard {
 /// A style: its card and its weights (f32, CPU).
 #[derive(Debug, Clone)]
 pub struct StyleModel {
-    /// What the file says of itself.
+    /// The metadata of the file.
     pub card: ModelCard,
     /// The weights under pytorch/examples' names.
     pub tensors: Tensors,
 }
 
 impl StyleModel {
-    /// Reads a style-model file, or a file without a card that holds one pytorch/examples network, wherever in it: its
-    /// sizes are read off its tensors.
+    /// Reads a style-model file, or a file without a card that holds one pytorch/examples network at any depth. The sizes
+    /// of a network without a card are derived from its tensors.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl StyleModel {
         Self { card, tensors }.checked()
     }
 
-    /// The model, if its weights are whole: better to learn it here than in the middle of the work.
+    /// Checks that all weights are finite, so that a damaged model is reported before the work starts.
     fn checked(self) -> Result<Self> {
         self.card.network.network().check(&self.tensors)?;
         for (name, array) in &self.tensors {
@@ -178,7 +178,7 @@ fn no_style_network(StyleNetConfig { channels, blocks }: StyleNetConfig) -> Erro
     Error::new(format!("its network of {channels} channels and {blocks} blocks is not a style network"))
 }
 
-/// Refuses tensors that the network of a card does not have: the card is wrong, or is of another file.
+/// Refuses tensors that the card's network does not have: the card is wrong or belongs to another file.
 fn refuse_others(described: &Candidate, listing: &Listing) -> Result<()> {
     let Candidate { prefix, network } = described;
     let known: BTreeSet<_> =

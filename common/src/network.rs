@@ -1,7 +1,8 @@
 //! The transformer network as data: a list of layers, each a convolution and what follows it.
 //!
-//! Everything that knows the network iterates this list: the trainable network, the painting engine on the CPU and on a
-//! GPU, the benchmark's operation counts, the style-model file. Adding a network of the family is adding a description.
+//! Everything that depends on the network iterates over this list: the trainable network, the painting engine on the CPU
+//! and on a GPU, the benchmark's operation counts, the style-model file. A new network of the family needs only a new
+//! description.
 //!
 //! [`StyleNetConfig::network`] describes the networks that the trainer makes.
 
@@ -21,14 +22,14 @@ pub const COLOURS: usize = 3;
 /// The largest level of a colour.
 const WHITE: f32 = 255.0;
 
-/// A network that paints: its layers in order, and what its numbers mean at both ends.
+/// A style network: its layers in order, and the pixel ranges of its input and output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Network {
-    /// What the picture passes through, first to last.
+    /// The layers, first to last.
     pub layers: Vec<Layer>,
-    /// What the first layer takes, and what the output map gives.
+    /// The pixel range of the first layer's input and of the output map's result.
     pub pixels: PixelRange,
-    /// What becomes of the last layer's result.
+    /// How the last layer's result becomes pixels.
     pub output: OutputMap,
 }
 
@@ -58,14 +59,14 @@ pub struct Convolution {
     pub kernel: usize,
     /// How the size changes.
     pub resampling: Resampling,
-    /// What lies around its input.
+    /// The padding of its input.
     pub padding: Padding,
 }
 
 /// How a convolution changes the size of the picture. Every factor is 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resampling {
-    /// Not at all, but for padding.
+    /// The size stays the same, apart from padding.
     None,
     /// Only every second row and column is computed.
     Stride(usize),
@@ -74,17 +75,17 @@ pub enum Resampling {
     /// The transpose of a convolution with this stride, whose weights are `(inputs, outputs, kernel, kernel)`; rows and
     /// columns are added at the bottom and the right, as PyTorch's `output_padding`. Padding must be zeros.
     Transposed {
-        /// The stride of the convolution that this one is the transpose of.
+        /// The stride of the convolution whose transpose this is.
         stride: usize,
-        /// Rows and columns added.
+        /// The number of rows and columns added.
         output_padding: usize,
     },
 }
 
-/// What lies around a convolution's input, in pixels on each side.
+/// The padding of a convolution's input, in pixels on each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Padding {
-    /// The picture mirrored at its outermost pixels, which are not repeated.
+    /// Reflection: the input is mirrored at its outermost pixels, which are not repeated.
     Reflect(usize),
     /// Zeros.
     Zero(usize),
@@ -99,7 +100,7 @@ impl Padding {
         }
     }
 
-    /// Whether the picture is mirrored.
+    /// Whether this is reflection padding.
     #[must_use]
     pub fn reflects(self) -> bool {
         matches!(self, Self::Reflect(_))
@@ -118,29 +119,30 @@ pub struct InstanceNormalization {
 /// The addition of an earlier result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residual {
-    /// The input of the layer that lies so many layers back, this one counted, is added: 2 in a block of two.
+    /// The distance to the layer whose input is added, counted in layers and including this one: 2 in a residual block of
+    /// two layers.
     pub layers: usize,
-    /// Pixels that are cut off each side of what is added.
+    /// Pixels cropped from each side of the addend.
     pub crop: usize,
 }
 
-/// What follows the normalization and the addition.
+/// The activation, applied after the normalization and the addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
-    /// Nothing.
+    /// No activation.
     None,
-    /// Negative values become zero.
+    /// ReLU: negative values become zero.
     Relu,
 }
 
-/// What the numbers of a picture mean to a network.
+/// The range, mean and channel order of a network's pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PixelRange {
-    /// The level 255 is this number to the network, before the mean is taken off.
+    /// The network's value for the level 255, before the mean is subtracted.
     pub white: f32,
-    /// Taken off each channel, in the network's order of channels.
+    /// Subtracted from each channel, in the network's order of channels.
     pub mean: [f32; COLOURS],
-    /// Whether the first channel is blue.
+    /// Whether the channel order is BGR rather than RGB.
     pub bgr: bool,
 }
 
@@ -158,13 +160,13 @@ impl PixelRange {
         if self.bgr { COLOURS - 1 - colour } else { colour }
     }
 
-    /// The factor and the offset that make a colour's levels, `[0, 255]`, the network's numbers.
+    /// The factor and the offset that map a colour's levels, `[0, 255]`, to the network's values.
     #[must_use]
     pub fn from_level(&self, colour: usize) -> (f32, f32) {
         (self.white / WHITE, -self.mean[self.channel(colour)])
     }
 
-    /// The factor and the offset that make the network's numbers a colour's levels.
+    /// The factor and the offset that map the network's values to a colour's levels.
     #[must_use]
     pub fn to_level(&self, colour: usize) -> (f32, f32) {
         let factor = WHITE / self.white;
@@ -175,9 +177,9 @@ impl PixelRange {
 /// How the last layer's result becomes pixels in the network's range.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum OutputMap {
-    /// It is pixels.
+    /// Unchanged: the result is already pixels.
     Linear,
-    /// Its hyperbolic tangent, times a scale (Johnson et al., 2016: 150).
+    /// The hyperbolic tangent of the result times a scale (Johnson et al., 2016: 150).
     Tanh {
         /// The scale.
         scale: f32,
@@ -185,7 +187,7 @@ pub enum OutputMap {
 }
 
 impl OutputMap {
-    /// The pixel, in the network's range, that a number of the last layer's result becomes.
+    /// Maps a value of the last layer's result to a pixel value in the network's range.
     #[must_use]
     pub fn of(self, x: f32) -> f32 {
         match self {

@@ -5,7 +5,7 @@
 use crate::model_file::StyleModel;
 use crate::{Error, Result, ResultExt};
 
-/// A style-model file that is part of the program.
+/// A style-model file embedded in the program.
 #[derive(Debug, Clone, Copy)]
 pub struct BundledStyle {
     /// The name that `--style` takes.
@@ -42,14 +42,14 @@ impl BundledStyle {
     ///
     /// # Errors
     ///
-    /// If the file in the program is damaged.
+    /// If the embedded file is damaged.
     pub fn model(&self) -> Result<StyleModel> {
         StyleModel::from_bytes(self.bytes, self.name)
             .context(|| format!("cannot load the bundled style `{}`", self.name))
     }
 }
 
-/// The bundled styles' names for a message, such as "`a`, `b`".
+/// The names of the bundled styles as shown in messages, such as "`a`, `b`".
 #[must_use]
 pub fn bundled_names() -> String {
     let names: Vec<_> = BUNDLED.iter().map(|style| format!("`{}`", style.name)).collect();

@@ -1,7 +1,7 @@
-//! Named tensors from the files people have: `.safetensors`, and PyTorch's `.pth` / `.pt`, zip or legacy.
+//! Named tensors from `.safetensors` files and PyTorch's `.pth` / `.pt` files, zip or legacy.
 //!
-//! The content decides, not the name. A file is listed first, names and shapes; only the tensors that are then asked for
-//! are read, so what else lies in a checkpoint costs nothing and may be of any type.
+//! The format is detected from the content, not the file name. The names and shapes are listed first. Only requested
+//! tensors are then read, so other data in a checkpoint costs nothing and may have any type.
 
 mod file;
 mod pickle;
@@ -24,7 +24,7 @@ use crate::{Error, Result, ResultExt};
 /// Arrays by name, in name order.
 pub type Tensors = BTreeMap<String, Array>;
 
-/// Numbers along any count of axes, the last of which varies fastest.
+/// An n-dimensional array of f32 in row-major order: the last axis varies fastest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
     shape: Vec<usize>,
@@ -36,7 +36,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// If there are more or fewer values than `shape` has room for.
+    /// If the number of values does not match `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
         let shape = shape.into();
         let count = shape.iter().try_fold(1usize, |count, &axis| count.checked_mul(axis));
@@ -52,7 +52,7 @@ impl Array {
         &self.shape
     }
 
-    /// The values, those along the last axis beside one another.
+    /// The values in row-major order.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
@@ -65,7 +65,7 @@ impl Array {
     }
 }
 
-/// The type of numbers that a file stores weights in.
+/// The number type in which a file stores weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredType {
     /// Single precision.
@@ -137,27 +137,27 @@ pub(crate) fn to_safetensors(
     safetensors::serialize(views, Some(metadata)).context(|| "cannot write the weights")
 }
 
-/// What is said of a file whose parts do not fit together.
+/// The error text for a file whose parts do not fit together.
 const DAMAGED: &str = "the file is damaged or cut short";
 
 /// The tensors of a file, none of them read yet, in name order. A name begins with the keys that lead to the tensor.
 pub(crate) type Listing = BTreeMap<String, Listed>;
 
-/// What a file says of a tensor.
+/// A tensor's entry in a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Listed {
     /// The size along each axis.
     pub(crate) shape: Vec<usize>,
-    /// The bytes of the name that are keys of the dictionaries around the tensor, each with a dot behind it.
+    /// The length in bytes of the name's prefix: the keys of the enclosing dictionaries, each followed by a dot.
     path: usize,
-    /// Whether weights can be of its type.
+    /// Whether its type can hold weights.
     readable: bool,
 }
 
 /// Reads the tensors of a state dict to the CPU as f32.
 ///
-/// The state dict may lie under a key such as `state_dict`, or be the only one in the file; its names may all begin with
-/// `module.` and `_orig_mod.`. Tensors of types that no weight is of, such as complex numbers, are left out.
+/// The state dict may be stored under a key such as `state_dict`, or be the only one in the file. Its names may all begin
+/// with `module.` and `_orig_mod.`. Tensors whose type cannot hold weights, such as complex numbers, are left out.
 ///
 /// # Errors
 ///

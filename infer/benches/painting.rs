@@ -21,7 +21,7 @@ use impasto_infer::Stylizer;
 use impasto_infer::bench::{Subject, peak_memory, photo, reset_peak_memory};
 use impasto_picture::{Picture, level_of_8_bits};
 
-/// Every so many levels count in the mean: few enough to cost nothing, and no multiple of a row.
+/// Stride of the levels in the mean: large enough to cost nothing, and no multiple of a row.
 const EVERY: usize = 97;
 
 fn main() -> Result<()> {
@@ -59,14 +59,14 @@ fn print_paintings(stylizer: &Stylizer, size: (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-/// Answers each line of standard input with the seconds of one painting, wall and processor, the peak memory in kB, the mean
-/// of some levels, by which painters can be compared, and the seconds of the GPU alone, 0 without one.
+/// Answers each line of standard input with: wall seconds and CPU seconds of one painting, peak memory in kB, the mean of
+/// some levels (to compare painters), and the seconds on the GPU alone (0 without a GPU).
 fn serve_paintings(open: impl FnOnce() -> Result<Stylizer>, size: (usize, usize)) -> Result<()> {
     say(&format!("ready {}", kilobytes()))?;
     let (stylizer, photo) = (open()?, photo(size)?);
     for line in io::stdin().lock().lines() {
         line.context(|| "cannot read standard input")?;
-        // Where it cannot be reset, the peak so far has to do.
+        // If it cannot be reset, the peak so far is reported.
         let _ = reset_peak_memory();
         let before = processor_seconds();
         let (seconds, level) = match stylizer.engine().gpu() {
@@ -103,7 +103,7 @@ fn paint_frame(stylizer: &Stylizer, photo: &[f32], (height, width): (usize, usiz
     Ok((seconds, some.iter().sum::<f64>() / some.len() as f64))
 }
 
-/// The seconds of a painting on the GPU alone, 0 without one.
+/// The seconds of a painting on the GPU alone, 0 without a GPU.
 fn alone(stylizer: &Stylizer, size: (usize, usize)) -> Result<f64> {
     let Some(gpu) = stylizer.engine().gpu() else { return Ok(0.0) };
     let mut times = gpu.times(size, 20)?.milliseconds;
@@ -132,7 +132,7 @@ fn kilobytes() -> u64 {
     peak_memory().unwrap_or(0) / 1024
 }
 
-/// Processor time of all threads so far, in steps of 10 ms; 0 where the system does not report it.
+/// CPU time of all threads so far, in steps of 10 ms; 0 where the system does not report it.
 fn processor_seconds() -> f64 {
     let status = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // After the name, which may contain blanks, user and system time are the 12th and 13th field, in ticks of 10 ms.

@@ -1,4 +1,4 @@
-//! What holding a frame still costs besides painting it: `cargo bench --workspace --bench patchwork`.
+//! Times the stabilisation of a frame, without painting it: `cargo bench --workspace --bench patchwork`.
 //!
 //! `RAYON_NUM_THREADS` sets the threads.
 

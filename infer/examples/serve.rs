@@ -1,5 +1,5 @@
-//! A server of one's own, with its own styles, limits and log:
-//! `cargo run --release --example serve [ADDRESS:PORT [STYLE..]]`.
+//! Embeds the server in a program, with its own styles, limits and log: `cargo run --release --example serve [ADDRESS:PORT
+//! [STYLE..]]`.
 //!
 //! The defaults are a free port of this machine and the style `starry_night`. Enter, or the end of standard input, stops it.
 
@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     })?;
     println!("http://{}", server.address());
 
-    // Requests under way are finished before `run` returns.
+    // Requests in progress are finished before `run` returns.
     let (stop, stopped) = oneshot::channel();
     thread::spawn(move || {
         // An error is the end of the input too, and a server that has stopped already needs no signal.

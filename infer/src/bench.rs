@@ -1,10 +1,11 @@
-//! How fast a network paints: times, rates and memory, from a picture in memory to a painting in memory.
+//! Measures how fast a network paints: times, rates and memory, from a picture in memory to a painting in memory.
 //!
 //! Speed in GFLOP/s is that of the plain network: two operations for each multiply-add of a direct convolution (see
 //! [`paint_operations`]). A kernel that needs fewer operations, such as Winograd's, can exceed the machine's peak.
 //!
-//! On a GPU there are three times: that of the GPU alone, from a frame in its memory to the painting there; that of one frame
-//! of bytes from main memory to main memory, with the copies; and that of a frame of a clip, with several frames under way.
+//! On a GPU there are three times: that of the GPU alone, from a frame in its memory to the painting there; that of one
+//! frame of bytes from main memory to main memory, with the copies; and that of a frame of a clip, with several frames in
+//! flight.
 
 mod gpu;
 mod layers;
@@ -29,15 +30,15 @@ pub use machine::{BenchMachine, GpuFigures};
 pub use measurement::Measurement;
 pub use memory::{peak_memory, reset_peak_memory};
 
-/// Fewer runs would say nothing about the next one.
+/// The fewest runs: fewer would not predict the time of the next one.
 const MIN_RUNS: usize = 3;
 
-/// How long a network is measured at one size, after the first run, which is not counted.
+/// How long a network is measured at one size, after a first run that is not counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Length {
-    /// This many runs.
+    /// A fixed number of runs.
     Runs(usize),
-    /// As many runs as fit into these seconds, but at least three.
+    /// As many runs as fit into this many seconds, but at least three.
     Seconds(f64),
 }
 
@@ -81,11 +82,11 @@ impl Subject {
         Self { name: model.card.name.clone(), model }
     }
 
-    /// A network of a preset's sizes with random weights, which do not change the time.
+    /// A network of a preset's sizes with random weights; the weights do not affect the time.
     ///
     /// # Errors
     ///
-    /// If there is no memory for the weights.
+    /// If there is not enough memory for the weights.
     pub fn preset(preset: Preset) -> Result<Self> {
         Ok(Self { name: preset.to_string(), model: layers::random_model(preset.into())? })
     }
@@ -106,7 +107,7 @@ impl Subject {
     }
 }
 
-/// Paints a picture of `(height, width)` pixels again and again, each time from memory to memory.
+/// Paints a picture of `(height, width)` pixels repeatedly, each time from memory to memory.
 ///
 /// # Errors
 ///
@@ -120,7 +121,7 @@ pub fn measure(
 ) -> Result<Measurement> {
     length.validate()?;
     let photo = photo(size)?;
-    // The memory of an earlier, larger picture must not count. Where it cannot be reset, none is reported.
+    // The peak of an earlier, larger picture must not count. If the peak cannot be reset, no memory is reported.
     let forgotten = reset_peak_memory();
     let stylizer = subject.stylizer(device, precision)?;
     let precision = stylizer.engine().precision().to_string();
@@ -150,7 +151,7 @@ fn repeat(length: Length, mut run: impl FnMut() -> Result<Duration>) -> Result<V
 ///
 /// # Errors
 ///
-/// If a side has no pixel.
+/// If a side is zero.
 pub fn photo((height, width): (usize, usize)) -> Result<Vec<f32>> {
     if height == 0 || width == 0 {
         return Err(Error::usage(format!("a picture of {width}x{height} pixels has none")));

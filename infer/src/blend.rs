@@ -8,7 +8,7 @@ const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 /// Mixes `photo` into `painting` pixel by pixel. A `strength` of 1 leaves the painting, 0 gives the photo.
 pub(crate) fn mix(painting: &mut [f32], photo: &[f32], strength: f32) {
     for (painted, &original) in painting.iter_mut().zip(photo) {
-        // Clamped first, as the painting alone would be.
+        // The painting is clamped first, as it would be without blending.
         *painted = original + strength * (painted.clamp(0.0, 255.0) - original);
     }
 }
@@ -16,8 +16,8 @@ pub(crate) fn mix(painting: &mut [f32], photo: &[f32], strength: f32) {
 /// Gives `painting` the colours of `photo`: the painting's luma, the photo's chroma.
 ///
 /// This is the luminance-only transfer of Gatys et al. (2016), "Preserving Color in Neural Artistic Style Transfer",
-/// section 4, with two differences. The network sees the coloured photo. And a colour that would leave RGB at its new luma
-/// loses saturation while hue and luma stay; clipping would change all three.
+/// section 4, with two differences. The network's input is the coloured photo. And a colour that would be out of the RGB
+/// gamut at its new luma is desaturated, which keeps hue and luma; clipping would change all three.
 pub(crate) fn keep_colors(painting: &mut [f32], photo: &[f32]) {
     let pixels = painting.len() / 3;
     let (red, rest) = painting.split_at_mut(pixels);
@@ -34,7 +34,7 @@ fn recolor(painted: [f32; 3], original: [f32; 3]) -> [f32; 3] {
     let chroma = original.map(|level| level - luma(original));
     let saturation = chroma.into_iter().fold(1f32, |saturation, chroma| {
         let room = if chroma > 0.0 { 255.0 - target } else { target };
-        // The room is never negative. Where the chroma is tiny, the quotient is large or not a number, and `min` ignores it.
+        // The headroom is never negative. Where the chroma is tiny, the quotient is large or NaN, and `min` ignores it.
         saturation.min(room / chroma.abs())
     });
     chroma.map(|chroma| target + saturation * chroma)

@@ -1,4 +1,5 @@
-//! Frames of a clip, several under way at a time: the GPU paints one while the next is copied to it and the last one back.
+//! Keeps several frames of a clip in flight: the GPU paints one while the next is copied to it and the previous one is
+//! copied back.
 
 use std::collections::VecDeque;
 
@@ -13,9 +14,9 @@ use crate::{Painted, Stylizer};
 /// Frames that are begun before the first one is waited for.
 const MAX_AHEAD: usize = 3;
 
-/// Paints each frame by itself. On a GPU, several frames are under way at a time.
+/// Paints each frame by itself. On a GPU, several frames are in flight at a time.
 ///
-/// A frame that the CPU paints is painted when its turn comes, so paintings come in the order of their frames.
+/// A frame that the CPU paints is painted when its turn comes, so paintings are returned in the order of their frames.
 pub struct Flight<'a> {
     stylizer: &'a Stylizer,
     under_way: VecDeque<BegunPainting>,
@@ -39,7 +40,7 @@ impl FramePainter for Flight<'_> {
         if let Some(frame) = frame {
             self.under_way.push_back(self.stylizer.begin(frame, &Statistics::own())?);
         }
-        // Only a GPU paints in the meantime.
+        // Only a GPU paints in the background.
         let waits = self.under_way.iter().all(|painting| matches!(painting, BegunPainting::OnGpu(..)));
         if !is_over && waits && self.under_way.len() < MAX_AHEAD {
             return Ok(None);

@@ -1,8 +1,8 @@
 //! A web page and an HTTP API that paint.
 //!
-//! The server trusts nobody who can reach it. Requests of other sites' pages are refused. No request names a file. Whatever
-//! a request sends is limited in size, pixels and time. Painting has its own threads, so a busy server still answers. The
-//! server stores nothing.
+//! Every client is treated as untrusted. Requests from other sites' pages are refused. Requests cannot name files. Requests
+//! are limited in size, pixels and time. Painting has its own threads, so a busy server still answers. The server stores
+//! nothing.
 //!
 //! ```no_run
 //! use impasto_infer::Stylizer;
@@ -43,7 +43,7 @@ const MOVING_THREADS: usize = 2;
 /// Threads that read the heads of pictures and encode frames.
 const BLOCKING_THREADS: usize = 16;
 
-/// A server that listens but does not answer yet.
+/// A server that listens but does not yet answer.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -56,7 +56,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If a limit is not valid, or the address is in use or not this machine's.
+    /// If a limit is invalid, or the address is in use or does not belong to this machine.
     pub fn bind(config: ServeConfig) -> Result<Self> {
         config.validate()?;
         let action = || format!("cannot listen on `{}`", config.listen);
@@ -70,7 +70,7 @@ impl Server {
         Ok(Self { listener, address, hosts, studio: Arc::new(Studio::new(config)?) })
     }
 
-    /// Where the server listens. If port 0 was asked for, this is the port that was found.
+    /// The address on which the server listens. If port 0 was requested, it contains the port that was assigned.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -97,7 +97,7 @@ impl Server {
             answer(listener, &studio, hosts, shutdown).await;
             Ok::<(), std::io::Error>(())
         });
-        // A painting that nobody waits for any more is not waited for.
+        // Paintings that no client waits for are abandoned.
         runtime.shutdown_background();
         studio.painters.close();
         ended.map_err(|error| Error::new("cannot listen").with_source(error))
@@ -120,6 +120,6 @@ async fn answer(
     impasto_web::serve(listener, routes::router(studio, hosts), &studio.connections, shutdown, failed).await;
     thumbnails.abort();
     studio.connections.stop();
-    // Whatever is not done by then is cut off.
+    // Requests that are not finished by then are aborted.
     let _ = timeout(studio.limits.grace, studio.closed()).await;
 }

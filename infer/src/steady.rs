@@ -1,13 +1,14 @@
 //! Painting the frames of a film so that they hold still.
 //!
-//! A network paints each frame by itself, and its strokes change where the film does not: with noise, with where an edge falls
-//! between pixels, with what enters elsewhere in the frame. Here every frame is shown as a patchwork ([`Patchwork`]) of its
-//! painting and earlier ones, carried along the film's optical flow wherever that can be trusted, and the statistics that the
-//! network normalises by change slowly. A frame is painted when it arrives; later frames play no part.
+//! A network paints each frame by itself, and its strokes change even where the film does not: because of noise, subpixel
+//! positions of edges, or changes elsewhere in the frame. Here every frame is shown as a patchwork ([`Patchwork`]) of its
+//! own painting and earlier paintings. These are warped along the film's optical flow wherever the flow can be trusted. The
+//! statistics of the network's normalisations also change slowly. A frame is painted when it arrives; later frames are not
+//! used.
 //!
-//! Others mix a frame with the one before (Ruder et al., 2016, in the optimisation; Lai et al., 2018, by a network). Strokes
-//! that do not match then fade into one another, which looks as calm as a blur does: at the same warping error, `trainer
-//! evaluate-clip` finds several times the style loss.
+//! Other methods mix a frame with the previous one (Ruder et al., 2016, in the optimisation; Lai et al., 2018, by a
+//! network). Strokes that do not match then fade into one another, which is stable in the way that blur is: at the same
+//! warping error, `trainer evaluate-clip` finds several times the style loss.
 
 mod cut;
 mod detail;

@@ -102,12 +102,12 @@ impl Stylizer {
     ///
     /// # Errors
     ///
-    /// If the memory that the options allow does not suffice, or there is no room for the temporary files that replace it.
+    /// If the memory that the options allow is not enough, or there is no room for the temporary files used instead.
     pub fn stylize(&self, picture: &Picture) -> Result<Painted> {
         self.stylize_owned(picture.clone())
     }
 
-    /// As [`Self::stylize`], in the memory of the picture itself.
+    /// Like [`Self::stylize`], but overwrites the picture's own memory.
     ///
     /// # Errors
     ///
@@ -116,13 +116,13 @@ impl Stylizer {
         self.stylize_frame(picture, &mut Statistics::own())
     }
 
-    /// As [`Self::stylize_owned`], normalised as one of many frames.
+    /// Like [`Self::stylize_owned`], with the statistics of a sequence of frames.
     pub(crate) fn stylize_frame(&self, picture: Picture, statistics: &mut Statistics) -> Result<Painted> {
         let painting = self.begin(picture, statistics)?;
         self.finish(painting, statistics)
     }
 
-    /// The picture in the size that it is painted in.
+    /// The picture, scaled to the size in which it is painted.
     pub(crate) fn fit(&self, picture: Picture) -> Picture {
         match self.options.max_size {
             Some(long_side) => picture.fit_within(long_side),

@@ -1,4 +1,5 @@
-//! The documents against the program: their commands parse, their flags, links and files exist, the map is complete.
+//! Checks the documents against the program: commands parse; flags, links and files exist; ARCHITECTURE.md lists every
+//! crate.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,16 +21,16 @@ const DOCUMENTS: [&str; 8] = [
     "infer/API.md",
 ];
 
-/// What the README shows first: it paints the bundled photo, then runs the tests.
+/// The first commands of the README: paint the bundled photo, then run the tests.
 const FIRST_COMMANDS: [&str; 2] = [
     "cargo run --release -p impasto-infer -- stylize assets/photo.jpg --output painted.png",
     "cargo test --release --workspace",
 ];
 
-/// Words of a README that is read to the end.
+/// The most words of the README, so that it is read to the end.
 const MOST_WORDS: usize = 900;
 
-/// Documents that have nothing to say of a style model's card: there a card would be a GPU.
+/// Documents that do not discuss a style model's card: the word "card" in them would mean a GPU.
 const NO_CARDS: [&str; 5] =
     ["docs/benchmarks.md", "docs/gpu-status.md", "docs/gpu.md", "docs/painting.md", "docs/video.md"];
 
@@ -167,7 +168,7 @@ fn the_map_names_every_crate_and_no_other() {
     assert!(stale.is_empty(), "ARCHITECTURE.md has rows for {stale:?}, which are no crates");
 }
 
-/// The map names crates; what a module is for is said where it is, on its first line, and `cargo doc` lists it.
+/// ARCHITECTURE.md describes crates. The purpose of a module is in its first line, which `cargo doc` lists.
 #[test]
 fn every_module_says_on_its_first_line_what_it_is_for() {
     let mut seen = 0;
@@ -247,7 +248,7 @@ fn the_readers_see_what_they_must() {
     assert_eq!(modules_of("pub mod a;\nmod b;\n#[cfg(test)]\nmod c {\n"), ["a", "b"]);
 }
 
-/// The command lines that the programs themselves parse with.
+/// The clap definitions of the programs.
 fn programs() -> [Command; 2] {
     [impasto_infer::cli::command(), impasto_trainer::cli::command()]
 }

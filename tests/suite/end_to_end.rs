@@ -109,7 +109,7 @@ impl Folder {
         ])
     }
 
-    /// Every photo that can be read was painted, in its size and place, as the library paints it.
+    /// Every readable photo was painted with its own size and file name, with the same result as the library's.
     fn check_paintings(&self, model: &Path) {
         let stylizer = Stylizer::open(model).unwrap();
         for number in 0..10 {
@@ -146,7 +146,7 @@ fn checks() -> RgbImage {
     RgbImage::from_fn(48, 40, |x, y| if (x / 4 + y / 4) % 2 == 0 { Rgb([240, 180, 20]) } else { Rgb([20, 40, 120]) })
 }
 
-/// VGG-16 up to `relu3_3` with 4 to 8 channels and random weights: enough to tell one texture from another.
+/// VGG-16 up to `relu3_3` with 4 to 8 channels and random weights: enough to distinguish textures.
 fn write_loss_weights(path: &Path) {
     let mut random = Random(3);
     let mut tensors = HashMap::<String, Tensor>::new();

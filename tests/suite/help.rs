@@ -1,6 +1,6 @@
 //! The help texts are part of the interface: a change of one shows in review as a change of a file in `tests/golden/help`.
 //!
-//! `UPDATE_GOLDEN=1` rewrites them, and fails so that nobody updates without looking.
+//! `UPDATE_GOLDEN=1` rewrites them and still fails, so that an update is never accidental.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What crosses crates, in one test binary: synthetic pictures and tiny networks, no downloads, no GPU.
+//! The cross-crate tests, in one test binary: synthetic pictures and tiny networks, no downloads, no GPU.
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests: a panic with its place is the report")]
 

@@ -1,11 +1,12 @@
-//! Names say which thing they mean: no type is a bare `Plan` or `Frame`, and a *card* is a style model's metadata, never a GPU.
+//! Checks that names are specific: no type is a bare `Plan` or `Frame`, and a *card* is a style model's metadata, never a
+//! GPU.
 
 use crate::workspace;
 
-/// Names that meant several things each, and now stand only as the end of longer ones.
+/// Ambiguous names, which are allowed only as the end of longer names.
 const BARE: [&str; 9] = ["Card", "Frame", "Job", "Part", "Parts", "Plan", "Precision", "Source", "Step"];
 
-/// The crates that know no style model's card, or GPUs only.
+/// The crates that do not deal with a style model's card, so that "card" in them would mean a GPU.
 const NO_CARDS: [&str; 3] = ["common/kernels/", "common/flow/", "common/web/"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Our numbers against PyTorch's, made once by `tests/reference/make.py` and stored beside it.
+//! Compares our results with PyTorch's, which `tests/reference/make.py` made once and which are stored next to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use impasto_trainer::objective::{Convention, Objective, ObjectiveConfig};
 /// Rounding of f32 sums in another order, relative to the largest value.
 const TOLERANCE: f32 = 2e-5;
 
-/// Through the whole network, whose gradients pass 16 normalisations.
+/// The tolerance for the whole network, whose gradients pass through 16 normalisations.
 const NETWORK_TOLERANCE: f32 = 2e-4;
 
 /// A file of `tests/reference`, as f32.
@@ -143,7 +143,7 @@ fn the_style_network_and_the_gradients_of_all_its_weights() {
     }
 }
 
-/// A constant that an instance normalisation takes out again has no influence: its gradient is rounding noise.
+/// A constant before an instance normalisation has no effect: its gradient is rounding noise.
 fn is_cancelled(name: &str) -> bool {
     let before_a_norm = name.ends_with("conv2d.bias") && !name.starts_with("deconv3");
     let end_of_a_block = name.starts_with("res") && name.ends_with("in2.bias");
@@ -221,7 +221,7 @@ fn synthetic_photo(height: usize, width: usize) -> Tensor {
     Tensor::from_vec(photo, (1, 3, height, width), &Device::Cpu).unwrap()
 }
 
-/// Trained networks are not ours to store: `IMPASTO_DATA` or `../shared/data` may hold them.
+/// Third-party trained networks are not stored in the repository: `IMPASTO_DATA` or `../shared/data` may hold them.
 fn trained_networks() -> Option<PathBuf> {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let folder = std::env::var_os("IMPASTO_DATA").map_or_else(default, PathBuf::from).join("stylenets");

@@ -1,8 +1,8 @@
-//! Numbers that look random and are the same on every machine, for weights that nobody has to store.
+//! Pseudorandom numbers that are the same on every machine, so that test weights need not be stored.
 
 use candle_core::{Device, Tensor};
 
-/// `SplitMix64` (Steele et al., 2014): one multiplication a number, any seed will do.
+/// `SplitMix64` (Steele et al., 2014): a small generator that works with any seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -1,7 +1,8 @@
-//! The loss network against candle-transformers' VGG: same random weights, same logits.
+//! Compares the loss network with candle-transformers' VGG: same random weights, same logits.
 //!
-//! That one takes one picture, needs its classifier and gives no inner features, so it cannot be the loss network; but it
-//! is written by others, so it can judge ours. The classifier that turns our features into logits is computed here.
+//! That VGG takes one picture, needs its classifier and gives no inner features, so it cannot serve as the loss network.
+//! But it is an independent implementation, so it is a reference for ours. The classifier that turns our features into
+//! logits is computed here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -17,7 +18,7 @@ use impasto_nn::loss_network::{Architecture, Layer, LossNetwork};
 
 use crate::random::Random;
 
-/// The classifier's first layer takes 7x7 positions of 512 channels, so this is the only size the oracle knows.
+/// The classifier's first layer takes 7x7 positions of 512 channels, so this is the only size that the reference supports.
 const SIZE: usize = 224;
 /// Largest difference allowed, relative to the largest logit. f32 sums in another order differ by about 1e-6; Winograd
 /// transforms, layer after layer, by 1e-5 to 1e-4. A wrong layer, order or normalisation differs by about 1.
@@ -58,7 +59,7 @@ fn our_logits(architecture: Architecture, features: &Tensors, classifier: &Tenso
     for name in ["pre_logits.fc1", "pre_logits.fc2", "head.fc"] {
         let weight = classifier[&format!("{name}.weight")].flatten_from(1).unwrap();
         let linear = Linear::new(weight, Some(classifier[&format!("{name}.bias")].clone()));
-        // Theirs rectifies the logits too.
+        // The reference applies a ReLU to the logits too.
         ys = linear.forward(&ys).unwrap().relu().unwrap();
     }
     ys.to_vec2().unwrap()
@@ -97,7 +98,8 @@ fn he_bound(inputs: usize) -> f32 {
     (6.0 / inputs as f32).sqrt()
 }
 
-/// A photo as torchvision's weights want it, written out again so that the loss network's own scaling is judged too.
+/// A photo normalised for torchvision's weights, implemented again here so that the loss network's own scaling is tested
+/// too.
 fn normalised(photo: &Tensor) -> Tensor {
     let row = |values: [f32; 3]| Tensor::from_slice(&values, (3, 1, 1), &Device::Cpu).unwrap();
     let unit = (photo / 255.0).unwrap();

@@ -43,7 +43,7 @@ pub(crate) fn sources() -> Vec<SourceFile> {
 fn collect_sources(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        // A build inside a member's folder leaves generated code that is nobody's to check.
+        // A build inside a member's folder leaves generated code, which is not checked.
         if path.is_dir() && !path.ends_with("target") {
             collect_sources(&path, paths);
         } else if path.extension().is_some_and(|extension| extension == "rs") {

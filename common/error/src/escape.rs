@@ -1,7 +1,7 @@
 //! Text from outside (file names, cards, messages of other programs) made safe to print on a terminal.
 //!
 //! A terminal obeys control characters: they clear the screen, set its title, hide what was printed before. The command
-//! lines pass all that they print through here. JSON that is escaped so is still JSON with the same meaning.
+//! lines pass everything that they print through these functions. Escaped JSON is still JSON with the same meaning.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     escape(text, is_unsafe)
 }
 
-/// As [`escaped`], but line breaks stay: for a text of several lines whose parts from outside are escaped already.
+/// Like [`escaped`], but keeps line breaks: for text of several lines whose outside parts are already escaped.
 #[must_use]
 pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| c != '\n' && is_unsafe(c))

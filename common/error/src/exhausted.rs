@@ -1,7 +1,7 @@
 //! Whether a chain of causes ends in a full disk or in too little memory.
 //!
-//! The types of the causes decide, not their text. A GPU's errors are told apart with the feature `cuda`; without it no GPU
-//! computes.
+//! The types of the causes are checked, not their text. GPU errors are distinguished only with the feature `cuda`; without
+//! it no GPU is used.
 
 use std::error::Error as StdError;
 use std::io;
@@ -15,7 +15,7 @@ pub(crate) enum Resource {
     Storage,
 }
 
-/// What ran out, according to the first cause in the chain that tells.
+/// What ran out, according to the first cause in the chain that is conclusive.
 pub(crate) fn exhausted(error: &(dyn StdError + 'static)) -> Option<Resource> {
     let mut link = Some(error);
     while let Some(cause) = link {
@@ -36,12 +36,12 @@ fn of_io(error: &io::Error) -> Option<Resource> {
     match error.kind() {
         io::ErrorKind::OutOfMemory => Some(Resource::Memory),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Resource::Storage),
-        // Its `source` is that of the error inside and skips that error.
+        // `io::Error::source` returns the source of the inner error and skips the inner error itself.
         _ => error.get_ref().and_then(|inner| exhausted(inner)),
     }
 }
 
-/// candle names no sources: what it wraps is found by matching.
+/// candle's errors have no sources: wrapped errors are found by matching.
 #[cfg(feature = "candle")]
 fn of_candle(error: &candle_core::Error) -> Option<Resource> {
     use candle_core::Error;
@@ -66,7 +66,7 @@ fn of_gpu(error: &(dyn StdError + 'static)) -> Option<Resource> {
     use candle_core::cuda_backend::cudarc::curand::{result::CurandError, sys::curandStatus_t};
     use candle_core::cuda_backend::cudarc::driver::{DriverError, sys::CUresult};
 
-    // `CudaError` is transparent: its source is not the error inside.
+    // `CudaError` is transparent: its source is not the inner error.
     if let Some(error) = error.downcast_ref::<CudaError>() {
         return match error {
             CudaError::Cuda(error) => of_gpu(error),

@@ -84,7 +84,7 @@ impl Error {
         exhausted(self) == Some(Resource::Storage)
     }
 
-    /// The innermost hint: the one nearest the cause knows best.
+    /// The innermost hint, which is the most specific.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         let inner = self.source.as_deref().and_then(|source| source.downcast_ref::<Error>()).and_then(Error::hint);
@@ -119,7 +119,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// candle appends a backtrace to its message where `RUST_BACKTRACE` is set: pages that no user can read.
+/// candle appends a long backtrace to its message if `RUST_BACKTRACE` is set. It is left out.
 #[cfg(feature = "candle")]
 fn without_backtrace<'a>(mut cause: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     while let Some(candle_core::Error::WithBacktrace { inner, .. }) = cause.downcast_ref() {
@@ -146,7 +146,7 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// Adds what was being done to a foreign error.
+/// Adds a message about the failed action to an error of another type.
 pub trait ResultExt<T> {
     /// Wraps the error with `message`, evaluated only on failure.
     ///

@@ -1,4 +1,4 @@
-//! Optical flow between two frames, and the pyramid of one: `cargo bench --workspace --bench flow`.
+//! Times the optical flow between two frames, and the pyramid of a frame: `cargo bench --workspace --bench flow`.
 //!
 //! `RAYON_NUM_THREADS` sets the threads.
 

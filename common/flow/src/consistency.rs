@@ -1,17 +1,18 @@
-//! Where a flow can be trusted: where the flow back leads to the start (Sundaram et al., 2010; Ruder et al., 2016, section 4).
+//! Forward-backward consistency: a flow is trusted where the backward flow returns to the start (Sundaram et al., 2010;
+//! Ruder et al., 2016, section 4).
 
 use rayon::prelude::*;
 
 use super::Flow;
 use super::plane::{ROWS, interpolated};
 
-/// What makes a pixel trusted.
+/// When a pixel counts as trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// It is in both frames: `|w + w'|^2 <= 0.01 (|w|^2 + |w'|^2) + 0.5`, with the flow `w` and the flow back `w'` where `w`
-    /// leads to. A pixel that leaves the frame is not trusted.
+    /// It is visible in both frames: `|w + w'|^2 <= 0.01 (|w|^2 + |w'|^2) + 0.5`, with the flow `w` and the backward flow
+    /// `w'` at the target of `w`. A pixel that leaves the frame is not trusted.
     Seen,
-    /// Also, it does not lie on a boundary between movements: `|grad u|^2 + |grad v|^2 <= 0.01 |w|^2 + 0.002`.
+    /// In addition, it is not on a motion boundary: `|grad u|^2 + |grad v|^2 <= 0.01 |w|^2 + 0.002`.
     SeenInside,
 }
 
@@ -33,14 +34,14 @@ impl Flow {
         mask
     }
 
-    /// How far the flow back misses a pixel, squared, as a multiple of what [`Trust::Seen`] allows; infinite where the flow
-    /// leaves the frame. `back` is the flow in the other direction.
+    /// The squared distance by which the backward flow misses a pixel, as a multiple of what [`Trust::Seen`] allows;
+    /// infinite where the flow leaves the frame. `back` is the backward flow.
     #[must_use]
     pub fn disagreement(&self, back: &Self, row: usize, column: usize) -> f32 {
         let at = row * self.width + column;
         let (u, v) = (self.x[at], self.y[at]);
         let (x, y) = (column as f32 + u, row as f32 + v);
-        // Also so where a coordinate is not a number.
+        // NaN coordinates end here too.
         if !(x >= 0.0 && y >= 0.0 && x <= (self.width - 1) as f32 && y <= (self.height - 1) as f32) {
             return f32::INFINITY;
         }
@@ -49,7 +50,7 @@ impl Flow {
         square(u + back_u, v + back_v) / (0.01 * (square(u, v) + square(back_u, back_v)) + 0.5)
     }
 
-    /// The flow at a position inside, interpolated linearly.
+    /// The flow at a position inside the frame, bilinearly interpolated.
     pub(super) fn at(&self, y: f32, x: f32) -> (f32, f32) {
         let (top, left) = (y as usize, x as usize);
         let (down, right) = (y - top as f32, x - left as f32);

@@ -1,4 +1,4 @@
-//! Frames as pixels of four floats, and frames along a flow.
+//! Frames as pixels of four floats, and warping of frames along a flow.
 
 use rayon::prelude::*;
 
@@ -19,7 +19,7 @@ pub struct FlowFrame {
 }
 
 impl FlowFrame {
-    /// The colours of a picture.
+    /// The colours and luma of a picture.
     #[must_use]
     pub fn of(picture: &Picture) -> Self {
         let (height, width) = (picture.height() as usize, picture.width() as usize);
@@ -39,7 +39,7 @@ impl FlowFrame {
         Self { height, width, pixels }
     }
 
-    /// From pixels, row by row; the fourth number of each is its luma.
+    /// From pixels, row by row; the fourth component of each is its luma.
     ///
     /// # Panics
     ///
@@ -86,8 +86,8 @@ impl FlowFrame {
         &mut self.pixels
     }
 
-    /// What this frame shows where `flow` points to, interpolated linearly. That is this frame, moved back onto the frame that
-    /// the flow starts from. Beyond the border, the border pixel is repeated.
+    /// This frame warped along `flow`: samples this frame where `flow` points to, bilinearly interpolated. The result is
+    /// aligned with the frame that the flow starts from. Outside the frame, the border pixel is repeated.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Dense optical flow between two frames, on the CPU: where every pixel of one lies in the other.
+//! Dense optical flow between two frames, on the CPU: the position of every pixel of one frame in the other.
 //!
 //! This is DIS (Kroeger et al., 2016, "Fast Optical Flow using Dense Inverse Search"). From coarse to fine, patches search
 //! for their match by inverse composition, their displacements are averaged into a field, and a variational step smooths it.
@@ -23,27 +23,27 @@ pub use consistency::Trust;
 pub use frame::FlowFrame;
 pub use plane::{LumaPlane, Pyramid};
 
-/// How carefully flow is computed.
+/// Accuracy settings of the optical flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowOptions {
     /// The finest level that is searched: 0 is the frame itself, 1 half its size, and so on.
     pub finest: usize,
-    /// The most steps that a patch makes on each level.
+    /// The largest number of search iterations of a patch on each level.
     pub steps: usize,
-    /// How often the variational step sets up its system on each level.
+    /// How often the variational step linearises and sets up its system on each level.
     pub refinements: usize,
-    /// How often each system is relaxed.
+    /// Relaxation iterations for each system.
     pub relaxations: usize,
 }
 
 impl FlowOptions {
-    /// Options for painting while frames arrive: searched at half the size.
+    /// Options for live painting: searches at half the size.
     #[must_use]
     pub fn fast() -> Self {
         Self { finest: 1, steps: 8, refinements: 2, relaxations: 6 }
     }
 
-    /// Options for measuring: searched at full size.
+    /// Options for measurements: searches at full size.
     #[must_use]
     pub fn fine() -> Self {
         Self { finest: 0, steps: 16, refinements: 5, relaxations: 10 }
@@ -56,7 +56,7 @@ impl FlowOptions {
     }
 }
 
-/// Where every pixel of one frame lies in another.
+/// The displacement of every pixel of one frame to its position in another.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flow {
     height: usize,
@@ -140,7 +140,7 @@ impl Flow {
         self.x[pixel] == 0.0 && self.y[pixel] == 0.0
     }
 
-    /// The position `(y, x)` that the flow leads to from a pixel; the nearest one inside if it leads out of the frame.
+    /// The position `(y, x)` that the flow leads to from a pixel, clamped to the frame.
     #[must_use]
     pub fn target(&self, row: usize, column: usize) -> (f32, f32) {
         let at = row * self.width + column;
@@ -148,7 +148,8 @@ impl Flow {
         (inside(row as f32 + self.y[at], self.height), inside(column as f32 + self.x[at], self.width))
     }
 
-    /// This flow and then another: where `next` leads to from where this one does. Beyond the border lies the border.
+    /// The composition of this flow and `next`: `next` is sampled at the targets of this flow. Positions outside the frame
+    /// are clamped to its border.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Luma at full size, half of it, a quarter and so on.
+//! Luma pyramids: a frame's luma at full size, half size, a quarter and so on.
 
 use rayon::prelude::*;
 
@@ -63,7 +63,7 @@ impl LumaPlane {
         &self.view().row(y as isize, 0)[..self.width]
     }
 
-    /// The luma at a position inside, interpolated linearly.
+    /// The luma at a position inside the frame, bilinearly interpolated.
     #[must_use]
     pub fn at(&self, y: f32, x: f32) -> f32 {
         let (top, left) = (y as usize, x as usize);
@@ -80,14 +80,14 @@ impl LumaPlane {
     }
 }
 
-/// Linear interpolation between four neighbours, two above and two below. `down` and `right` are the distances from the first
-/// of them, from 0 to 1.
+/// Bilinear interpolation between four neighbours, two above and two below. `down` and `right` are the distances from the
+/// first of them, from 0 to 1.
 pub(super) fn interpolated([above, below]: [[f32; 2]; 2], (down, right): (f32, f32)) -> f32 {
     let [above, below] = [above, below].map(|[left, behind]| left + right * (behind - left));
     above + down * (below - above)
 }
 
-/// A frame's luma at full size, half of it, a quarter and so on. Flow from the frame and flow to it use the same pyramid.
+/// A frame's luma at full size, half size, a quarter and so on. Flow from the frame and flow to it use the same pyramid.
 #[derive(Debug, Clone)]
 pub struct Pyramid(Vec<LumaPlane>);
 
@@ -127,7 +127,7 @@ impl Pyramid {
     }
 }
 
-/// A plane of `from` pixels at twice the size, `to`, each (height, width); values are taken times `scale`.
+/// A plane of `from` pixels at twice the size, `to`, each (height, width); values are multiplied by `scale`.
 pub(super) fn doubled(plane: &[f32], from: (usize, usize), to: (usize, usize), scale: f32) -> Vec<f32> {
     let ((rows, columns), (height, width)) = (from, to);
     let mut out = vec![0.0; height * width];

@@ -1,4 +1,4 @@
-//! The variational step: see `variation.rs` of the kernels for what it minimises.
+//! The variational refinement step; `variation.rs` of the kernels documents the energy that it minimises.
 
 use rayon::prelude::*;
 
@@ -31,7 +31,7 @@ impl Padded {
         &self.data[y * self.width..][..self.width]
     }
 
-    /// A row and those around it, the border's own where there is none.
+    /// A row and its neighbours; at the border, the border row stands in for the missing neighbour.
     fn band(&self, y: usize) -> Band<'_> {
         let last = self.data.len() / self.width - 1;
         [self.row(y.saturating_sub(1)), self.row(y), self.row((y + 1).min(last))]

@@ -1,4 +1,4 @@
-//! The search on one level: patches find their displacements, which give a field.
+//! The search on one level: patches find their displacements, which are averaged into a flow field.
 
 use rayon::prelude::*;
 
@@ -9,10 +9,10 @@ use impasto_kernels::flow::{PATCH, Patch, STRIDE, origin, patch_cells, propagate
 /// Rows of patches that a thread takes at a time.
 const ROWS: usize = 4;
 
-/// The flow between two planes, from that between planes of half the size.
+/// The flow between two planes, initialised from the flow between planes of half the size.
 pub(super) fn search(from: &LumaPlane, to: &LumaPlane, start: Option<&Flow>, steps: usize) -> Flow {
     let (height, width) = from.size();
-    // Cells of four by four pixels, each with a patch before and a patch after it.
+    // Cells of 4x4 pixels, each with a patch before it and a patch after it.
     let (cells, columns) = (height.div_ceil(STRIDE), width.div_ceil(STRIDE) + 1);
     let mut patches = vec![Patch::default(); (cells + 1) * columns];
     patches.par_chunks_exact_mut(columns).with_min_len(ROWS).enumerate().for_each(|(row, patches)| {

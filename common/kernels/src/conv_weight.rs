@@ -13,18 +13,18 @@ use super::scratch::{self, LINE};
 use super::simd::Level;
 use super::winograd;
 
-/// Tasks that the work is split into, if it is large enough. They keep 16 threads busy.
+/// The number of tasks for large inputs: enough to keep 16 threads busy.
 const TASKS: usize = 16;
 
-/// Input channels of a task, at most. Each task pads the result's gradient for itself: with 4 instead of 32 channels, that
-/// was a quarter of its time.
+/// The most input channels of a task. Each task pads its own copy of the result's gradient: with 4 instead of 32 channels,
+/// padding took a quarter of the time.
 const CHANNELS: usize = 64;
 
 /// Floats of the result's gradient that a band holds: a third of a 1 MiB L2 cache.
 const BAND_FLOATS: usize = 96 * 1024;
 
-/// Writes the gradient of the weights to `dweight`, `(outputs, inputs, kernel, kernel)`, which is zero before, from the input `xs`
-/// and the gradient of the result, `dys`. If the result was rectified, `mask` is the result.
+/// Writes the gradient of the weights to `dweight`, `(outputs, inputs, kernel, kernel)`, which must be zeroed, from the
+/// input `xs` and the gradient of the result, `dys`. If a ReLU was applied, `mask` is the result.
 ///
 /// # Panics
 ///
@@ -50,13 +50,13 @@ pub fn weight_gradient(level: Level, g: &Geometry, xs: &[f32], dys: &[f32], mask
     }
 }
 
-/// How the work is cut.
+/// How the work is split.
 struct WeightGradientPlan<'a> {
     level: Level,
     g: &'a Geometry,
     input: PaddedFrame,
     gradient: PaddedFrame,
-    /// Input channels of a task: a group.
+    /// Input channels of a task, called a group.
     group_channels: usize,
     /// Output rows of a band, and bands of a picture.
     rows: usize,
@@ -123,8 +123,8 @@ impl<'a> WeightGradientPlan<'a> {
     }
 }
 
-/// Writes the gradient of the bias to `dbias`, `(outputs)`, from that of the result, `dys`. If the result was rectified, `mask` is
-/// the result.
+/// Writes the gradient of the bias to `dbias`, `(outputs)`, from that of the result, `dys`. If a ReLU was applied, `mask`
+/// is the result.
 ///
 /// # Panics
 ///
@@ -139,7 +139,7 @@ pub fn bias_gradient(g: &Geometry, dys: &[f32], mask: Option<&[f32]>, dbias: &mu
     });
 }
 
-/// Sums stretches in 16 interleaved f32, which the compiler turns into vectors, and these in f64.
+/// Sums blocks in 16 interleaved f32 lanes, which the compiler vectorises, and adds the block sums in f64.
 fn sum(values: &[f32], mask: Option<&[f32]>) -> f64 {
     const STRETCH: usize = 4096;
     let stretch = |values: &[f32], mask: Option<&[f32]>| {

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::layout::Normal;
 use super::multiversion::multiversion;
 
-/// Normalises `ys`, rows of `width` columns of as many channels as there are normals, in place, adds the rows of `xs`, of
-/// which `crop` columns are cut off on both sides, and raises sums below `floor` to it.
+/// Normalises `ys` in place: rows of `width` columns, with one normal per channel. Then adds the rows of `xs`, cropped by
+/// `crop` columns on both sides, and clamps the sums from below to `floor`.
 pub fn add_cropped(ys: &mut [f32], xs: &[f32], normals: &[Normal], (width, crop): (usize, usize), floor: f32) {
     let plane = width + 2 * crop;
     let rows = ys.par_chunks_exact_mut(normals.len() * width).zip(xs.par_chunks_exact(normals.len() * plane));
@@ -25,12 +25,12 @@ multiversion! {
     }
 }
 
-/// Raises values below `floor` to it; not a number stays one.
+/// Clamps values from below to `floor`; NaN passes through.
 pub fn raise(xs: &mut [f32], floor: f32) {
     xs.par_iter_mut().with_min_len(1 << 14).for_each(|x| *x = if *x < floor { floor } else { *x });
 }
 
-/// Copies the first `width` columns of lines of `plane` floats, and adds what `bias` says of their channel.
+/// Copies the first `width` columns of lines of `plane` floats, and adds the `bias` of their channel.
 pub fn take_columns(lines: &[f32], plane: usize, bias: &[f32], width: usize, ys: &mut [f32]) {
     let lines = lines.chunks_exact(plane).zip(ys.chunks_exact_mut(width));
     for ((line, ys), bias) in lines.zip(bias.iter().cycle()) {

@@ -2,7 +2,7 @@
 //! 2016): patches that search (`patch`), the dense field made of them (`field`), its refinement (`variation`), and pictures
 //! sampled along a flow (`warp`).
 //!
-//! Plain safe code over arrays of eight, compiled for each set of vector instructions. Every sum has one order.
+//! Plain safe code over arrays of eight, compiled for each set of vector instructions. The order of every sum is fixed.
 #![expect(clippy::needless_range_loop, reason = "loops over lanes vectorise best as plain indices")]
 
 mod field;

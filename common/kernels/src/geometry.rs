@@ -3,8 +3,8 @@
 use super::pad::{Axis, PaddedFrame};
 use super::scratch::LINE;
 
-/// Shapes of a convolution of `(batch, inputs, height, width)` with `(outputs, inputs, kernel, kernel)`, and what it does before
-/// and after: upsample, pad, rectify.
+/// Shapes of a convolution of `(batch, inputs, height, width)` with `(outputs, inputs, kernel, kernel)`, and the steps
+/// before and after it: upsampling, padding, ReLU.
 #[derive(Debug, Clone, Copy)]
 pub struct Geometry {
     /// Pictures.
@@ -19,13 +19,13 @@ pub struct Geometry {
     pub width: usize,
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// How often each pixel is repeated in both directions before padding (nearest neighbour): 1 or 2.
+    /// Upsampling factor in both directions before padding (nearest neighbour): 1 or 2.
     pub upsample: usize,
-    /// Cells added on each of the four sides.
+    /// Padding in pixels on each of the four sides.
     pub pad: usize,
-    /// Whether the added cells mirror the picture, without repeating its edge, instead of being zero.
+    /// Whether padding is by reflection, without repeating the edge, instead of zeros.
     pub reflect: bool,
-    /// Cells from one output to the next in both directions: 1 or 2.
+    /// Stride in both directions: 1 or 2.
     pub stride: usize,
     /// Whether negative results become 0.
     pub relu: bool,
@@ -81,7 +81,8 @@ impl Geometry {
         }
     }
 
-    /// Where each tap (channel, kernel row, kernel column) reads in a padded input with channels `plane` apart.
+    /// The offset that each tap (channel, kernel row, kernel column) reads at in a padded input with channels `plane`
+    /// floats apart.
     pub(crate) fn tap_offsets(&self, frame: &PaddedFrame, plane: usize) -> Vec<u32> {
         let (kernel, stride) = (self.kernel, self.stride);
         let column = |x: usize| (x % stride) * frame.segment + x / stride;

@@ -1,8 +1,8 @@
 //! Kernels for NVIDIA GPUs: their sources, the code that launches them, and cuDNN.
 //!
-//! Each `.cu` file of ours has a CPU twin of the same name in the folder above. Everything but `driver`, `cudnn`, `canvas` and
-//! `open` is written against [`GpuMachine`](machine::GpuMachine). Tests run that code without a GPU: a C++ compiler builds the
-//! kernels, and `emulator` compares their results with the twins'.
+//! Each `.cu` file of ours has a CPU twin of the same name in the folder above. Everything but `driver`, `cudnn`, `canvas`
+//! and `open` is written against [`GpuMachine`](machine::GpuMachine). Tests run that code without a GPU: a C++ compiler
+//! builds the kernels, `emulator` runs them, and their results are compared with the twins'.
 //!
 //! The order of every sum depends on the sizes alone, and no float is added atomically. Results are therefore the same bytes
 //! from run to run. cuDNN's algorithms are chosen to be deterministic too; cuBLAS is as long as the GPU and its version stay

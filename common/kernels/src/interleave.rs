@@ -1,4 +1,5 @@
-//! Results of a transposed convolution, computed as several channels of a small picture, put where they belong.
+//! Interleaves the results of a transposed convolution, which were computed as several channels of a small picture (depth
+//! to space).
 //!
 //! With stride `s`, result `(s i + a, s j + b)` of channel `c` is channel `(s a + b) * channels + c` of pixel `(i, j)`.
 
@@ -11,7 +12,7 @@ use super::layout::Moments;
 /// The small picture: rows of `channels * stride^2` lines of `plane` floats.
 #[derive(Debug, Clone, Copy)]
 pub struct Phases<'a> {
-    /// From pixel row `first` on.
+    /// The data from pixel row `first` on.
     pub data: &'a [f32],
     /// The pixel row that comes first.
     pub first: usize,

@@ -1,4 +1,4 @@
-//! Where the floats of pictures lie, and what happens to a value on its way into a convolution.
+//! The memory layout of pictures, and the transformation of values as a convolution reads them.
 
 /// Strides, in floats: row `y` of channel `c` of picture `n` begins at `n * picture + c * plane + (y - first) * row`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,8 @@ impl Layout {
         Self { picture: channels * height * width, plane: height * width, row: width, first: 0 }
     }
 
-    /// `(height, channels, width)` of one picture, from row `first` on: rows that follow one another are one slice, which
-    /// is what a picture painted in bands needs.
+    /// `(height, channels, width)` of one picture, from row `first` on: consecutive rows are one slice, as needed to paint
+    /// a picture in bands.
     #[must_use]
     pub fn by_row(channels: usize, width: usize, first: usize) -> Self {
         Self { picture: 0, plane: width, row: channels * width, first }
@@ -46,7 +46,7 @@ pub struct Normal {
     pub factor: f32,
     /// Added after the product.
     pub bias: f32,
-    /// 0 behind a ReLU, else minus infinity.
+    /// 0 with a ReLU, otherwise minus infinity.
     pub floor: f32,
 }
 
@@ -60,12 +60,12 @@ impl Normal {
     }
 }
 
-/// What happens to a value before it is used.
+/// The transformation of a value before it is used.
 #[derive(Debug, Clone, Copy)]
 pub enum Before<'a> {
     /// Nothing.
     Nothing,
-    /// Values count as 0 where this slice, of the same layout, is not positive: the gradient of a rectifier.
+    /// Values count as 0 where this slice, of the same layout, is not positive: the gradient of a ReLU.
     Gate(&'a [f32]),
     /// Normalised, by a [`Normal`] for each channel.
     Normalise(&'a [Normal]),
@@ -85,7 +85,7 @@ pub struct Moments {
 impl Moments {
     /// Of `count` values whose distances from `pivot` have this sum and this sum of squares.
     ///
-    /// With a value of the set as pivot, nothing large cancels even where the mean is far from zero.
+    /// With a value of the set as pivot, large numbers do not cancel even where the mean is far from zero.
     #[must_use]
     pub fn around(pivot: f32, count: usize, sum: f64, squares: f64) -> Self {
         if count == 0 {
@@ -128,8 +128,8 @@ impl Moments {
         totals
     }
 
-    /// The instance normalisation by these moments (biased variance plus `epsilon`), followed by `weight` and `bias` and, with
-    /// `relu`, a rectifier.
+    /// The instance normalisation by these moments (biased variance plus `epsilon`), followed by `weight` and `bias` and,
+    /// with `relu`, a ReLU.
     #[must_use]
     pub fn normal(&self, weight: f32, bias: f32, epsilon: f64, relu: bool) -> Normal {
         let scale = (self.squares / self.count.max(1.0) + epsilon).sqrt().recip() as f32;

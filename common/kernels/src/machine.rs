@@ -1,7 +1,7 @@
-//! The instruction set that kernels use on this machine, and the peak rate of arithmetic that they are compared with.
+//! The instruction set that kernels use on this machine, and the measured peak rate of arithmetic.
 //!
 //! The peak is measured. It is the flat part of the roofline (Williams et al., 2009): memory is left out, because the
-//! convolutions of these networks do some hundred operations for each byte that they move.
+//! convolutions of these networks do a few hundred operations for each byte that they move.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,8 +9,7 @@ use std::time::Instant;
 use crate::peak::{multiply_add, operations_per_round};
 use crate::simd::Level;
 
-/// Short enough that some bursts are undisturbed on a machine that does other things too, long enough that waking the threads
-/// does not count.
+/// Short enough that some bursts are undisturbed on a busy machine, long enough that waking the threads does not matter.
 const BURST_SECONDS: f64 = 0.03;
 const BURSTS: usize = 15;
 const FIRST_ROUNDS: usize = 1 << 16;
@@ -42,8 +41,8 @@ const GPU_BURSTS: usize = 10;
 #[cfg(feature = "cuda")]
 const GPU_PRODUCTS: usize = 4;
 
-/// Operations a second of a large matrix product by cuBLAS on the GPU of this number, of factors of type `value` summed in f32.
-/// The best of several bursts counts.
+/// Operations a second of a large matrix product by cuBLAS on the GPU with this ordinal, of factors of type `value` summed
+/// in f32. The best of several bursts counts.
 ///
 /// # Errors
 ///
@@ -87,7 +86,7 @@ pub fn instructions() -> &'static str {
     }
 }
 
-/// Lets all threads do `rounds` rounds at the same time and returns the seconds until the last one is done.
+/// Runs `rounds` rounds on all threads at the same time and returns the seconds until the last thread finishes.
 fn burst(level: Level, rounds: usize) -> f64 {
     let start = Instant::now();
     rayon::broadcast(|_| black_box(multiply_add(level, rounds)));

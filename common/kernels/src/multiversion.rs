@@ -6,7 +6,7 @@
 #[cfg(any(test, target_arch = "x86_64"))]
 use super::simd::Level;
 
-/// The best level of this processor (std caches the detection).
+/// The best level of this CPU (std caches the detection).
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn level() -> Level {
     #[cfg(test)]
@@ -42,9 +42,9 @@ macro_rules! multiversion {
 
             #[cfg(target_arch = "x86_64")]
             match $crate::multiversion::level() {
-                // SAFETY: `level` returns this only on a processor with AVX-512F, VL and DQ.
+                // SAFETY: `level` returns this only on a CPU with AVX-512F, VL and DQ.
                 $crate::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
-                // SAFETY: `level` returns this only on a processor with AVX2.
+                // SAFETY: `level` returns this only on a CPU with AVX2.
                 $crate::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
                 $crate::simd::Level::Portable | $crate::simd::Level::Neon => {}
             }
@@ -66,7 +66,7 @@ pub(crate) mod tests {
         pub(super) static OVERRIDE: Cell<Option<Level>> = const { Cell::new(None) };
     }
 
-    /// Asserts that `run` returns the same value at every level that this processor has.
+    /// Asserts that `run` returns the same value at every level that this CPU has.
     pub(crate) fn assert_levels_agree<T: PartialEq + std::fmt::Debug>(run: impl Fn() -> T) {
         let best = run();
         for level in Level::all() {

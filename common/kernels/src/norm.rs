@@ -3,7 +3,7 @@
 use super::multiversion::multiversion;
 use super::sums::{BLOCK, lane_sum, lane_sums};
 
-/// What happens to the values of one plane.
+/// The normalisation of one plane.
 #[derive(Debug, Clone, Copy)]
 pub struct Affine {
     /// The factor of the normalised values.
@@ -17,7 +17,7 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// The result never falls below this.
+    /// Lower bound of the result.
     fn floor(&self) -> f32 {
         if self.relu { 0. } else { f32::NEG_INFINITY }
     }
@@ -31,8 +31,9 @@ struct Moments {
 }
 
 multiversion! {
-    /// Reads the plane from memory once: each block is summed, then its squared distances from its own mean are, while it is
-    /// in the cache; Chan et al. (1979) merge the blocks. A sum of squares minus a square of sums would cancel.
+    /// Reads the plane from memory once: each block is summed, then its squared distances from its own mean are summed
+    /// while it is in the cache. The blocks are merged as in Chan et al. (1979). A sum of squares minus a square of sums
+    /// would cancel.
     fn moments(xs: &[f32], epsilon: f64) -> Moments {
         let (mut count, mut mean, mut squares) = (0., 0., 0.);
         for block in xs.chunks(BLOCK) {
@@ -40,7 +41,7 @@ multiversion! {
             let block_mean = lane_sum(block, |x| x) / size;
             let centre = block_mean as f32;
             let block_squares = lane_sum(block, |x| (x - centre) * (x - centre));
-            // Squares are taken around the rounded mean: take the rounding out again.
+            // Squares are taken around the rounded mean: correct for that rounding.
             let rounding = block_mean - f64::from(centre);
             let delta = block_mean - mean;
             squares += block_squares - size * rounding * rounding + delta * delta * count * size / (count + size);
@@ -62,7 +63,7 @@ pub fn forward(xs: &[f32], residual: Option<&[f32]>, affine: &Affine, ys: &mut [
 
 /// Subtracting the mean first costs no more than folding it into the bias and does not cancel where the mean is large.
 ///
-/// Comparisons are written so that NaN passes through: a diverging training must show.
+/// Comparisons are written so that NaN passes through: a diverging training run must be visible.
 #[inline(always)]
 fn pre_activation(x: f32, affine: &Affine, moments: Moments) -> f32 {
     (x - moments.mean) * (moments.scale * affine.weight) + affine.bias

@@ -1,4 +1,4 @@
-//! A picture as a convolution reads it, upsampled and continued beyond its border, and the adjoint of that.
+//! Upsampling and padding of a picture for a convolution, and the adjoint.
 //!
 //! Rows are stored as `phases` segments, pixels `x = 0, phases, 2 phases..` first, so that a convolution with that stride
 //! reads neighbouring floats.
@@ -13,7 +13,7 @@ pub struct Planes<'a> {
     pub data: &'a [f32],
     /// Where they lie; the number of the picture is 0.
     pub layout: Layout,
-    /// What happens to them before they are padded. Zeros of a border stay zeros.
+    /// The transformation of the values before padding. Padding zeros stay zeros.
     pub before: Before<'a>,
 }
 
@@ -45,12 +45,12 @@ multiversion! {
     }
 }
 
-/// How one axis of a picture is laid out on the axis that a convolution reads.
+/// The mapping of one axis of a picture to the upsampled and padded axis that a convolution reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Axis {
     /// Pixels of the picture.
     pub(crate) source: usize,
-    /// How often each is repeated.
+    /// The upsampling factor: how often each pixel is repeated.
     pub(crate) upsample: usize,
     /// Cells before the first pixel; if negative, that many pixels are skipped.
     pub(crate) lead: isize,
@@ -59,7 +59,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// The picture's pixel in cell `i`; `None` is a zero.
+    /// The source pixel of cell `i`; `None` is a zero.
     pub(crate) fn pixel(&self, i: usize) -> Option<usize> {
         let size = (self.source * self.upsample) as isize;
         let mut at = i as isize - self.lead;
@@ -111,7 +111,7 @@ impl PaddedFrame {
             let filled = if self.phases == 1 { &mut *row } else { &mut line };
             self.pad_row(pixels, mask, filled);
             if let Some(normal) = normal {
-                // What is mirrored is normalised like what it mirrors; zeros stay zeros.
+                // Reflected pixels are normalised like their originals; zeros stay zeros.
                 let (first, count) =
                     if self.columns.reflect { (0, self.width) } else { self.columns.interior(self.width) };
                 normalise(&mut filled[first..first + count], normal);

@@ -1,4 +1,4 @@
-//! A loop of multiply-adds and nothing else: the rate that a kernel would reach if it never waited for memory.
+//! A loop of only multiply-adds: the rate that a kernel would reach if it never waited for memory.
 
 #[cfg(target_arch = "aarch64")]
 use super::simd::Neon;
@@ -6,8 +6,8 @@ use super::simd::Neon;
 use super::simd::{Avx2, Avx512};
 use super::simd::{Level, Portable, Simd};
 
-/// Sums that do not depend on each other. Two units of four cycles' latency (Intel since Skylake, AMD since Zen 2) need 8 to be
-/// busy; 12 are enough for slower ones too, and with two operands and a temporary they still fit 16 registers.
+/// Number of independent sums. Two units of four cycles' latency (Intel since Skylake, AMD since Zen 2) need 8 to be busy;
+/// 12 are enough for slower ones too, and with two operands and a temporary they still fit 16 registers.
 const SUMS: usize = 12;
 
 /// The same for NEON: large Arm cores have four units of four cycles, and there are 32 registers.
@@ -75,7 +75,7 @@ unsafe fn run<S: Simd, const SUMS: usize>(rounds: usize) -> f32 {
         let mut sums: [S::V; SUMS] = std::array::from_fn(|i| S::splat(i as f32));
         for _ in 0..rounds {
             for sum in &mut sums {
-                // The product holds the sum: a product of constants would be taken out of the loop.
+                // The product contains the sum: a product of constants would be hoisted out of the loop.
                 *sum = S::mul_add(*sum, half, one);
             }
         }

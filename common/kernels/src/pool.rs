@@ -15,7 +15,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// Writes the gradient of a plane of rows of `width` to `dx`, which is zero, from that of its maxima `dy`.
+    /// Writes the gradient of a plane of rows of `width` to `dx`, which must be zeroed, from that of its maxima `dy`.
     pub fn backward(xs: &[f32], dy: &[f32], width: usize, dx: &mut [f32]) {
         let rows = xs.chunks_exact(2 * width).zip(dx.chunks_exact_mut(2 * width)).zip(dy.chunks_exact(width / 2));
         for ((xs, dx), dy) in rows {
@@ -33,7 +33,7 @@ multiversion! {
     }
 }
 
-/// Position and value of the first maximum of a block in reading order; NaN counts as larger than every number.
+/// Position and value of the first maximum of a block in row-major order; NaN counts as larger than every number.
 #[inline(always)]
 fn maximum(upper: [f32; 2], lower: [f32; 2]) -> (u32, f32) {
     let larger = |a: (u32, f32), b: (u32, f32)| if a.1 >= b.1 || a.1.is_nan() { a } else { b };

@@ -1,4 +1,4 @@
-//! The scalar twin of the convolution kernels, for tests: the definition, in f64, as slow as it is plain.
+//! The scalar twin of the convolution kernels, for tests: the plain definition in f64, slow.
 
 #[cfg(test)]
 use super::geometry::Geometry;

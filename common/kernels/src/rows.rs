@@ -1,4 +1,4 @@
-//! What the painting engine does to pictures stored row by row, `(height, channels, width)`, besides convolving them.
+//! The painting engine's operations, other than convolution, on pictures stored row by row, `(height, channels, width)`.
 
 use rayon::prelude::*;
 

@@ -1,5 +1,4 @@
-//! Buffers that a thread keeps from one task to the next: fresh ones would be zeroed, and their pages faulted in, each
-//! time.
+//! Buffers that a thread reuses from one task to the next. New ones would be zeroed, and their pages faulted in, each time.
 
 use std::cell::Cell;
 
@@ -11,13 +10,13 @@ thread_local! {
     static KEPT: Cell<Vec<Vec<f32>>> = const { Cell::new(Vec::new()) };
 }
 
-/// Runs `work` on `len` floats that begin on a cache line and hold anything.
+/// Runs `work` on `len` floats with unspecified values, aligned to a cache line.
 pub(super) fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut kept = KEPT.take();
     let mut buffer = kept.pop().unwrap_or_default();
     KEPT.set(kept);
     if buffer.len() < len + LINE {
-        // Not `resize`: nothing of the old buffer is worth copying.
+        // Not `resize`, which would copy the old contents needlessly.
         buffer = vec![0.0; len + LINE];
     }
     let start = buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);

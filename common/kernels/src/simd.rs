@@ -1,4 +1,4 @@
-//! The vector registers of the machine behind one small trait, and which of them to use.
+//! One small trait over the machine's vector registers, and the choice of the instruction set.
 //!
 //! An algorithm is written once, generic over `Simd`, and instantiated in functions that enable the registers' target
 //! feature. Everything in between is `#[inline(always)]`, so that the intrinsics end up in such a function. The trait is here
@@ -17,7 +17,7 @@ pub(crate) use x86::{Avx2, Avx512};
 /// A set of vector instructions, chosen at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What the compiler makes of arrays of four, on any machine.
+    /// Arrays of four, left to the compiler, on any machine.
     Portable,
     /// NEON, which every 64-bit Arm processor for applications has: 32 registers of 4.
     Neon,
@@ -45,11 +45,11 @@ impl Level {
             .collect()
     }
 
-    /// Asserts that the machine has this level, without which its instructions must not run.
+    /// Asserts that the machine has this level. Without it, its instructions must not run.
     ///
     /// # Panics
     ///
-    /// If it has not.
+    /// If it does not.
     pub(crate) fn assert_available(self) {
         assert!(self.or_narrower() == self, "this machine has no {self:?} instructions");
     }
@@ -78,7 +78,7 @@ impl Level {
         false
     }
 
-    /// The widest up to this one that the machine has.
+    /// The widest level up to this one that the machine has.
     #[cfg(target_arch = "x86_64")]
     fn or_narrower(self) -> Self {
         let wide = is_x86_feature_detected!("avx512f")
@@ -105,7 +105,7 @@ impl Level {
     }
 }
 
-/// A vector register of f32 and what the kernels do with it.
+/// A vector register of f32 and its operations.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! Moments of a convolution's results, taken while these are in registers.
+//! Moments of a convolution's results, computed while the results are in registers.
 
 use super::layout::Moments;
 use super::simd::Simd;
@@ -12,7 +12,7 @@ pub(crate) struct Tally<S: Simd> {
 }
 
 impl<S: Simd> Tally<S> {
-    /// Of nothing yet.
+    /// An empty tally.
     ///
     /// # Safety
     ///

@@ -1,7 +1,7 @@
 //! The inner loop of a convolution and of its input gradient: a tile of sums held in registers.
 //!
-//! [`correlate`] broadcasts weights and runs along pixels. It reads pictures through a table of offsets, one for each (channel,
-//! kernel row, kernel column), so that no matrix of patches exists.
+//! [`correlate`] broadcasts weights and vectorises over pixels. It reads pictures through a table of offsets, one for each
+//! (channel, kernel row, kernel column), so no im2col matrix is built.
 
 #![expect(clippy::needless_range_loop, reason = "loops over registers unroll best as plain indices")]
 
@@ -54,24 +54,24 @@ pub(crate) fn blocks(count: usize, largest: usize) -> Vec<(usize, usize)> {
 /// A register's worth of neighbouring output pixels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Segment {
-    /// Where the first pixel's first tap would read at offset 0.
+    /// Index in the input that the first pixel's first tap reads at offset 0.
     pub(crate) base: usize,
-    /// Where, in an output plane, the first pixel goes.
+    /// Index of the first pixel in an output plane.
     pub(crate) target: usize,
     /// Pixels that exist: 1 to the number of lanes.
     pub(crate) len: usize,
 }
 
-/// What happens to a sum before it is stored.
+/// The transformation of a sum before it is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epilogue<'a> {
-    /// Where sums begin, one for each output; without it, at 0.
+    /// Initial values of the sums, one per output; 0 if absent.
     pub(crate) bias: Option<&'a [f32]>,
     /// Whether negative sums become 0.
     pub(crate) relu: bool,
 }
 
-/// An output shared by the tasks of a parallel loop, each of which writes cells that no other touches.
+/// An output shared by the tasks of a parallel loop; each task writes cells that no other task touches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SharedOutput {
     start: *mut f32,

@@ -1,10 +1,10 @@
-//! A plane read at positions between its pixels by cubic convolution (Keys, 1981), and the adjoint of that.
+//! Samples a plane at arbitrary positions by cubic convolution (Keys, 1981), and the adjoint.
 
-/// Keys' free parameter, as PyTorch has it. Half-way between two pixels, where a filter blurs most, it keeps 97 % of a wave
-/// of four pixels; Keys' own -0.5 keeps 88 %, linear interpolation 71 %.
+/// Keys' free parameter, with PyTorch's value. Half-way between two pixels, where interpolation blurs most, it keeps 97 %
+/// of the amplitude of a wave with a period of four pixels; Keys' own -0.5 keeps 88 %, linear interpolation 71 %.
 const SHARPNESS: f32 = -0.75;
 
-/// Pixels that one position reads along an axis.
+/// Taps of one position along an axis.
 const TAPS: usize = 4;
 
 /// Writes the values of `xs`, a plane of `(height, width)`, at the given rows and columns to `ys`.
@@ -32,7 +32,7 @@ pub fn adjoint(dy: &[f32], size: (usize, usize), rows: &[f32], columns: &[f32], 
     }
 }
 
-/// What a position reads along one axis.
+/// The taps of a position along one axis.
 struct Taps {
     indices: [usize; TAPS],
     weights: [f32; TAPS],
@@ -41,7 +41,7 @@ struct Taps {
 impl Taps {
     /// The taps of `position` on an axis of `size` pixels, the first at 0.
     fn at(position: f32, size: usize) -> Self {
-        // Further out nothing changes: all four taps are the border's pixel.
+        // Clamped here, because further out all four taps are the border pixel.
         let position = position.clamp(-2., size as f32 + 1.);
         let below = position.floor();
         let index = |tap: usize| (below as isize + tap as isize - 1).clamp(0, size as isize - 1) as usize;

@@ -58,26 +58,27 @@ use weights::WeightGradient;
 
 pub use prepared::{Kind, NINE_BORDER, Prepared, ROWS_TOGETHER, StoredRows};
 
-/// Channels below which turning pixels into samples costs more than it saves.
+/// With fewer channels, transforming the pixels costs more than it saves.
 const MIN_CHANNELS: usize = 16;
 
-/// Results of one channel below which turning the weights into samples does.
+/// With fewer results per channel, transforming the weights costs more than it saves.
 const MIN_PIXELS: usize = 256;
 
-/// Whether these kernels are faster than the direct ones. With 64 channels and more they are, two to four times.
+/// Whether these kernels are faster than the direct ones. With 64 or more channels they are two to four times faster.
 pub(crate) fn pays(g: &Geometry) -> bool {
     let (height, width) = g.out_size();
     supports(g) && g.inputs.min(g.outputs) >= MIN_CHANNELS && g.batch * height * width >= MIN_PIXELS
 }
 
-/// Whether these kernels can do what `g` asks for, and there is something to do.
+/// Whether these kernels support `g`, and the result is not empty.
 fn supports(g: &Geometry) -> bool {
     let (height, width) = g.out_size();
     let work = g.batch * g.inputs * g.outputs * height * width;
     work > 0 && g.kernel == 3 && g.stride == 1 && !(g.reflect && g.pad != 1) && !(g.upsample == 2 && g.pad != 1)
 }
 
-/// Convolves `xs` with `weight`, adds `bias`, rectifies if asked, and writes the result to `ys`. See [`crate::conv::forward`].
+/// Convolves `xs` with `weight`, adds `bias`, applies a ReLU if `g` says so, and writes the result to `ys`. See
+/// [`crate::conv::forward`].
 pub(crate) fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bias: &[f32], ys: &mut [f32]) {
     let (height, width) = g.out_size();
     assert!(supports(g) && ys.len() == g.output_len());
@@ -98,7 +99,8 @@ pub(crate) fn input_gradient(
     dxs: &mut [f32],
 ) {
     assert!(supports(g));
-    // A mirroring border is computed as a frame of pixels around the input, and then added to what it mirrors.
+    // The gradient of reflection padding is computed as a one-pixel frame around the input, and then added to the mirrored
+    // pixels.
     let border = usize::from(g.reflect);
     let lead = 2 - g.pad as isize + (border * g.upsample) as isize;
     let (height, width) = (g.height + 2 * border, g.width + 2 * border);
@@ -134,7 +136,7 @@ pub(crate) fn weight_gradient(
     WeightGradient { level, batch: g.batch, pixels: input(g, xs), gradients: gradient(g, dys, mask, 0) }.run(dweight);
 }
 
-/// The input of a convolution, as tiles read it.
+/// The input of a convolution, prepared for reading in tiles.
 fn input<'a>(g: &Geometry, xs: &'a [f32]) -> TileSource<'a> {
     assert_eq!(xs.len(), g.input_len());
     let axis = |source| Axis { source, upsample: g.upsample, lead: g.pad as isize, reflect: g.reflect };
@@ -149,7 +151,7 @@ fn input<'a>(g: &Geometry, xs: &'a [f32]) -> TileSource<'a> {
     }
 }
 
-/// The gradient of a result, as tiles read it: `lead` cells before the first pixel, zeros outside.
+/// The gradient of a result, prepared for reading in tiles: `lead` cells before the first pixel, zeros outside.
 fn gradient<'a>(g: &Geometry, dys: &'a [f32], gate: Option<&'a [f32]>, lead: isize) -> TileSource<'a> {
     assert!(dys.len() == g.output_len() && gate.is_none_or(|gate| gate.len() == dys.len()));
     let (height, width) = g.out_size();

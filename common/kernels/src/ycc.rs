@@ -1,21 +1,22 @@
-//! RGB to YCbCr and back, a line at a time, in whole numbers.
+//! RGB to YCbCr and back, a line at a time, in integer arithmetic.
 //!
-//! Loops that interleave colours do nothing else, and the others see one colour at a time: so the compiler makes vectors of both.
+//! Interleaving of colours has its own loops, and all other loops handle one colour at a time, so that the compiler
+//! vectorises both.
 //!
-//! The nearest level of the exact product: swscale's fast ways are a level or two off, its exact ones take ten times as
-//! long. Chroma is filtered, not repeated or skipped: samples of halved chroma lie where MPEG-2 and all after it put them,
-//! beside the left one of two pixels and between two lines.
+//! Results are rounded to the nearest level of the exact product. swscale's fast modes are off by a level or two; its exact
+//! modes take ten times as long. Chroma is filtered, not repeated or skipped: subsampled chroma is sited as in MPEG-2 and
+//! later standards: horizontally at the left one of two pixels, vertically between two lines.
 
 use super::multiversion::multiversion;
 
-/// Bits behind the point of a coefficient.
+/// Fractional bits of a coefficient.
 const SHIFT: u32 = 16;
 const HALF: i32 = 1 << (SHIFT - 1);
 
-/// Chroma lines and sums are this many times a level: two lines of weights 3 and 1, two columns of 1 and 1.
+/// Scale of chroma lines and sums relative to a level: two lines with weights 3 and 1, two columns with weights 1 and 1.
 const CHROMA_SCALE: i32 = 8;
 
-/// What a matrix and a range make of levels, in units of `1 / 2^16`.
+/// The coefficients of a colour matrix and range, in units of `1 / 2^16`.
 #[derive(Debug, Clone, Copy)]
 pub struct Coefficients {
     /// The level of black.
@@ -94,7 +95,7 @@ multiversion! {
     pub fn double_chroma(near: &[u8], far: &[u8], line: &mut [i16], halves: &mut Vec<i16>) {
         halves.clear();
         halves.extend(near.iter().zip(far).map(|(&near, &far)| 3 * i16::from(near) + i16::from(far)));
-        // Beyond the edge lies the edge's sample again.
+        // The edge sample is repeated beyond the edge.
         halves.extend(halves.last().copied());
         let (pairs, odd) = line.as_chunks_mut::<2>();
         for (pair, ends) in pairs.iter_mut().zip(halves.windows(2)) {
@@ -139,7 +140,7 @@ multiversion! {
     pub fn to_halved_chroma(coefficients: &Coefficients, rgb: [&[u8]; 2], chroma: [&mut [u8]; 2], sums: &mut [Vec<i16>; 3]) {
         let [top, bottom] = rgb.map(|line| line.as_chunks::<3>().0);
         let width = top.len();
-        // A column before the first and one after the last, so that none of the loops asks where it is.
+        // One column before the first and one after the last, so that the loops need no bounds cases.
         for sums in sums.iter_mut() {
             sums.resize(width + 2, 0);
         }
@@ -224,7 +225,7 @@ mod tests {
             let half = width.div_ceil(2);
             let (mut luma, mut cb, mut cr) = (vec![0; width], vec![0; half], vec![0; half]);
             to_luma(&coefficients, &top, &mut luma);
-            // Room that another line left dirty.
+            // A buffer with the leftovers of another line.
             let mut room = [vec![9; 500], vec![9; 500], vec![9; 500]];
             to_halved_chroma(&coefficients, [&top, &bottom], [&mut cb, &mut cr], &mut room);
             let rounded = |weights: [i32; 3], rgb: [i32; 3], level: i32| {

@@ -1,7 +1,7 @@
-//! Finds the network in a file that has no card: in a checkpoint it lies beside other things, under any keys, and wrappers
-//! put words before every name.
+//! Finds the network in a file that has no card. A checkpoint stores it next to other data, under any keys, and wrappers
+//! add a prefix to every name.
 //!
-//! Keys and wrappers are the same here: whatever stands before the names that the network's own description gives.
+//! Keys and wrappers are treated alike, as a prefix of the names that the network's description gives.
 
 use std::io::{Read, Seek};
 
@@ -10,12 +10,12 @@ use crate::network::StyleNetConfig;
 use crate::weights::{Listing, Tensors, WeightFile};
 use crate::{Error, Result};
 
-/// Tensors whose names, but for a prefix, are those of a network of the family.
+/// Tensors whose names, without a common prefix, are those of a network of the family.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
-    /// What stands before every name: nothing, or words with a dot behind each.
+    /// The prefix of every name: empty, or words each followed by a dot.
     pub(super) prefix: String,
-    /// The sizes that the tensors are of.
+    /// The network sizes derived from the tensors.
     pub(super) network: StyleNetConfig,
 }
 
@@ -36,7 +36,7 @@ impl Candidate {
         candidates.collect()
     }
 
-    /// Whether every tensor of the network is there in its shape.
+    /// Whether every tensor of the network is present with its shape.
     fn is_whole(&self, listing: &Listing) -> bool {
         are_sizes_of_a_style(self.network)
             && self.network.network().tensors().iter().all(|(name, shape)| {
@@ -44,7 +44,7 @@ impl Candidate {
             })
     }
 
-    /// The names in the file of those of its tensors that are there.
+    /// The names, as in the file, of the candidate's tensors that are present.
     fn names(&self, listing: &Listing) -> Vec<String> {
         let tensors = self.network.network().tensors().into_iter();
         tensors.map(|(name, _)| format!("{}{name}", self.prefix)).filter(|name| listing.contains_key(name)).collect()
@@ -54,13 +54,13 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// If one is damaged, or of a type that weights are not of.
+    /// If a tensor is damaged, or its type cannot hold weights.
     pub(super) fn read<R: Read + Seek>(&self, file: &mut WeightFile<R>) -> Result<Tensors> {
         let names = self.names(file.listing());
         Ok(self.take(&mut file.read(&names)?))
     }
 
-    /// Takes its tensors out of those that were read.
+    /// Takes the candidate's tensors out of those that were read.
     fn take(&self, tensors: &mut Tensors) -> Tensors {
         let names = self.network.network().tensors().into_iter();
         names
@@ -68,7 +68,7 @@ impl Candidate {
             .collect()
     }
 
-    /// Whether all tensors of two whole candidates of the same sizes lie in the same place of the file.
+    /// Whether two complete candidates of the same sizes share all their storage in the file.
     fn is_same<R: Read + Seek>(&self, other: &Self, file: &WeightFile<R>) -> bool {
         let mut names = self.network.network().tensors().into_iter().map(|(name, _)| name);
         names.all(|name| file.is_same(&format!("{}{name}", self.prefix), &format!("{}{name}", other.prefix)))
@@ -86,8 +86,8 @@ impl Candidate {
 ///
 /// # Errors
 ///
-/// If there is none, or several whose weights differ: all are listed. If no network is whole and there is but one, it is
-/// read as far as it is there.
+/// If there is none, or several whose weights differ: all are listed. If no network is complete and there is only one
+/// candidate, the tensors that are present are read.
 pub(super) fn read_the_one<R: Read + Seek>(file: &mut WeightFile<R>) -> Result<(StyleNetConfig, Tensors)> {
     let candidates = Candidate::all(file.listing());
     let whole: Vec<_> = candidates.iter().filter(|candidate| candidate.is_whole(file.listing())).cloned().collect();
@@ -104,7 +104,8 @@ pub(super) fn read_the_one<R: Read + Seek>(file: &mut WeightFile<R>) -> Result<(
     }
 }
 
-/// The tensors of whole candidates if all have equal values: the best network so far is often the last one too.
+/// The tensors of the complete candidates if their values are all equal: a checkpoint's best network is often its last one
+/// too.
 fn read_equal<R: Read + Seek>(
     first: &Candidate,
     others: &[Candidate],
@@ -121,10 +122,10 @@ fn read_equal<R: Read + Seek>(
     Ok(copies.iter().all(|copy| copy.take(&mut tensors) == of_first).then_some(of_first))
 }
 
-/// How many networks are compared, to see whether all are one.
+/// How many networks are compared to see whether they are all the same.
 const MOST: usize = 32;
 
-/// How many places are listed, and how many letters of a name are shown.
+/// How many places an error lists, and how many characters of a name it shows.
 const SHOWN: usize = 8;
 const SHOWN_LETTERS: usize = 100;
 

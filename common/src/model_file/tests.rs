@@ -1,4 +1,4 @@
-//! What a style-model file may be, and what is refused.
+//! Which style-model files are accepted, and which are refused.
 
 use super::*;
 use crate::weights::Array;

@@ -63,7 +63,7 @@ impl FromStr for Preset {
 /// The sizes of a transformer network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StyleNetConfig {
-    /// Channels after the first convolution; twice and four times as many follow. Default: 32.
+    /// Channels after the first convolution; the next two have twice and four times as many. Default: 32.
     pub channels: usize,
     /// Residual blocks at a quarter of the resolution. Default: 5.
     pub blocks: usize,
@@ -87,7 +87,7 @@ impl From<Preset> for StyleNetConfig {
 }
 
 impl StyleNetConfig {
-    /// The preset of these sizes, if they are one's.
+    /// The preset with these sizes, if there is one.
     #[must_use]
     pub fn preset(&self) -> Option<Preset> {
         Preset::ALL.into_iter().find(|&preset| Self::from(preset) == *self)

@@ -1,19 +1,19 @@
-//! The sizes of a network's results, and the operations that they take. Sizes are `(height, width)` in pixels.
+//! The sizes of a network's results, and the number of operations to compute them. Sizes are `(height, width)` in pixels.
 
 use super::{Convolution, Network, Padding, Resampling};
 use crate::{Error, Result};
 
-/// Sizes that are tried for [`Network::smallest_side`]; a network that takes none of them takes none.
+/// The sides that [`Network::smallest_side`] tries. A network that accepts none of them is taken to accept no picture.
 const SIDES: usize = 4096;
 
 impl Network {
     /// The size of every layer's result for a picture of `size`.
     ///
-    /// The last layer's may be larger than the picture; the painting is its top left part.
+    /// The last layer's result may be larger than the picture; the painting is its top left part.
     ///
     /// # Errors
     ///
-    /// If a reflection or a kernel is larger than what it is applied to, what a layer adds has another size than its result,
+    /// If a reflection or a kernel is larger than its input, an addend differs in size from the result that it is added to,
     /// or the painting would be smaller than the picture.
     pub fn sizes(&self, size: (usize, usize)) -> Result<Vec<(usize, usize)>> {
         let mut sizes = Vec::with_capacity(self.layers.len());
@@ -46,18 +46,19 @@ impl Network {
         Ok(sizes)
     }
 
-    /// The smallest side of the pictures that the network takes: [`Self::sizes`] are known for all larger ones.
+    /// The smallest side of a picture that the network accepts: [`Self::sizes`] succeeds for it and for all larger ones.
     ///
-    /// It is beyond every picture's if the network takes none.
+    /// If the network accepts no picture, this is larger than any picture's side.
     #[must_use]
     pub fn smallest_side(&self) -> usize {
-        // What rounds sizes repeats with the coarsest level's step.
+        // Rounding of sizes repeats with the step of the coarsest level.
         let step = 1 << self.levels().into_iter().max().unwrap_or(0).clamp(0, 6);
         let taken = |side: usize| self.sizes((side, side)).is_ok();
         (1..=SIDES).find(|&side| (side..side + step).all(taken)).unwrap_or(usize::MAX)
     }
 
-    /// How often every layer's result is half as large as the picture: 0 is the picture's size, 2 a quarter of it.
+    /// For each layer, how many times its result is halved relative to the picture: 0 is full size, 2 is a quarter of each
+    /// side.
     #[must_use]
     pub fn levels(&self) -> Vec<i32> {
         let change = |resampling| match resampling {
@@ -77,10 +78,10 @@ impl Network {
 
     /// Operations on a picture of `size`, two for each multiply-add of the convolutions as the layers define them.
     ///
-    /// The sum over all convolutions of `2 * inputs * outputs * kernel^2 * height * width`, where height and width are those
-    /// of the convolution's result, or of its input if it is transposed. An upsampling convolution thus counts as a
-    /// convolution of the enlarged picture. Biases, normalization, activation and additions are left out: they are some
-    /// thousandths. No kernel has to do so many operations; it is a measure of the task.
+    /// The sum over all convolutions of `2 * inputs * outputs * kernel^2 * height * width`, where height and width are
+    /// those of the convolution's result, or of its input if it is transposed. An upsampling convolution thus counts as a
+    /// convolution of the enlarged picture. Biases, normalization, activation and additions are left out: they amount to a
+    /// few thousandths. This measures the task; a kernel such as Winograd's may need fewer operations.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl Network {
 }
 
 impl Convolution {
-    /// Height or width of the result, from that of the input; nothing if the kernel or a reflection does not fit.
+    /// Height or width of the result, from that of the input; `None` if the kernel or a reflection does not fit.
     fn result_side(&self, side: usize) -> Option<usize> {
         let pad = self.padding.pixels();
         let enlarged = if let Resampling::Nearest(factor) = self.resampling { factor * side } else { side };
@@ -118,7 +119,7 @@ impl Convolution {
     }
 }
 
-/// A size as people write it: width x height.
+/// A size as shown to users: width x height.
 fn prose((height, width): (usize, usize)) -> String {
     format!("{width}x{height} pixels")
 }

@@ -11,7 +11,7 @@ impl Network {
         self.layers.iter().flat_map(Layer::tensors).collect()
     }
 
-    /// Checks that every tensor of the network is among `tensors`, in its shape.
+    /// Checks that every tensor of the network is among `tensors`, with the expected shape.
     ///
     /// # Errors
     ///

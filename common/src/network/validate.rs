@@ -1,26 +1,26 @@
-//! What makes a list of layers a network that everything here can train and paint with.
+//! Checks that a list of layers is a network that can be trained and painted with.
 
 use std::collections::BTreeSet;
 
 use super::{Activation, COLOURS, Convolution, Layer, Network, OutputMap, Padding, Resampling};
 use crate::{Error, Result};
 
-/// The largest kernel: beyond it a description is damaged rather than unusual.
+/// The largest kernel: a larger one means that the description is damaged.
 const MAX_KERNEL: usize = 31;
 
-/// The only factor that sizes change by: what the compute kernels know.
+/// The only factor of a size change that the compute kernels support.
 const FACTOR: usize = 2;
 
 impl Network {
-    /// Checks that the layers fit together and are of the family.
+    /// Checks that the layers fit together and belong to the supported family.
     ///
     /// A network begins and ends with three colours, at the picture's size and never above it. Each layer takes as many
-    /// channels as the one before gives. Only a layer's own earlier results are added, never the picture. Nothing but the
-    /// output map follows the last convolution.
+    /// channels as the previous one gives. Only results of earlier layers are added, never the picture. Only the output map
+    /// follows the last convolution.
     ///
     /// # Errors
     ///
-    /// If not; the layer is named.
+    /// If a check fails; the error names the layer.
     pub fn validate(&self) -> Result<()> {
         let (Some(last), Some(first)) = (self.layers.last(), self.layers.first()) else {
             return Err(Error::new("a network has no layers"));
@@ -46,7 +46,7 @@ impl Network {
         self.validate_numbers()
     }
 
-    /// What follows a layer's convolution.
+    /// Checks what follows a layer's convolution.
     fn validate_following(&self, index: usize) -> Result<(), String> {
         let layer = &self.layers[index];
         if let Some(norm) = layer.normalization.as_ref().filter(|norm| !(norm.epsilon > 0.0 && norm.epsilon < 1.0)) {
@@ -139,7 +139,7 @@ mod tests {
     use super::super::{Residual, StyleNetConfig};
     use super::*;
 
-    /// What is said of a small network that was changed so.
+    /// The error for a small network with this change.
     fn fault(change: impl FnOnce(&mut Network)) -> String {
         let mut network = StyleNetConfig { channels: 2, blocks: 1 }.network();
         network.validate().unwrap();

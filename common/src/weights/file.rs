@@ -1,4 +1,4 @@
-//! A weight file of any kind: what tensors it has, and the values of those that are asked for.
+//! A weight file of any supported kind: lists its tensors and reads the values of requested ones.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,7 +9,7 @@ use super::torch::TorchFile;
 use super::{Listing, Tensors, unknown};
 use crate::{Error, Result, ResultExt};
 
-/// Bytes at both ends by which a file is recognised: a tar archive says what it is at 257.
+/// Bytes read at both ends of a file to recognise its kind. The signature of a tar archive is at offset 257.
 const ENDS: u64 = 512;
 
 /// A weight file whose tensors are known by name and shape. Values are read when they are asked for.
@@ -54,7 +54,8 @@ impl<R: Read + Seek> WeightFile<R> {
                     Error::new("the file is empty").with_hint("the download or copy failed: get the file again")
                 );
             }
-            // First: the length of the header, in the first eight bytes, may begin like either of the other two.
+            // Safetensors comes first: its first eight bytes, the length of the header, can look like the start of either
+            // other kind.
             [_, _, _, _, 0, 0, 0, 0, b'{', ..] => {
                 let mut bytes = Vec::with_capacity(length as usize);
                 reader.read_to_end(&mut bytes).context(|| "cannot read it")?;
@@ -76,7 +77,7 @@ impl<R: Read + Seek> WeightFile<R> {
         &self.listing
     }
 
-    /// The text under a key of the header; only safetensors files have such texts.
+    /// The metadata text under a key of the header; only safetensors files have metadata.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         match &self.content {
             Content::Safetensors(file) => file.text(key),
@@ -96,7 +97,7 @@ impl<R: Read + Seek> WeightFile<R> {
     ///
     /// # Errors
     ///
-    /// If one is missing, damaged, or of a type that weights are not of.
+    /// If a tensor is missing or damaged, or its type cannot hold weights.
     pub(crate) fn read(&mut self, names: &[String]) -> Result<Tensors> {
         match &mut self.content {
             Content::Safetensors(file) => file.read(names),

@@ -1,18 +1,21 @@
-//! The part of Python's pickle format that PyTorch's state dicts use, as data: nothing a file names is ever called.
+//! Reads the part of Python's pickle format that PyTorch's state dicts use, as plain data: no function named in a file is
+//! ever called.
 //!
-//! candle's reader panics on files made to break it, allocates what they claim, and prints. This one has bounded work
-//! and memory, keeps its values in one arena (a file may nest them deeper than a stack could drop them), and returns
-//! errors. The opcodes are those of Python's `pickletools`, protocols 1 to 5.
+//! candle's reader panics on malicious files, allocates the lengths that they claim, and prints. This reader bounds its
+//! work and memory, and returns errors. Its values are in one arena, because a file may nest them so deeply that dropping
+//! them recursively would overflow the stack. The opcodes are those of Python's `pickletools`, protocols 1 to 5.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Read, Take};
 
 use crate::{Error, Result};
 
-/// The longest pickle that is read. State dicts take some hundred bytes a tensor; the weights lie elsewhere.
+/// The longest pickle that is read. State dicts take a few hundred bytes per tensor; the weights are stored outside the
+/// pickle.
 const MAX_BYTES: u64 = 1 << 24;
 
-/// The longest name of a class or function; a file can repeat one for each of its bytes, so a long one would multiply.
+/// The longest name of a class or function; a file can refer to a name once per byte, so long names would multiply memory
+/// use.
 const MAX_NAME: usize = 256;
 
 /// A value's place in its [`Pickle`].
@@ -21,7 +24,7 @@ pub(super) type Id = usize;
 /// A pickled value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
-    /// `None`, booleans, floats, bytes, and strings that are not Unicode: no caller looks into them.
+    /// `None`, booleans, floats, bytes, and strings that are not Unicode: no caller needs their values.
     Other,
     /// An integer.
     Int(i64),
@@ -35,7 +38,7 @@ pub(super) enum Value {
     Dict(Vec<(Id, Id)>),
     /// A class or function by module and name.
     Global(String, String),
-    /// What calling a class or function with a tuple of arguments would give.
+    /// The unevaluated call of a class or function with a tuple of arguments.
     Call(Id, Id),
     /// A reference to something outside the pickle.
     Persistent(Id),
@@ -49,7 +52,7 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    /// Reads one pickle and leaves `reader` right behind it.
+    /// Reads one pickle and leaves `reader` positioned right after it.
     ///
     /// # Errors
     ///
@@ -159,7 +162,7 @@ impl<R: BufRead> Machine<R> {
         Ok(self.bytes(1)?[0])
     }
 
-    /// Reads as many bytes as there are, then compares: a claimed length allocates nothing.
+    /// Reads the bytes that exist and then compares the length, so a false length does not cause a large allocation.
     fn bytes(&mut self, count: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.reader.by_ref().take(count).read_to_end(&mut bytes).map_err(|error| damaged().with_source(error))?;
@@ -176,7 +179,7 @@ impl<R: BufRead> Machine<R> {
     }
 
     fn pop(&mut self) -> Result<Id> {
-        // Nothing below a mark may be taken before the mark is.
+        // Nothing below a mark may be popped before the mark.
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() > floor { self.stack.pop().ok_or_else(damaged) } else { Err(damaged()) }
     }
@@ -227,7 +230,7 @@ impl<R: BufRead> Machine<R> {
         Ok(())
     }
 
-    /// An integer of any length; one that no size can have is not looked into.
+    /// An integer of any length. One too large to be a size is treated as an opaque value.
     fn long(&mut self, width: u64) -> Result<()> {
         let length = self.unsigned(width)?;
         let bytes = self.bytes(length)?;
@@ -277,7 +280,7 @@ impl<R: BufRead> Machine<R> {
         let added = if opcode == b'a' { vec![self.pop()?] } else { self.pop_to_mark()? };
         match self.top()? {
             Value::List(items) => items.extend(added),
-            // Appending to an object of an unknown class: no caller looks into it.
+            // Appending to an object of an unknown class is ignored: no caller needs its contents.
             Value::Call(..) => {}
             _ => return Err(damaged()),
         }
@@ -326,7 +329,7 @@ impl<R: BufRead> Machine<R> {
         let is_dict = match &self.values[callable] {
             Value::Global(module, name) if module == "collections" => match name.as_str() {
                 "OrderedDict" => is_empty,
-                // Its argument makes the values of missing keys.
+                // The argument of `defaultdict` is the factory for missing keys.
                 "defaultdict" => true,
                 _ => false,
             },

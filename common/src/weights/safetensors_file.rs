@@ -23,7 +23,7 @@ impl SafetensorsFile {
     ///
     /// # Errors
     ///
-    /// If the bytes are damaged or cut short, or the header has a name twice.
+    /// If the bytes are damaged or truncated, or the header contains a name twice.
     pub(super) fn new(bytes: Vec<u8>) -> Result<Self> {
         // This also checks that the tensors fill the file without overlap.
         let (length, header) = SafeTensors::read_metadata(&bytes).context(|| DAMAGED)?;
@@ -50,7 +50,7 @@ impl SafetensorsFile {
     ///
     /// # Errors
     ///
-    /// If one is not there, or of a type that weights are not of.
+    /// If a tensor is missing, or its type cannot hold weights.
     pub(super) fn read(&self, names: &[String]) -> Result<Tensors> {
         let array = |name: &String| {
             let info = self.header.info(name).ok_or_else(|| Error::new(format!("tensor `{name}` is missing")))?;

@@ -1,20 +1,20 @@
-//! The one state dict of a file, for readers that know the names in it.
+//! Finds the one state dict of a file, for readers that know its tensor names.
 
 use std::collections::BTreeSet;
 
 use super::Listing;
 use crate::{Error, Result};
 
-/// Keys under which training programs keep the weights beside other things, tried in this order.
+/// Keys under which training programs store the weights in a checkpoint, tried in this order.
 const USUAL_KEYS: [&str; 6] = ["state_dict", "model_state_dict", "model", "network", "params_ema", "params"];
 
-/// What wrappers put before every name: `DataParallel` and `torch.compile`.
+/// Name prefixes added by wrappers: `DataParallel` and `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
 /// The names of the tensors of the state dict in the file, and what they are called in the network.
 ///
-/// The state dict lies under the usual keys, or else at the top, or else it is the only dictionary with tensors. Tensors of
-/// types that weights are not of are left out.
+/// The state dict is looked for under the usual keys, then at the top level; otherwise it must be the only dictionary with
+/// tensors. Tensors whose type cannot hold weights are left out.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub(super) fn names(listing: &Listing) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// The keys of the dictionaries around the state dict, each with a dot behind it.
+/// The keys of the dictionaries around the state dict, each followed by a dot.
 fn path(listing: &Listing) -> Result<&str> {
     let paths: BTreeSet<_> = listing.iter().map(|(name, listed)| &name[..listed.path]).collect();
     let usual = paths.iter().filter_map(|path| Some((ranks(path)?, *path))).min();
@@ -57,7 +57,7 @@ fn path(listing: &Listing) -> Result<&str> {
     }
 }
 
-/// The places of the keys of a path among the usual ones; `None` at the top or if another key is among them.
+/// The index of each key of a path in the list of usual keys; `None` at the top level or if any other key is among them.
 fn ranks(path: &str) -> Option<Vec<usize>> {
     let keys = path.strip_suffix('.')?.split('.');
     keys.map(|key| USUAL_KEYS.iter().position(|usual| *usual == key)).collect()

@@ -1,9 +1,9 @@
 //! Files saved by `torch.save`: the zip format of PyTorch 1.6 and later, and the one before it.
 //!
-//! The layout is that of `torch/serialization.py`: a pickle describes the tensors and refers to storages, which lie in
-//! zip entries of their own, or one after the other behind the pickles. Only storages of tensors that are asked for are
-//! read, each once, and neither they nor the tensors may take more bytes than the file has: a file can describe any
-//! number of tensors in the same storage.
+//! The layout is that of `torch/serialization.py`: a pickle describes the tensors and refers to storages. Each storage is a
+//! separate zip entry, or they follow the pickles one after another. Only storages of requested tensors are read, each
+//! once. Neither the storages nor the tensors may take more bytes than the file has, because a file can describe any number
+//! of tensors in the same storage.
 
 mod tree;
 mod view;
@@ -20,10 +20,10 @@ use super::pickle::Pickle;
 use super::{Listed, Listing, Tensors, unknown};
 use crate::{Error, Result, ResultExt};
 
-/// What the first pickle of a file in the old format holds: 0x1950a86a20f9469cfc6c, little-endian.
+/// The magic number in the first pickle of a file in the old format: 0x1950a86a20f9469cfc6c, little-endian.
 const LEGACY_MAGIC: [u8; 10] = [0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19];
 
-/// A file whose pickle has been read, and whose storages have not.
+/// A file whose pickle has been read, but not its storages.
 #[derive(Debug)]
 pub(super) struct TorchFile<R> {
     tree: Tree,
@@ -40,7 +40,7 @@ enum Storages<R> {
     Legacy { reader: BufReader<R>, start: u64, classes: HashMap<String, Option<StorageClass>> },
 }
 
-/// The views that are asked for, with their names, by storage.
+/// The requested views with their names, grouped by storage.
 type Wanted<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a View)>>;
 
 impl<R: Read + Seek> TorchFile<R> {
@@ -65,7 +65,7 @@ impl<R: Read + Seek> TorchFile<R> {
         Ok(Self { tree, storages: Storages::Zip { archive, folder }, length })
     }
 
-    /// Reads the pickles of the format from before PyTorch 1.6, in which torchvision's first VGG files still are.
+    /// Reads the pickles of the format from before PyTorch 1.6, which torchvision's first VGG files still use.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl<R: Read + Seek> TorchFile<R> {
     ///
     /// # Errors
     ///
-    /// If one is not there or damaged, or the file is cut short.
+    /// If a tensor is missing or damaged, or the file is truncated.
     pub(super) fn read(&mut self, names: &[String]) -> Result<Tensors> {
         let Self { tree, storages, length } = self;
         let wanted = wanted(tree, names, *length)?;
@@ -159,7 +159,7 @@ fn read_zip<R: Read + Seek>(
     Ok(tensors)
 }
 
-/// The bytes of an entry, of which there may be `most`: entries that lie in the same place would multiply.
+/// Reads an entry of at most `most` bytes: overlapping entries could otherwise multiply memory use.
 fn entry<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, most: u64) -> Result<Vec<u8>> {
     let action = || format!("cannot read its entry `{name}`");
     let mut bytes = Vec::new();
@@ -192,7 +192,7 @@ fn check_magic(reader: &mut impl BufRead) -> Result<()> {
         .with_hint("save the state dict with `torch.save(model.state_dict(), FILE)`"))
 }
 
-/// Goes through all storages in file order; those that are not wanted are passed over.
+/// Goes through all storages in file order and skips those that were not requested.
 fn read_legacy(
     reader: &mut impl BufRead,
     classes: &HashMap<String, Option<StorageClass>>,

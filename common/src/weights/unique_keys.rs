@@ -1,6 +1,7 @@
-//! JSON in which no object has a key twice.
+//! Refuses JSON in which an object has a key twice.
 //!
-//! Readers of JSON keep the last of two values without a word, and not all do: what one program checks, another may not see.
+//! Most JSON readers silently keep the last of two values, but not all do: one program may check a value that another
+//! ignores.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,16 +9,16 @@ use std::result::Result;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-/// Checks that no object in `json`, however deep, has a key twice.
+/// Checks that no object in `json`, at any depth, has a key twice.
 ///
 /// # Errors
 ///
-/// Names the first key that is there twice. Also if the text is not JSON.
+/// If a key occurs twice (the first such key is named), or the text is not JSON.
 pub(crate) fn check(json: &str) -> serde_json::Result<()> {
     serde_json::from_str::<Checked>(json).map(drop)
 }
 
-/// Any value, checked and forgotten.
+/// Any value; it is checked and discarded.
 struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {

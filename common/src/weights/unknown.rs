@@ -1,10 +1,10 @@
-//! What a file is that holds no weights this program reads, and how to get at what was meant.
+//! Identifies a file that holds no readable weights, and suggests how to get the right file.
 
 use std::path::Path;
 
 use crate::Error;
 
-/// Another kind of file: what it is, and the way out.
+/// Another kind of file: its description, and a hint for the user.
 type Kind = (&'static str, &'static str);
 
 const READABLE: &str = "this program reads `.safetensors` files, and `.pth`, `.pt` and `.ckpt` files of PyTorch";
@@ -18,7 +18,7 @@ const ONNX: &str = "use the checkpoint that it was exported from: a `.pth` or `.
 const TENSORFLOW: &str =
     "networks of TensorFlow programs cannot be loaded: use a PyTorch network, or train the style with `trainer train`";
 
-/// Kinds by how they begin.
+/// File kinds by their first bytes.
 const BEGINNINGS: [(&[u8], Kind); 25] = [
     (b"version https://git-lfs", ("a Git LFS pointer, which only says where the file is", LFS)),
     (b"\x89PNG", ("a PNG picture", PICTURE)),
@@ -48,10 +48,10 @@ const BEGINNINGS: [(&[u8], Kind); 25] = [
     (b"\xFE\xFF", ("a text in UTF-16", READABLE)),
 ];
 
-/// How the index of a TensorFlow checkpoint ends, as every table of `LevelDB` does.
+/// The last bytes of a TensorFlow checkpoint's index, as of every `LevelDB` table.
 const LEVELDB_END: [u8; 8] = [0x57, 0xFB, 0x80, 0x8B, 0x24, 0x75, 0x47, 0xDB];
 
-/// What a file with these first and last bytes is. Its name only counts where they tell nothing.
+/// Identifies a file by its first and last bytes. The file name is used only if they are inconclusive.
 pub(super) fn another_file(start: &[u8], end: &[u8], name: &str) -> Error {
     // The values alone, with nothing around them.
     let is_data = name.contains(".data-") && name.contains("-of-");
@@ -60,7 +60,7 @@ pub(super) fn another_file(start: &[u8], end: &[u8], name: &str) -> Error {
     Error::new(format!("it is neither a safetensors file nor a PyTorch file, but {what}")).with_hint(hint)
 }
 
-/// What a zip file with entries of these names is.
+/// Identifies a zip file by the names of its entries.
 pub(super) fn another_zip(names: &[String]) -> Error {
     const NOT_TORCH: &str = "it is a zip file, but not one that PyTorch wrote";
     let has_ending =
@@ -80,7 +80,7 @@ fn kind(start: &[u8], end: &[u8]) -> Option<Kind> {
     beginning.or_else(|| kind_inside(start, end)).or_else(|| kind_of_text(start))
 }
 
-/// Kinds that do not begin with the same bytes each time.
+/// File kinds without a fixed signature.
 fn kind_inside(start: &[u8], end: &[u8]) -> Option<Kind> {
     let at = |place: usize, bytes: &[u8]| start.get(place..).is_some_and(|rest| rest.starts_with(bytes));
     match start {
@@ -89,7 +89,7 @@ fn kind_inside(start: &[u8], end: &[u8]) -> Option<Kind> {
         _ if at(4, b"ftypheic") || at(4, b"ftypmif1") => Some(("a HEIC picture", PICTURE)),
         _ if at(4, b"ftyp") => Some(("a film", READABLE)),
         _ if at(4, b"TFL3") => Some(("a network of TensorFlow Lite", TENSORFLOW)),
-        // PyTorch before 0.1.12 wrote tar archives; nothing in them is what later versions write.
+        // PyTorch before 0.1.12 wrote tar archives; their contents differ from those of later versions.
         _ if at(257, b"ustar") => Some(("a tar archive", UNPACK)),
         _ if end.ends_with(&LEVELDB_END) => Some(("the index of a TensorFlow checkpoint", TENSORFLOW)),
         _ if at(0, b"BM") && at(6, &[0; 4]) => Some(("a BMP picture", PICTURE)),

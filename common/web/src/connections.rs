@@ -1,4 +1,4 @@
-//! Connections in bounded number. If all places are taken, the connection that has been idle for longest gives up its own.
+//! Bounds the number of connections. If all places are taken, the connection that has been idle longest is closed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ use tokio::time::{Instant, timeout};
 
 /// How long a connection may wait for a request before it can lose its place to another.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often a connection that waits for a place looks for an idle one.
+/// How often a new connection without a place checks for an idle connection to replace.
 const SEARCH: Duration = Duration::from_millis(20);
 
-/// Bounds for connections.
+/// Limits for connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Connections that are open at once.
+    /// The largest number of open connections.
     pub connections: usize,
-    /// The time in which the head of a request has to come, from the end of the answer before it.
+    /// The time limit for the head of a request, counted from the end of the previous answer.
     pub header_time: Duration,
-    /// The time in which a client has to read some of its answer.
+    /// The time limit for a client to read some of its answer.
     pub write_time: Duration,
 }
 
@@ -32,7 +32,7 @@ pub struct Connections {
     stop: watch::Sender<bool>,
 }
 
-/// Connections that wait for a request, by the order in which they began to.
+/// Connections that wait for a request, ordered by when they became idle.
 #[derive(Debug, Default)]
 struct IdleConnections {
     begun: u64,
@@ -40,20 +40,20 @@ struct IdleConnections {
 }
 
 impl Connections {
-    /// No connections yet.
+    /// An empty set of connections.
     #[must_use]
     pub fn new(limits: ConnectionLimits) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
         Arc::new(Self { limits, places, idle: Mutex::default(), stop: watch::Sender::new(false) })
     }
 
-    /// Connections that are open. One that was upgraded to a WebSocket is not counted any more.
+    /// The number of open connections. Connections upgraded to a WebSocket are not counted.
     #[must_use]
     pub fn open(&self) -> usize {
         self.limits.connections - self.places.available_permits()
     }
 
-    /// Tells everybody that no new work is begun.
+    /// Signals all connections to start no new work.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -78,7 +78,7 @@ impl Connections {
     /// A place for a connection, once there is one.
     pub(crate) async fn place(self: &Arc<Self>) -> Place {
         loop {
-            // Only an elapsed time leads back here: the semaphore is never closed.
+            // Only a timeout leads here: the semaphore is never closed.
             if let Ok(Ok(permit)) = timeout(SEARCH, Arc::clone(&self.places).acquire_owned()).await {
                 return Place::new(Arc::clone(self), permit);
             }
@@ -97,12 +97,12 @@ impl Connections {
     }
 
     fn idle(&self) -> MutexGuard<'_, IdleConnections> {
-        // Nothing between lock and unlock panics half-way.
+        // No code that holds this lock can panic.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The place of one connection, free again when this is dropped.
+/// The place of one connection. Dropping it frees the place.
 pub(crate) struct Place {
     connections: Arc<Connections>,
     dismissed: Arc<Notify>,
@@ -118,7 +118,7 @@ impl Place {
         place
     }
 
-    /// The connection waits for a request: another may take its place after a while.
+    /// Marks the connection as idle: it may lose its place after a while.
     pub(crate) fn wait(&self) {
         let mut own = self.own();
         if own.is_none() {
@@ -130,20 +130,20 @@ impl Place {
         }
     }
 
-    /// The connection has a request.
+    /// Marks the connection as busy with a request.
     pub(crate) fn work(&self) {
         if let Some(number) = self.own().take() {
             self.connections.idle().waiting.remove(&number);
         }
     }
 
-    /// Returns once the place is given to another connection.
+    /// Returns once the place has been given to another connection.
     pub(crate) async fn dismissed(&self) {
         self.dismissed.notified().await;
     }
 
     fn own(&self) -> MutexGuard<'_, Option<u64>> {
-        // Nothing between lock and unlock panics half-way.
+        // No code that holds this lock can panic.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,7 +22,7 @@ const HEADERS: [(HeaderName, &str); 3] = [
 /// What [`guard`] lets through, and what it adds.
 #[derive(Clone)]
 pub struct Guard {
-    /// The names under which the server may be asked.
+    /// The host names that the server accepts.
     pub hosts: Hosts,
     /// Headers for every answer, such as the content security policy; they replace those of a route.
     pub headers: Vec<(HeaderName, &'static str)>,

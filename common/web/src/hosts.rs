@@ -1,18 +1,18 @@
-//! Which requests are for this server: not those under a foreign name, and not those of other sites' pages.
+//! Checks that requests are meant for this server: refuses foreign host names and requests sent by other sites' pages.
 //!
-//! A server on the loopback interface is no secret to a browser: any page on the web can send requests there. With a name
-//! that it points to 127.0.0.1 ("DNS rebinding"), a page can even read the answers. So a request has to name this machine
-//! in its `Host` header, and where the browser says which page sent it, that page must be one of ours.
+//! Any web page in the user's browser can send requests to a server on the loopback interface. If the page's host name
+//! resolves to 127.0.0.1 ("DNS rebinding"), the page can even read the answers. So the `Host` header of a request must name
+//! this machine, and if the browser reports which page sent the request, that page must belong to this server.
 
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 
-/// The names under which this machine may be asked.
+/// The host names accepted for this machine.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts(Vec<String>);
 
-/// Why a request is refused: a sentence without its capital letter and its full stop.
+/// Why a request is refused, as a lower-case sentence without a full stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The `Host` header is missing or names another machine.
@@ -56,7 +56,7 @@ impl Hosts {
         }
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let foreign = matches!(value("sec-fetch-site"), Some("cross-site" | "same-site"));
-        // A link on another site may lead to our page.
+        // Following a link from another site to our page is allowed.
         let follows_a_link = (method == Method::GET || method == Method::HEAD)
             && value("sec-fetch-mode") == Some("navigate")
             && value("sec-fetch-dest") == Some("document");
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a request with these headers: `None`, or the kind of its refusal.
+    /// The outcome for a request with these headers: `None` if accepted, or the kind of refusal.
     fn check(method: Method, headers: &[(&str, &str)]) -> Option<&'static str> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {

@@ -1,8 +1,8 @@
-//! What the HTTP servers of Impasto share: who may ask, how many may be connected, and how long anybody is waited for.
+//! What the HTTP servers of Impasto share: host checks, a bounded number of connections, and timeouts.
 //!
-//! Both servers trust nobody. [`guard`] refuses requests that come under a foreign name or from a page of another site.
-//! [`serve`] bounds the number of connections and gives up on clients that send or take nothing. Nothing here knows what
-//! is served.
+//! Both servers treat every client as untrusted. [`guard`] refuses requests with a foreign host name or from a page of
+//! another site. [`serve`] bounds the number of connections and drops clients that stop sending or reading. This crate is
+//! independent of what is served.
 
 #![forbid(unsafe_code)]
 

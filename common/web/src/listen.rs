@@ -1,4 +1,4 @@
-//! What a user can do if a server cannot listen.
+//! Hints for a server that cannot listen on its address.
 
 use std::io;
 

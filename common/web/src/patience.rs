@@ -1,7 +1,7 @@
 //! A stream that gives up on a client that does not read its answer.
 //!
 //! hyper limits the time for the head of a request, and a server limits the time for its body. Nothing limits the time in
-//! which a client reads. A client that reads a byte now and then would keep its answer in memory for ever, so a few bytes
+//! which a client reads. A client that reads one byte now and then would keep its answer in memory for ever, so a few bytes
 //! do not count as progress.
 
 use std::io;
@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Bytes that a client has to read in the time it is given.
+/// Bytes that a client must read within the time limit.
 const PROGRESS: usize = 32 << 10;
 
-/// A stream whose writes fail once the other side has read less than [`PROGRESS`] bytes in the time it is given.
+/// A stream whose writes fail if the other side reads fewer than [`PROGRESS`] bytes within the time limit.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
@@ -78,7 +78,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        // Everything is written: the next answer gets its own time.
+        // Everything is written: the time limit starts anew with the next answer.
         self.stalled = None;
         Poll::Ready(flushed)
     }

@@ -17,14 +17,14 @@ use crate::connections::{Connections, Place};
 use crate::patience::Patient;
 use crate::socket::Socket;
 
-/// Bytes of a request's head, and of what is read of its body at a time.
+/// The largest head of a request, and the read size of its body, bytes.
 const BUFFER: usize = 64 << 10;
-/// Time until the next try where the system gives no connection, for example without free file descriptors.
+/// Delay before the next attempt if `accept` fails, for example without free file descriptors.
 const RECOVERY: Duration = Duration::from_millis(100);
 
-/// Takes connections and answers with `router` until `stop` is ready. Calls `failed` if the system gives no connection.
+/// Accepts connections and answers with `router` until `stop` is ready. Calls `failed` if `accept` fails.
 ///
-/// The port is free on return. Connections go on: see [`Connections::stop`] and [`Connections::closed`].
+/// The port is free on return. Open connections continue: see [`Connections::stop`] and [`Connections::closed`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -42,7 +42,7 @@ pub async fn serve(
     }
 }
 
-/// Takes one connection, and answers on it once there is a place for it.
+/// Accepts one connection, and answers on it once there is a place for it.
 async fn accept(listener: &TcpListener, router: &Router, connections: &Arc<Connections>, failed: &impl Fn(&io::Error)) {
     match listener.accept().await {
         Ok((stream, _)) => {
@@ -57,7 +57,7 @@ async fn accept(listener: &TcpListener, router: &Router, connections: &Arc<Conne
 }
 
 async fn answer(stream: TcpStream, place: Place, router: Router, connections: Arc<Connections>) {
-    // Small messages should not wait for a packet to fill. Without this they are late, no more.
+    // Small messages should not wait for a packet to fill. If this fails, they are only delayed.
     let _ = stream.set_nodelay(true);
     let (limits, place) = (connections.limits(), Arc::new(place));
     let socket = Socket::new(stream, &place);
@@ -82,7 +82,7 @@ async fn answer(stream: TcpStream, place: Place, router: Router, connections: Ar
         .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    // How a client ends its connection is its own affair.
+    // Errors of a closing client are ignored.
     tokio::select! {
         _ = connection.as_mut() => {}
         () = place.dismissed() => {}

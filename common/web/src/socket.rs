@@ -1,9 +1,9 @@
-//! The socket of a connection, as HTTP reads and writes it, and whether its client is still there.
+//! The socket of a connection, and detection of clients that have disconnected.
 //!
-//! A client may end its sending side after a request and still wait for the answer (`curl` does not, `nc -N` does). To the
-//! system that looks like a client that has gone: reading comes to an end in both cases. The difference shows only when
-//! something is sent: the machine of a client that has gone answers with a reset. So the first byte of the answer, an `H` whatever
-//! the answer will be, is sent ahead, and left out when the answer comes.
+//! A client may shut down its sending side after a request and still wait for the answer (`curl` does not, `nc -N` does).
+//! To the system this looks the same as a client that has disconnected: reading returns end of file in both cases. Only
+//! sending tells them apart: a disconnected client's machine answers with a reset. So the first byte of the answer, which
+//! is always `H`, is sent ahead and skipped when the answer is written.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -17,9 +17,9 @@ use tokio::time::sleep;
 
 use crate::connections::Place;
 
-/// What every answer begins with: `HTTP/1.1 200 OK`.
+/// The first byte of every answer, as in `HTTP/1.1 200 OK`.
 const FIRST: u8 = b'H';
-/// How often it is checked whether a client that waits is still there.
+/// How often a waiting client is checked for disconnection.
 const CHECK: Duration = Duration::from_millis(100);
 
 /// A connection and its place. Clones are the same connection.
@@ -28,13 +28,13 @@ pub(crate) struct Socket(Arc<Mutex<Wire>>);
 
 struct Wire {
     stream: TcpStream,
-    /// Gone once the connection is upgraded: what becomes of it then is counted elsewhere.
+    /// `None` once the connection is upgraded: upgraded connections are counted elsewhere.
     place: Weak<Place>,
     /// Whether a request is being answered.
     busy: bool,
-    /// Whether everything that HTTP has written so far is with the system.
+    /// Whether everything that HTTP has written so far has been flushed to the system.
     flushed: bool,
-    /// Whether [`FIRST`] is sent, and is to be left out of what comes next.
+    /// Whether [`FIRST`] was sent and must be skipped in the next write.
     ahead: bool,
 }
 
@@ -45,7 +45,7 @@ impl Socket {
     }
 
     fn wire(&self) -> MutexGuard<'_, Wire> {
-        // Nothing between lock and unlock panics half-way.
+        // No code that holds this lock can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,7 +60,7 @@ impl Socket {
         Busy(self.clone())
     }
 
-    /// Returns once the client of the request in hand has certainly gone.
+    /// Returns once the client of the current request has certainly disconnected.
     pub(crate) async fn gone(&self) {
         loop {
             sleep(CHECK).await;
@@ -86,7 +86,7 @@ impl Wire {
             return true;
         }
         let mut byte = [0];
-        // Polled once: whoever reads from the stream is woken, not this.
+        // Polled only once: the task that reads from the stream keeps its wake-up.
         let peeked = pin!(self.stream.peek(&mut byte)).poll(&mut Context::from_waker(Waker::noop()));
         match peeked {
             Poll::Ready(Ok(0)) => {

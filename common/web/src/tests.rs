@@ -1,4 +1,4 @@
-//! A small server, and clients that know only sockets.
+//! Tests of a small server with clients on raw sockets.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ const LIMITS: ConnectionLimits =
 /// Bytes of the answer to `/large`: more than the system keeps for a client.
 const LARGE: usize = 32 << 20;
 
-/// A server that ends with the test.
+/// A server that stops at the end of the test.
 struct Served {
     address: SocketAddr,
     connections: Arc<Connections>,
@@ -103,7 +103,7 @@ fn a_client_that_stalls_loses_its_connection() {
         let answer = read_all(served.send(head));
         assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
-    // So does one that asks nothing more after its answer.
+    // A connection that sends no further request after its answer ends too.
     let answer = read_all(served.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
 }
@@ -127,14 +127,14 @@ fn a_client_that_half_closes_after_its_request_gets_its_whole_answer() {
         let answer = read_all(stream);
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with(end), "{path}: {answer:.100}");
     }
-    // Two requests, one behind the other; the second waits for a while.
+    // Two pipelined requests; the second waits for a while.
     let two = ["GET /slow HTTP/1.1\r\nHost: x\r\n\r\n", &request("/slow")].concat();
     let stream = served.send(&two);
     stream.shutdown(Shutdown::Write).unwrap();
     let answer = read_all(stream);
     let starts: Vec<_> = answer.match_indices("HTTP/1.1 200 OK\r\n").map(|(start, _)| start).collect();
     assert_eq!((starts.len(), starts[0], answer.matches("slow").count()), (2, 0, 2), "{answer}");
-    // An idle connection that ends is sent nothing more.
+    // Nothing more is sent to an idle connection that ends.
     let mut stream = served.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut answer = [0; 4096];
     let read = stream.read(&mut answer).unwrap();
@@ -161,7 +161,7 @@ fn connections_that_ask_nothing_do_not_keep_others_out() {
     let slow = served.send(&request("/slow"));
     let answer = read_all(served.send(&request("/")));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // The longest idle ones had to go, one after the other, but not who was waiting for an answer.
+    // The connections idle longest were closed, one after the other, but not those waiting for an answer.
     assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
     assert!(read_all(slow).ends_with("slow"));
     drop(idle);

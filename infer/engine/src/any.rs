@@ -1,7 +1,7 @@
 //! The engine that paints on a GPU or on the CPU. Pictures that the GPU cannot paint go to the CPU.
 //!
-//! Everything the user should know comes back with the call that found it out, so that paintings under way at the same time
-//! do not see each other's notes.
+//! Notices for the user are returned by the call that they concern, so that concurrent paintings do not see each other's
+//! notices.
 
 use std::sync::{Mutex, OnceLock};
 
@@ -14,7 +14,7 @@ use impasto_common::network::Network;
 use impasto_common::weights::Tensors;
 use impasto_error::Result;
 
-/// Sizes that are remembered as too large for the GPU.
+/// How many sizes are remembered as too large for the GPU.
 const MAX_REFUSED: usize = 16;
 
 /// A frame whose painting has begun.
@@ -35,12 +35,12 @@ pub enum Outcome {
     Refused(RefusedFrame),
 }
 
-/// A frame that no GPU paints, unchanged.
+/// A frame that the GPU does not paint, returned unchanged.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RefusedFrame {
     /// The frame.
     pub frame: PixelFrame,
-    /// What the user should know: why the GPU does not paint it. Only for the first frame of a size.
+    /// A notice for the user: why the GPU does not paint the frame. Only for the first frame of a size.
     pub note: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub struct AnyEngine {
     network: Network,
     precision: PaintPrecision,
     gpu: Option<Box<dyn GpuPainter>>,
-    /// Why there is no GPU though one could be expected.
+    /// Why no GPU is used although the build supports it.
     fallback_reason: Option<String>,
     /// Made when it is first needed.
     cpu: OnceLock<Engine>,
@@ -65,8 +65,7 @@ pub struct AnyEngine {
 }
 
 impl AnyEngine {
-    /// Checks what can be checked before a style is loaded: that this build supports the device, and the processor the
-    /// precision.
+    /// Checks before a style is loaded that this build supports the device and that the CPU supports the precision.
     ///
     /// # Errors
     ///
@@ -89,8 +88,8 @@ impl AnyEngine {
     ///
     /// # Errors
     ///
-    /// If a tensor is missing or of another shape, a GPU that was asked for by name cannot be used, or the processor lacks the
-    /// precision.
+    /// If a tensor is missing or has another shape, an explicitly requested GPU cannot be used, or the CPU does not support
+    /// the precision.
     pub fn new(
         network: &Network,
         tensors: &Tensors,
@@ -141,14 +140,14 @@ impl AnyEngine {
         self.gpu.as_deref()
     }
 
-    /// Why the CPU paints, if [`DeviceChoice::Auto`] could not use the GPU that this build supports: a line for the user.
+    /// A one-line notice for the user: why [`DeviceChoice::Auto`] uses the CPU in a build that supports GPUs.
     #[must_use]
     pub fn fallback_reason(&self) -> Option<&str> {
         self.fallback_reason.as_deref()
     }
 
-    /// Begins to paint a frame on the GPU: see [`Self::finish`]. Several frames may be under way at a time, unless
-    /// `statistics` follow earlier frames.
+    /// Begins to paint a frame on the GPU: see [`Self::finish`]. Several frames may be in flight, unless `statistics`
+    /// follow earlier frames.
     ///
     /// # Errors
     ///
@@ -166,7 +165,7 @@ impl AnyEngine {
         })
     }
 
-    /// Waits for a frame that is under way.
+    /// Waits for a frame in flight.
     ///
     /// # Errors
     ///
@@ -183,7 +182,7 @@ impl AnyEngine {
 
     /// Paints `picture` into `sink`: see [`Engine::paint_steadily`]. A GPU takes a picture as a whole, if `memory` allows.
     ///
-    /// Returns what the user should know: why the CPU painted where the GPU was to. Only for the first picture of a size.
+    /// Returns a notice for the user if the CPU painted instead of the GPU. Only for the first picture of a size.
     ///
     /// # Errors
     ///
@@ -221,7 +220,7 @@ impl AnyEngine {
         if let Some(engine) = self.cpu.get() {
             return Ok(engine);
         }
-        // Two pictures that need it at once make two engines, one of which is kept.
+        // If two pictures need it at once, two engines are made and one is kept.
         let engine = Engine::new(&self.network, &self.tensors, PaintPrecision::F32)?;
         Ok(self.cpu.get_or_init(|| engine))
     }
@@ -232,7 +231,7 @@ impl AnyEngine {
         self.gpu().filter(|_| !is_refused())
     }
 
-    /// Remembers a size that the GPU cannot paint, and says so in a line for the user.
+    /// Remembers a size that the GPU cannot paint, and returns a one-line notice for the user.
     fn refuse(&self, size: (usize, usize), reason: &str) -> String {
         if let Ok(mut refused) = self.refused.lock() {
             if refused.len() >= MAX_REFUSED {
@@ -249,7 +248,7 @@ impl AnyEngine {
 enum OpenedGpu {
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "a build without CUDA opens none"))]
     Gpu(Box<dyn GpuPainter>),
-    /// The CPU paints. With a line for the user if a GPU could be expected to.
+    /// Falls back to the CPU, with a one-line notice for the user if the build supports GPUs.
     None(Option<String>),
 }
 

@@ -1,4 +1,4 @@
-//! Results of the network, each made from the one before: rows that are needed and not there are computed.
+//! A chain of layer results, each computed from the previous one. Missing rows are computed on demand.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use impasto_error::Result;
 use impasto_kernels::layout::{Moments, Normal};
 use impasto_kernels::winograd::ROWS_TOGETHER;
 
-/// What makes levels the network's numbers: a factor and an offset of each colour.
+/// Maps levels to the network's values: a factor and an offset for each colour.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PixelMap {
     colours: [(f32, f32); COLOURS],
@@ -35,11 +35,11 @@ impl PixelMap {
 
 /// Where the rows of a result come from.
 pub(super) enum RowSource<'a> {
-    /// They are there.
+    /// They are already stored.
     Given,
-    /// The picture to be painted, and what makes its levels the network's numbers.
+    /// The picture to be painted, and the map from its levels to the network's values.
     Picture(&'a mut dyn Rows, PixelMap),
-    /// A convolution of the result before, normalized like this.
+    /// A convolution of the previous result, with this normalization applied to its input.
     Convolution(&'a PackedConvolution, Option<Vec<Normal>>),
 }
 
@@ -55,7 +55,7 @@ impl<'a> ChainNode<'a> {
     }
 }
 
-/// Results, each made from the one before; the first is complete, or the picture itself.
+/// A chain of results, each computed from the previous one. The first is complete, or it is the picture itself.
 pub(super) struct Chain<'a>(Vec<ChainNode<'a>>);
 
 impl<'a> Chain<'a> {
@@ -67,7 +67,7 @@ impl<'a> Chain<'a> {
         self.0.push(node);
     }
 
-    /// The last result's place in the chain.
+    /// The index of the last result in the chain.
     fn last(&self) -> usize {
         self.0.len() - 1
     }
@@ -93,7 +93,7 @@ impl<'a> Chain<'a> {
         Ok((store.all(), store.first()))
     }
 
-    /// Has `rows` of result `node` held.
+    /// Ensures that `rows` of result `node` are held.
     fn require(&mut self, node: usize, rows: &Range<usize>, pool: &mut Pool) -> Result<()> {
         let store = &mut self.0[node].store;
         if store.holds(rows) {
@@ -113,7 +113,7 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// Computes `rows`, making room for nothing else.
+    /// Computes exactly `rows`.
     fn compute(&mut self, node: usize, rows: &Range<usize>, pool: &mut Pool) -> Result<Vec<Moments>> {
         let store = &mut self.0[node].store;
         if !store.holds(rows) || store.is_window() {
@@ -137,7 +137,7 @@ impl<'a> Chain<'a> {
         Ok(moments)
     }
 
-    /// Reads the rows of the picture that are not there.
+    /// Reads the missing rows of the picture.
     fn read(&mut self, node: usize, rows: &Range<usize>, pool: &mut Pool) -> Result<()> {
         let ChainNode { source: RowSource::Picture(picture, pixels), store } = &mut self.0[node] else { return Ok(()) };
         let missing = store.make_room(rows, pool);

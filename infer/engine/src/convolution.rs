@@ -24,12 +24,13 @@ pub(super) enum PackedConvolution {
     Winograd { prepared: Prepared, kind: Kind },
     /// Any other that is not transposed.
     Direct { direct: Direct, geometry: Geometry },
-    /// As a convolution of the small picture.
+    /// Transposed, computed as a convolution of the input at its own size.
     Transposed(TransposedConvolution),
 }
 
 impl PackedConvolution {
-    /// Packs `weight`, which is shaped as the convolution says. With `pairs` it is rounded to bf16 where that is faster.
+    /// Packs `weight`, which has the shape that the convolution describes. With `pairs` it is rounded to bf16 where that is
+    /// faster.
     pub(super) fn new(
         level: Level,
         convolution: &Convolution,
@@ -40,8 +41,8 @@ impl PackedConvolution {
         let Convolution { inputs, outputs, .. } = *convolution;
         match kernel {
             KernelChoice::Winograd(kind) => {
-                // The first layer tells small differences of large levels from nothing: rounded, flat parts of a photo get
-                // strokes of their own. It stays as it is, at a few hundredths of the time.
+                // The first layer responds to small differences between large levels. Rounding its weights paints spurious
+                // strokes on flat parts of a photo. It stays in f32, which costs a few hundredths of the time.
                 let pairs = pairs && kind != Kind::NineIn;
                 Self::Winograd { prepared: Prepared::new(level, kind, inputs, outputs, weight, pairs), kind }
             }
@@ -53,8 +54,8 @@ impl PackedConvolution {
         }
     }
 
-    /// The rows of an input of `height` rows that `rows` of the result depend on. Their first never comes before that of
-    /// earlier rows: the picture is read from top to bottom.
+    /// The rows of an input of `height` rows that `rows` of the result depend on. The start for later rows is never before
+    /// the start for earlier rows: the picture is read from top to bottom.
     pub(super) fn needs(&self, rows: &Range<usize>, height: usize) -> Range<usize> {
         let nine = Reach { lead: NINE_BORDER, ..Reach::default() };
         let reach = match self {
@@ -108,7 +109,7 @@ impl PackedConvolution {
     }
 }
 
-/// The shapes of a convolution that is not transposed; the size of the picture is yet to come.
+/// The shapes of a convolution that is not transposed; the size of the picture is filled in later.
 fn geometry(convolution: &Convolution) -> Geometry {
     let Convolution { inputs, outputs, kernel, resampling, padding, .. } = *convolution;
     let (upsample, stride) = match resampling {
@@ -121,7 +122,7 @@ fn geometry(convolution: &Convolution) -> Geometry {
     Geometry { batch, inputs, outputs, height, width, kernel, upsample, pad, reflect, stride, relu }
 }
 
-/// What a row of a result depends on, in cells of the enlarged and padded input.
+/// The input rows that a result row depends on, in cells of the upsampled and padded input.
 #[derive(Debug, Clone, Copy)]
 struct Reach {
     upsample: usize,

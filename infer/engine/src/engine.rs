@@ -1,4 +1,4 @@
-//! The engine for the CPU: packed weights, and memory that is kept from one picture to the next.
+//! The CPU engine: packed weights, and buffers that are reused from one picture to the next.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ pub struct Engine {
     pub(super) network: Network,
     pub(super) schedule: Schedule,
     pub(super) layers: Vec<PackedLayer>,
-    /// What is kept from one picture to the next.
+    /// Buffers that are reused from one picture to the next.
     pool: Mutex<Pool>,
 }
 
@@ -34,7 +34,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If the description is not sound, a tensor is missing or of another shape than it asks for, or the processor lacks
+    /// If the description is invalid, a tensor is missing or has another shape than described, or the CPU does not support
     /// `precision`.
     pub fn new(network: &Network, tensors: &Tensors, precision: PaintPrecision) -> Result<Self> {
         precision.check()?;
@@ -61,9 +61,9 @@ impl Engine {
         &self.network
     }
 
-    /// Paints `picture` into `sink`, using about `memory` bytes besides the weights and what the picture and the sink
-    /// hold; [`default_memory`](super::default_memory) is a good choice. Less memory takes longer, and past a point the rest
-    /// of it goes to unnamed files in the folder for temporary ones.
+    /// Paints `picture` into `sink`, using about `memory` bytes besides the weights, the picture and the sink;
+    /// [`default_memory`](super::default_memory) is a good choice. Less memory takes longer. If memory is too small even
+    /// so, results are kept in unnamed files in the folder for temporary files.
     ///
     /// The picture's normalizations follow `statistics`: [`Statistics::own`], or those of the frames before it, see
     /// [`Statistics::over_frames`].
@@ -87,7 +87,7 @@ impl Engine {
             )));
         }
         let plan = MemoryPlan::new(&self.network, &self.schedule, (height, width), memory)?;
-        // Two pictures painted at once with one engine each have a pool; that of the last is kept.
+        // Two pictures painted at once with one engine each have a pool; the one returned last is kept.
         let mut pool = self.pool.lock().map(|mut pool| std::mem::take(&mut *pool)).unwrap_or_default();
         let painted = self.paint_planned(picture, &plan, &mut pool, statistics, sink);
         if let Ok(mut kept) = self.pool.lock() {
@@ -108,7 +108,7 @@ impl Engine {
         Painting { engine: self, plan, pool, statistics }.paint(picture, sink)
     }
 
-    /// Gives back the memory that is kept for the next picture, which then takes a little longer.
+    /// Frees the memory that is kept for the next picture, which then takes a little longer.
     pub fn release(&self) {
         if let Ok(mut kept) = self.pool.lock() {
             *kept = Pool::default();

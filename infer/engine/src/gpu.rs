@@ -1,7 +1,8 @@
-//! Painting on a GPU: the network as a program of convolutions and what lies between them, made once for each size of picture.
+//! Painting on a GPU: the network becomes a program of convolutions and the steps between them, made once for each picture
+//! size.
 //!
-//! [`lower`] says what becomes of each layer, [`program`] makes the program, [`fold`] its weights; tests carry the program out on
-//! the processor. A GPU belongs to one thread, [`worker`], to which everybody else sends pictures.
+//! [`lower`] maps each layer to a plain convolution, [`program`] makes the program, and [`fold`] makes its weights. Tests
+//! run the program on the CPU. One thread, [`worker`], owns a GPU; other threads send it pictures.
 
 pub(super) mod fold;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A layer with its packed weights, and what follows its convolution.
+//! A layer with its packed weights, normalization and activation.
 
 use super::convolution::PackedConvolution;
 use super::schedule::KernelChoice;
@@ -12,13 +12,13 @@ use impasto_kernels::simd::Level;
 #[derive(Debug)]
 pub(super) struct PackedLayer {
     pub(super) convolution: PackedConvolution,
-    /// The convolution's bias. Before a normalization it changes nothing, and is left out.
+    /// The convolution's bias. Before a normalization it has no effect, so it is left out.
     pub(super) bias: Vec<f32>,
     norm: Option<Affine>,
-    /// Whether what precedes an addition is rectified, and what sums are raised to.
+    /// Whether a ReLU precedes the addition, and the lower bound that sums are clamped to.
     relu: bool,
     pub(super) sum_floor: f32,
-    /// Columns that are cut off each side of what is added.
+    /// Columns cropped from each side of the addend.
     pub(super) crop: usize,
 }
 
@@ -62,7 +62,7 @@ impl PackedLayer {
         self.norm.is_some()
     }
 
-    /// What happens to the result of the convolution, which has these moments, when it is read.
+    /// The normalization and activation that are applied when the convolution's result, which has these moments, is read.
     pub(super) fn normals(&self, moments: &[Moments]) -> Vec<Normal> {
         let Some(norm) = &self.norm else {
             let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
@@ -87,8 +87,8 @@ impl Affine {
     }
 }
 
-/// Weight and bias of a layer's convolution for pictures whose first channel is red: at both ends of a network whose first
-/// one is blue, the colours' weights change places.
+/// Weight and bias of a layer's convolution for RGB pictures: for a BGR network, the weights of red and blue are swapped in
+/// the first and last layer.
 ///
 /// # Errors
 ///

@@ -1,17 +1,17 @@
 //! The inference engine: paints pictures of any size with a [`Network`](impasto_common::network::Network), on the CPU, within
 //! a bound on memory; [`AnyEngine`] paints on a GPU where there is one.
 //!
-//! Weights are packed once. Pictures lie in memory row by row, all channels of a row together, so that a band of rows is
-//! one slice. A convolution reads its input unnormalized and normalizes it on the way into the registers, and takes the
-//! moments of its result on the way out; so no result is read or written only to be normalized, except those that the
-//! residual blocks add up.
+//! Weights are packed once. Feature maps are stored row by row, all channels of a row together, so that a band of rows is
+//! one slice. A convolution reads its input unnormalized and normalizes it as it loads it into registers. It computes the
+//! moments of its result as it stores it. So no result is read or written only to be normalized, except those that the
+//! residual blocks add.
 //!
-//! The statistics of an instance normalization are the network's only global coupling. The engine therefore makes one pass
-//! for every normalization. What a pass reads is kept from the pass before, in memory or in a file, or computed again row by
-//! row if there is no room: the painting does not depend on the choice, beyond the rounding of the statistics.
+//! The statistics of an instance normalization are the only global dependency in the network. The engine therefore makes
+//! one pass per normalization. The input of a pass is kept from the previous pass, in memory or in a file, or recomputed
+//! row by row if there is no room. Beyond the rounding of the statistics, the painting does not depend on that choice.
 //!
-//! Every layer is computed by a kernel that is chosen by what the layer is, see `schedule`: the trainer's networks get
-//! specialized kernels throughout, other networks of the family general ones where there is no specialized one.
+//! The kernel of a layer is chosen by its kind, see `schedule`: the trainer's networks use specialized kernels throughout;
+//! other networks of the family use general kernels where no specialized one exists.
 
 #![forbid(unsafe_code)]
 

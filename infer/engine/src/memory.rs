@@ -1,9 +1,9 @@
-//! What is kept of a picture's results, and how many rows are computed at a time, within a bound on memory.
+//! Plans which layer results are kept, and how many rows are computed at a time, within a bound on memory.
 //!
-//! A plan has a [`Place`] for each level of resolution. Of the finest levels nothing may be kept: their rows are computed
-//! again. Complete results, see [`super::schedule`], and those of the coarsest level are always kept, in files if need be.
-//! Computing rows again is cheap where results halve on the way down and double on the way up. For a network with many layers
-//! of one size in a row a plan is just as right, but slow if memory is short.
+//! A plan has a [`Place`] for each level of resolution. Results of the finest levels may be recomputed instead of kept.
+//! Complete results (see [`super::schedule`]) and those of the coarsest level are always kept, in files if necessary.
+//! Recomputing rows is cheap where results halve on the way down and double on the way up. For a network with many
+//! consecutive layers of one size a plan is still correct, but slow if memory is short.
 
 mod buffers;
 #[cfg(test)]
@@ -20,24 +20,24 @@ use impasto_kernels::winograd::{NINE_BORDER, ROWS_TOGETHER};
 /// Bytes of a float.
 const FLOAT: u64 = 4;
 
-/// Floats of the last layer's result that are computed at a time where nothing forces fewer: they stay in the last cache.
+/// Floats of the last layer's result that are computed at a time if memory allows: they stay in the last-level cache.
 const OUTPUT_FLOATS: usize = 1 << 21;
 
-/// Rows of the first layer that are computed at a time where nothing forces fewer.
+/// Rows of the first layer that are computed at a time if memory allows.
 const INPUT_ROWS: usize = 256;
 
-/// Rows of the coarsest level that are computed at a time if rows above them are computed again, at most.
+/// The most rows of the coarsest level that are computed at a time if rows of finer levels are recomputed.
 const BAND: usize = 16;
 
-/// What the machine's memory is shared with: [`default_memory`] takes one part of this many.
+/// [`default_memory`] takes one part in this many of the free memory.
 const SHARE: u64 = 2;
 
-/// Bytes if the system does not tell how many are free.
+/// Default in bytes if the system does not report free memory.
 const UNKNOWN: u64 = 2 << 30;
 
-/// The memory that painting may use if nobody says otherwise: half of what the system says is free, in bytes.
+/// The default memory limit of painting, in bytes: half of what the system reports as free.
 ///
-/// It is asked once: what an engine keeps for the next picture must not count as taken.
+/// The system is asked once, so that memory an engine keeps for the next picture does not count as used.
 #[must_use]
 pub fn default_memory() -> u64 {
     static MEMORY: OnceLock<u64> = OnceLock::new();
@@ -58,18 +58,18 @@ pub(super) enum Place {
     Whole,
     /// In a file.
     File,
-    /// Not at all: computed again.
+    /// Not kept: recomputed.
     Window,
 }
 
 /// How a picture of one size is painted.
 #[derive(Debug, Clone)]
 pub(super) struct MemoryPlan {
-    /// Rows at a time of each layer's result; of the painting for the last.
+    /// Rows of each layer's result that are computed at a time; for the last layer, rows of the painting.
     pub(super) bands: Vec<usize>,
     picture: (usize, usize),
     results: Vec<StoredResult>,
-    /// The coarsest level, and the layers from behind the last complete result on.
+    /// The coarsest level, and the layers after the last complete result.
     coarsest: usize,
     last_chain: usize,
     /// Floats of the largest result of each level but the coarsest.
@@ -99,7 +99,7 @@ impl MemoryPlan {
     ///
     /// # Errors
     ///
-    /// If there is none, with the memory that the least plan takes; or as [`Network::sizes`].
+    /// If there is none (the error gives the memory of the smallest plan), or as [`Network::sizes`].
     pub(super) fn new(network: &Network, schedule: &Schedule, picture: (usize, usize), memory: u64) -> Result<Self> {
         let mut least = u64::MAX;
         for (places, band) in candidates(schedule.coarsest) {
@@ -116,7 +116,7 @@ impl MemoryPlan {
             .with_hint(format!("it takes at least {needed} MiB")))
     }
 
-    /// The plan with these places by level, that of the picture's size first, and `band` rows of the coarsest level at a time.
+    /// The plan with these places by level, finest level first, and `band` rows of the coarsest level at a time.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl MemoryPlan {
         let sizes = network.sizes(picture)?;
         let (coarsest, last) = (schedule.coarsest, schedule.last());
         let result = |(index, &layer): (usize, &LayerSchedule)| {
-            // Of the last result only what the painting shows.
+            // Of the last result, only the part that the painting shows.
             let (size, place) = if index == last {
                 let reach = layer.reach();
                 let columns = if reach > 0 { picture.1 + reach } else { sizes[index].1 };
@@ -155,12 +155,12 @@ impl MemoryPlan {
         self.picture
     }
 
-    /// Bytes that a picture takes, results and rows at hand, generously.
+    /// An upper estimate of the bytes that a picture takes: kept results and working rows.
     fn bytes(&self) -> u64 {
         let last = self.results.len() - 1;
         let width = self.results[..last].iter().filter(|result| result.layer.level == 0).map(StoredResult::plane).max();
         let width = width.unwrap_or(self.picture.1).max(self.picture.1 + 2 * NINE_BORDER);
-        // Rows at hand: so many of each level, on the way down and on the way up.
+        // Working rows: this many for each level, on the way down and on the way up.
         let input = 4 * self.bands[0].div_ceil(4);
         let output = self.bands[last];
         let mut down = 3 * (input + 16) * width;
@@ -179,7 +179,7 @@ impl MemoryPlan {
         let line = in_files.map(|result| (result.layer.channels * width) >> result.layer.level).max().unwrap_or(0);
         down += 3 * (input >> self.coarsest) * line;
         up += ((output >> self.coarsest) + 8) * line;
-        // Windows grow at first, and leave what they grew out of in the pool.
+        // Windows grow at first, and leave their smaller buffers in the pool.
         let windows = 2 * (down + up);
         (self.whole_floats() + windows) as u64 * FLOAT
     }
@@ -200,8 +200,8 @@ impl MemoryPlan {
     }
 }
 
-/// Places and rows of the coarsest level at a time, the fastest plan first: ever more of the finest levels is not kept, in
-/// the end what is kept is in files.
+/// Candidates of places and rows of the coarsest level at a time, fastest first: more and more of the finest levels is
+/// recomputed; in the last ones, kept results are in files.
 fn candidates(coarsest: usize) -> impl Iterator<Item = (Vec<Place>, usize)> {
     let places = move |windows: usize, rest: Place| {
         (0..=coarsest).map(|level| if level < windows { Place::Window } else { rest }).collect::<Vec<_>>()
@@ -211,7 +211,7 @@ fn candidates(coarsest: usize) -> impl Iterator<Item = (Vec<Place>, usize)> {
     whole.chain(files)
 }
 
-/// Rows at a time of each layer's result, where `few` says how many of a level if rows are computed again.
+/// Rows at a time of each layer's result. `few` gives the rows of a level if rows are recomputed.
 fn bands(results: &[StoredResult], picture: (usize, usize), finest: Place, few: impl Fn(usize) -> usize) -> Vec<usize> {
     let mut bands: Vec<usize> = Vec::with_capacity(results.len());
     let (last, others) = (&results[results.len() - 1], &results[..results.len() - 1]);
@@ -220,9 +220,9 @@ fn bands(results: &[StoredResult], picture: (usize, usize), finest: Place, few: 
         let below = index.checked_sub(1).map(|below| others[below].place);
         bands.push(match below {
             None if result.place == Place::Whole => INPUT_ROWS,
-            // Results of one size share what the first of them takes.
+            // Results of one size share the buffers of the first.
             Some(_) if result.layer.keeps_size => bands[index - 1],
-            // A result that is kept, made from one that is, needs no bands.
+            // A kept result computed from a kept result needs no bands.
             Some(Place::Whole) if result.place == Place::Whole => result.size.0.next_multiple_of(ROWS_TOGETHER),
             _ => few,
         });

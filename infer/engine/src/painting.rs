@@ -14,7 +14,7 @@ use impasto_kernels::cropped::{add_cropped, raise, take_columns};
 use impasto_kernels::layout::Normal;
 use impasto_kernels::rows::{add_normalised, join_nine, normalise_rows};
 
-/// What a painting works with.
+/// The state of a painting.
 pub(super) struct Painting<'a> {
     pub(super) engine: &'a Engine,
     pub(super) plan: &'a MemoryPlan,
@@ -22,7 +22,7 @@ pub(super) struct Painting<'a> {
     pub(super) statistics: &'a mut Statistics,
 }
 
-/// Results from the last complete one on, and how the last of them is read.
+/// The chain of results from the last complete one on, and how its last result is read.
 struct Progress<'a> {
     chain: Chain<'a>,
     /// The layer whose complete result the chain begins with, or the picture.
@@ -46,7 +46,7 @@ impl<'e> Painting<'e> {
         self.hand_out(progress, sink)
     }
 
-    /// Computes layer `index`, as far as its place and its statistics ask for.
+    /// Computes as much of layer `index` as its place and its statistics require.
     fn pass<'p>(&mut self, progress: Progress<'p>, index: usize) -> Result<Progress<'p>>
     where
         'e: 'p,
@@ -97,7 +97,7 @@ impl<'e> Painting<'e> {
         let mut other = kept.remove(&added).ok_or_else(|| Error::new("a result that is added is gone"))?;
         let is_needed = self.engine.schedule.layers[added].is_added_behind(index);
         if crop == 0 && !is_needed {
-            // The sum takes the place of what is added, whose buffer may serve larger results too.
+            // The sum overwrites the addend, whose buffer may also serve larger results.
             other.each_band_with(&mut result, 0, band, |xs, ys| {
                 add_normalised(xs, ys, normals, width);
                 if floor.is_finite() {
@@ -148,7 +148,7 @@ impl<'e> Painting<'e> {
     }
 }
 
-/// What makes the last layer's result levels.
+/// Maps the last layer's result to levels.
 struct LevelMap {
     output: OutputMap,
     /// Factor and offset of each colour.

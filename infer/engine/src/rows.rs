@@ -1,4 +1,4 @@
-//! How a picture comes into the engine, and how the painting leaves it.
+//! The interfaces through which the engine reads a picture and writes a painting.
 
 use impasto_error::Result;
 
@@ -10,7 +10,7 @@ pub trait Rows {
     /// Reads the rows from `first` on, RGB in `[0, 255]`: `rows[i]` takes red, green and blue of row `first + i`, each of
     /// the picture's width.
     ///
-    /// `first` is where the last call ended, or 0.
+    /// `first` is the end of the previous call's rows, or 0.
     ///
     /// # Errors
     ///
@@ -18,6 +18,6 @@ pub trait Rows {
     fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()>;
 }
 
-/// Takes the painting from top to bottom: the first row of a band, and the band, `(rows, 3, width)`, RGB nominally in
-/// `[0, 255]`, not clamped, which it may change.
+/// Receives the painting from top to bottom: the first row of a band, and the band, `(rows, 3, width)`, RGB nominally in
+/// `[0, 255]`, not clamped. It may modify the band.
 pub type Sink<'a> = dyn FnMut(usize, &mut [f32]) -> Result<()> + 'a;

@@ -1,18 +1,18 @@
-//! What the engine decides of a network before it knows a picture: which kernel computes each layer, which results are made
+//! What the engine decides about a network before it knows the picture: the kernel of each layer, which results are made
 //! complete, and how long they are needed.
 //!
-//! Most results stay as their convolution left them: whoever reads them normalizes them on the way. A result is *complete*
-//! when it has been normalized, and summed, in place. Those are the results that a later layer adds, the sums themselves,
-//! and, where there are none, the first result of the coarsest level. From one complete result to the next, results form a
-//! chain in which each can be computed again from the one before.
+//! Most results are stored as their convolution wrote them; the next layer normalizes them as it reads. A result is
+//! *complete* when it has been normalized, and summed, in place. Those are the results that a later layer adds, the sums
+//! themselves, and, where there are none, the first result of the coarsest level. From one complete result to the next,
+//! results form a chain in which each can be recomputed from the previous one.
 
 use impasto_common::network::{Network, Padding, Resampling};
 use impasto_kernels::winograd::{Kind, NINE_BORDER};
 
-/// Parts in which [`Kind::NineOut`] leaves a channel.
+/// The number of parts into which [`Kind::NineOut`] splits a channel.
 const PARTS: usize = 9;
 
-/// Rows and columns more than the picture has in which it leaves them.
+/// The rows and columns that its result has beyond those of the picture.
 const PART_REACH: usize = 6;
 
 /// How a layer's convolution is computed.
@@ -20,19 +20,19 @@ const PART_REACH: usize = 6;
 pub(super) enum KernelChoice {
     /// A specialized kernel of stride 1.
     Winograd(Kind),
-    /// Any kernel, padding and resampling but a transposed one.
+    /// Any kernel, padding and resampling that is not transposed.
     Direct,
-    /// A transposed convolution, as a convolution of the small picture to more channels.
+    /// A transposed convolution, computed as a plain convolution to more channels.
     Transposed,
 }
 
-/// What is known of a layer and its result.
+/// The schedule of a layer and its result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LayerSchedule {
     pub(super) kernel: KernelChoice,
     /// Whether the result is made complete.
     pub(super) complete: bool,
-    /// How often the result is half as large as the picture.
+    /// How many times the result is halved relative to the picture.
     pub(super) level: usize,
     /// The layer whose result is added.
     pub(super) added: Option<usize>,
@@ -46,12 +46,12 @@ pub(super) struct LayerSchedule {
 }
 
 impl LayerSchedule {
-    /// Rows and columns of what is stored of a painting more than it has.
+    /// Stored rows and columns of a painting beyond its size.
     pub(super) fn reach(&self) -> usize {
         if self.kernel == KernelChoice::Winograd(Kind::NineOut) { PART_REACH } else { 0 }
     }
 
-    /// Whether a layer behind `layer` adds this result.
+    /// Whether a layer after `layer` adds this result.
     pub(super) fn is_added_behind(&self, layer: usize) -> bool {
         self.last_added_by.is_some_and(|last| last > layer)
     }
@@ -68,7 +68,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of a network that is sound, see [`Network::validate`].
+    /// The schedule of a valid network, see [`Network::validate`].
     pub(super) fn new(network: &Network) -> Self {
         let complete = complete(network);
         let levels: Vec<_> = network.levels().into_iter().map(|level| level.max(0) as usize).collect();
@@ -103,7 +103,7 @@ impl Schedule {
         self.layers.len() - 1
     }
 
-    /// The layers from behind the last complete result on.
+    /// The layers after the last complete result.
     pub(super) fn last_chain(&self) -> usize {
         self.layers.iter().rposition(|layer| layer.complete).map_or(0, |index| index + 1)
     }

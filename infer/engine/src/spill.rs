@@ -1,7 +1,7 @@
-//! Floats in unnamed files, for pictures that have no room in memory.
+//! Floats in unnamed temporary files, for pictures that do not fit in memory.
 //!
-//! The system's cache holds what it can of the files, so most of the work is copying: threads share it. One file lets one
-//! thread write at a time, so parts of the floats take turns over several.
+//! The system caches the files as far as it can, so most of the work is copying, and threads share it. A file admits one
+//! writing thread at a time, so the parts are distributed round robin over several files.
 
 use std::fs::File;
 use std::io;
@@ -13,10 +13,10 @@ use impasto_error::{Result, ResultExt};
 /// Floats that one thread reads or writes at a time.
 const PART: usize = 1 << 16;
 
-/// Files among which the parts are dealt out.
+/// Number of files over which the parts are distributed.
 const FILES: usize = 8;
 
-/// Files that the system removes when they are closed, whatever happens to the program.
+/// Files that the system removes when they are closed, even if the program crashes.
 #[derive(Debug)]
 pub(super) struct Spill([File; FILES]);
 
@@ -30,7 +30,7 @@ impl Spill {
         Ok(Self(files))
     }
 
-    /// Writes `floats` from the float `at` on.
+    /// Writes `floats` at offset `at`, in floats.
     pub(super) fn write(&mut self, at: usize, floats: &[f32]) -> Result<()> {
         let (head, rest) = floats.split_at(to_next_part(at).min(floats.len()));
         let put = |at, floats: &[f32]| {
@@ -44,7 +44,7 @@ impl Spill {
             .map_err(|error| error.with_hint("make room there, name another folder with TMPDIR, or allow more memory"))
     }
 
-    /// Reads floats from the float `at` on, where they were written.
+    /// Reads floats at offset `at`, in floats, where they were written before.
     pub(super) fn read(&mut self, at: usize, floats: &mut [f32]) -> Result<()> {
         let (head, rest) = floats.split_at_mut(to_next_part(at).min(floats.len()));
         let get = |at, floats: &mut [f32]| {
@@ -58,14 +58,14 @@ impl Spill {
             .context(|| format!("cannot read a temporary file in `{}`", std::env::temp_dir().display()))
     }
 
-    /// The file of the float `at`, and its byte there.
+    /// The file that holds float `at`, and its byte offset there.
     fn place(&self, at: usize) -> (&File, u64) {
         let (part, float) = (at / PART, at % PART);
         (&self.0[part % FILES], 4 * (part / FILES * PART + float) as u64)
     }
 }
 
-/// Floats from the float `at` to the next beginning of a part.
+/// Floats from offset `at` to the start of the next part.
 fn to_next_part(at: usize) -> usize {
     at.next_multiple_of(PART) - at
 }

@@ -1,12 +1,12 @@
-//! The statistics that normalise: a picture's own, or those of a film.
+//! The statistics of the normalisations: a picture's own, or averages over the frames of a film.
 
 use impasto_kernels::layout::Moments;
 
-/// What the normalisations of a painting go by.
+/// The statistics that a painting is normalised with.
 ///
-/// Instance normalisation answers to the whole picture: when something bright enters a frame, everything else is painted a
-/// little differently. Over the frames of a film, which the network never met in training, that is flicker; means and
-/// variances that follow slowly take it away.
+/// Instance normalisation depends on the whole picture: when something bright enters a frame, everything else is painted a
+/// little differently. Over the frames of a film, which are not part of the training, this causes flicker. Means and
+/// variances that change slowly remove it.
 #[derive(Debug, Clone, Default)]
 pub struct Statistics {
     /// The weight of the frames before.
@@ -17,7 +17,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Every picture has its own.
+    /// Every picture is normalised with its own statistics.
     #[must_use]
     pub fn own() -> Self {
         Self::default()
@@ -34,12 +34,12 @@ impl Statistics {
         self.layers.clear();
     }
 
-    /// The next normalisation is the first of a painting.
+    /// Starts a painting: the next normalisation is its first.
     pub(super) fn rewind(&mut self) {
         self.next = 0;
     }
 
-    /// What to normalise by, from the `moments` of the next normalisation's own picture.
+    /// The statistics to normalise with, from the picture's own `moments` at the next normalisation.
     pub(super) fn follow(&mut self, mut moments: Vec<Moments>) -> Vec<Moments> {
         if self.keep == 0.0 {
             return moments;
@@ -56,7 +56,7 @@ impl Statistics {
                     moments.squares = kept[1] * moments.count;
                 }
             }
-            // The first frame, or another network's.
+            // The first frame, or a frame of another network.
             _ => {
                 self.layers.truncate(self.next);
                 self.layers.push(moments.iter().map(own).collect());
@@ -72,15 +72,15 @@ impl Statistics {
         self.keep
     }
 
-    /// Mean and variance of all channels as the frames before had them, if these were frames of a network whose
-    /// normalisations have so many channels.
+    /// Mean and variance of all channels over the earlier frames, if their network's normalisations have these numbers of
+    /// channels.
     #[cfg(feature = "cuda")]
     pub(super) fn kept(&self, channels: &[usize]) -> Option<&[Vec<[f64; 2]>]> {
         let same = self.layers.iter().map(Vec::len).eq(channels.iter().copied());
         (self.keep > 0.0 && same).then_some(&self.layers)
     }
 
-    /// Keeps what a frame was normalised by, which is mixed already.
+    /// Keeps the statistics that a frame was normalised with; they are already averaged.
     #[cfg(feature = "cuda")]
     pub(super) fn replace(&mut self, layers: Vec<Vec<[f64; 2]>>) {
         if self.keep > 0.0 {

@@ -1,5 +1,5 @@
-//! Where the rows of a picture of the network are while they are needed: all of them in memory, all in a file with some in
-//! memory, or some in memory and the rest not at all.
+//! Stores the rows of a feature map while they are needed: all in memory; all in a file with a window in memory; or only a
+//! window in memory.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use crate::spill::Spill;
 use impasto_error::Result;
 use impasto_kernels::rows::mirror_borders;
 
-/// Buffers that are kept for the next use: fresh ones have to be zeroed and their pages faulted in.
+/// Buffers that are kept for reuse: new ones would have to be zeroed and their pages faulted in.
 #[derive(Debug, Default)]
 pub(super) struct Pool(Vec<Vec<f32>>);
 
 impl Pool {
-    /// A buffer of at least `len` floats that hold anything: the smallest that is large enough.
+    /// A buffer of at least `len` floats with unspecified values: the smallest that is large enough.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
         let fitting = self.0.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
         match fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(i, _)| i) {
@@ -35,7 +35,7 @@ enum Keep {
     Whole,
     /// Rows that are not in the buffer are in the file.
     File(Spill),
-    /// Rows that are not in the buffer are nowhere.
+    /// Rows that are not in the buffer are not stored.
     Window,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// A picture of which a few rows are held.
+    /// A picture of which only a window of rows is held.
     pub(super) fn window(channels: usize, (height, width): (usize, usize), border: usize) -> Self {
         Self { channels, height, width, border, keep: Keep::Window, buffer: Vec::new(), held: 0..0 }
     }
@@ -99,7 +99,8 @@ impl Store {
         self.held.start <= rows.start && rows.end <= self.held.end
     }
 
-    /// Makes room for `rows`, keeping those of them that are held, which must be the first of them; returns the others.
+    /// Makes room for `rows` and keeps those already held, which must be the first of them. Returns the rows that are
+    /// missing.
     pub(super) fn make_room(&mut self, rows: &Range<usize>, pool: &mut Pool) -> Range<usize> {
         if matches!(self.keep, Keep::Whole) {
             return rows.clone();
@@ -125,7 +126,7 @@ impl Store {
         kept.end..rows.end
     }
 
-    /// Has `rows` of a picture that is kept in memory or in a file held.
+    /// Ensures that `rows` of a picture that is kept in memory or in a file are held.
     pub(super) fn load(&mut self, rows: &Range<usize>, pool: &mut Pool) -> Result<()> {
         if self.holds(rows) {
             return Ok(());
@@ -161,7 +162,7 @@ impl Store {
         &self.buffer[..self.held.len() * self.row()]
     }
 
-    /// Rows that are held have been written: completes their borders, and keeps them in the file if there is one.
+    /// To be called after held rows were written: fills their borders, and stores them in the file if there is one.
     pub(super) fn written(&mut self, rows: &Range<usize>) -> Result<()> {
         if self.border > 0 {
             let (plane, border) = (self.plane(), self.border);
@@ -186,7 +187,7 @@ impl Store {
         Ok(())
     }
 
-    /// The same, with the rows of another picture of this size, of which `crop` rows and columns are cut off each side.
+    /// The same, with the rows of another picture of this size, cropped by `crop` rows and columns on each side.
     pub(super) fn each_band_with(
         &mut self,
         other: &mut Self,

@@ -107,7 +107,7 @@ const WHOLE: [Place; 3] = [Place::Whole; 3];
 #[test]
 fn the_painting_is_the_networks_on_every_level_and_at_any_size() {
     let sizes = [(5, 5), (5, 16), (6, 7), (9, 8), (13, 70), (31, 33), (40, 21), (64, 96)];
-    // Three channels: as many as colours, which must not be taken for them.
+    // Three channels, as many as colours: they must not be confused with colours.
     for channels in [32, 16, 8, 4, 3] {
         let network = StyleNetConfig { channels, blocks: 2 }.network();
         let tensors = weights(&network);
@@ -198,7 +198,8 @@ fn statistics_over_frames_leave_equal_frames_alone_and_follow_others() {
     for _ in 0..3 {
         assert!(largest_difference(&frame(&mut statistics, 1.0), &own(1.0)) < 0.01);
     }
-    // The lower contrast shows at first, where the frame's own statistics would hide it, and fades.
+    // The lower contrast shows at first, because earlier statistics apply, and then fades. The frame's own statistics would
+    // hide it.
     let off: Vec<_> = (0..12).map(|_| largest_difference(&frame(&mut statistics, 0.6), &own(0.6))).collect();
     assert!(off[0] > 5.0 && off[11] < 0.2 * off[0] && off[4] < off[0], "{off:?}");
     statistics.reset();

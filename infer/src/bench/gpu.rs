@@ -1,4 +1,4 @@
-//! How fast a GPU paints: alone, one frame after another, and with several frames under way.
+//! Measures how fast a GPU paints: on the GPU alone, frame by frame, and with several frames in flight.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::{Length, median, repeat};
 use crate::video::FramePainter;
 use crate::{Flight, Stylizer};
 
-/// Runs on the GPU alone, and frames of a clip, for each run that is timed by itself.
+/// The number of runs on the GPU alone, and of frames of a clip, per individually timed run.
 const MORE: usize = 10;
 
 /// The time of the first frame, the times of the others, the fastest first, and the rates of `gpu`, which `stylizer` paints on.
@@ -43,7 +43,7 @@ pub(super) fn measure(
     Ok((cold, runs, rates))
 }
 
-/// The time that `count` frames of a clip take, after some frames that do not count.
+/// The time that `count` frames of a clip take, after some warm-up frames.
 fn clip(stylizer: &Stylizer, frame: &Picture, count: usize) -> Result<Duration> {
     let mut flight = Flight::new(stylizer);
     for _ in 0..MORE {

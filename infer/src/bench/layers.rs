@@ -1,4 +1,4 @@
-//! The operations of a network, and made-up weights for one.
+//! The number of operations of a network, and random weights for it.
 
 use impasto_common::Result;
 use impasto_common::model_file::{ModelCard, StyleModel};
@@ -7,16 +7,16 @@ use impasto_common::weights::{Array, Tensors};
 
 /// Operations of the plain network on a picture of `(height, width)` pixels, two for each multiply-add.
 ///
-/// See [`Network::operations`]. The last layers count with the size rounded up to multiples of 4 that they have; smaller
-/// pictures than the network takes count as the smallest that it does.
+/// See [`Network::operations`]. The last layers are counted at their real size, which is rounded up to multiples of 4. A
+/// picture too small for the network counts as the smallest that the network accepts.
 #[must_use]
 pub fn paint_operations(config: &StyleNetConfig, (height, width): (usize, usize)) -> f64 {
     let size = (height.max(Network::MIN_SIZE), width.max(Network::MIN_SIZE));
-    // Pictures that the trainer's networks do not take were just made larger.
+    // Pictures too small for the trainer's networks were enlarged above.
     config.network().operations(size).unwrap_or(0.0)
 }
 
-/// A network of these sizes that learned nothing: weights as PyTorch's layers start from, the same at every call.
+/// An untrained network of these sizes: weights as PyTorch initialises them, the same at every call.
 pub(super) fn random_model(config: StyleNetConfig) -> Result<StyleModel> {
     let mut random = Random(0);
     let mut tensors = Tensors::new();
@@ -94,7 +94,7 @@ mod tests {
             let model = random_model(preset.into()).unwrap();
             let network = model.card.network.network();
             network.check(&model.tensors).unwrap();
-            // Nothing that the network does not read.
+            // No tensors that the network does not read.
             assert_eq!(model.tensors.len(), network.tensors().len());
         }
     }

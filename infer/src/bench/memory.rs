@@ -1,8 +1,8 @@
-//! The largest memory of this process so far. Known on Linux only.
+//! The peak memory of this process. Known on Linux only.
 
 use std::fs;
 
-/// The largest resident memory, bytes, since the process started or [`reset_peak_memory`] was called.
+/// The peak resident memory in bytes since the process started or [`reset_peak_memory`] was called.
 #[must_use]
 pub fn peak_memory() -> Option<u64> {
     parse(&fs::read_to_string("/proc/self/status").ok()?)

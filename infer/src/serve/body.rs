@@ -11,7 +11,7 @@ use tokio::time::{Duration, timeout};
 use super::problem::Problem;
 use super::studio::{BODY_UNIT, Studio};
 
-/// How long a body that is too large is read and thrown away, so that its sender gets to read the answer.
+/// How long the rest of a body that is too large is read and discarded, so that its sender can read the answer.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// A body, and its share of the memory for bodies.
@@ -71,7 +71,7 @@ impl HeldBody {
 
 async fn drain(mut body: Body) {
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    // What has not come by then is not waited for.
+    // The rest after that time is not read.
     let _ = timeout(DRAIN, all).await;
 }
 

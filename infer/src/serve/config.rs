@@ -8,17 +8,17 @@ use impasto_common::{Error, Result};
 
 use crate::Stylizer;
 
-/// Most painters: each has a thread, and each picture uses all cores anyway.
+/// Upper bound of painters: each has a thread, and each picture uses all cores anyway.
 const MOST_PAINTERS: usize = 256;
-/// Most of everything else that is counted.
+/// Upper bound of all other counts.
 const MOST_WAITING: usize = 65_536;
-/// Most bytes of a body.
+/// Upper bound of the bytes of a body.
 const MOST_BODY_BYTES: usize = 1 << 30;
 
-/// Is told what the server does; called from the server's threads.
+/// A callback for the server's events; called from the server's threads.
 pub type Observer = Arc<dyn Fn(&ServeEvent) + Send + Sync>;
 
-/// Something that the server has done.
+/// An event of the server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServeEvent {
     /// A request was answered.
@@ -39,7 +39,7 @@ pub enum ServeEvent {
         /// Frames that were replaced by newer ones before they were painted.
         dropped: u64,
     },
-    /// Something failed that is not the fault of a request.
+    /// A failure that was not caused by a request.
     Failed(String),
 }
 
@@ -50,13 +50,14 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// The styles, under the names on their cards. A request that names no style gets the first.
     pub styles: Vec<Stylizer>,
-    /// Names of the server besides `localhost` and numeric addresses. Requests under other names are refused. Default: none.
+    /// Accepted host names besides `localhost` and numeric addresses. Requests under other names are refused. Default:
+    /// none.
     pub hosts: Vec<String>,
     /// Bytes that all painters together may use. Default: half of what the machine has free.
     pub memory: Option<u64>,
     /// Limits for everything that a request can make grow.
     pub limits: Limits,
-    /// Is told what the server does. Default: ignores it.
+    /// A callback for the server's events. Default: ignores them.
     pub observer: Observer,
 }
 
@@ -81,7 +82,7 @@ pub struct Limits {
     pub body_time: Duration,
     /// Time for waiting and painting. Default: 120 s.
     pub paint_time: Duration,
-    /// Time in which a client has to read some of its answer. Default: 20 s.
+    /// Time limit for a client to read some of its answer. Default: 20 s.
     pub write_time: Duration,
     /// Time to finish requests in progress when the server is stopped. Default: 30 s.
     pub grace: Duration,

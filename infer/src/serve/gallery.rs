@@ -21,7 +21,7 @@ pub(super) const SAMPLE: &[u8] = include_bytes!("../../../assets/photo.jpg");
 const THUMBNAIL_SIDE: u32 = 320;
 const THUMBNAIL_QUALITY: u8 = 85;
 
-/// What is encoded in a segment of a path: everything but the unreserved characters (RFC 3986, 2.3).
+/// The characters to percent-encode in a path segment: all except the unreserved characters (RFC 3986, 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A style under its name.
@@ -31,7 +31,8 @@ pub(super) struct Style {
     thumbnail: OnceCell<Bytes>,
 }
 
-/// What a client is told about a style. The command and the configuration of its training are left out: they contain paths.
+/// A style's description for clients. The command and the configuration of its training are left out, because they contain
+/// paths.
 #[derive(Debug, Serialize)]
 pub(super) struct StyleListing<'a> {
     name: &'a str,
@@ -59,7 +60,7 @@ impl Style {
         }
     }
 
-    /// The sample photo in this style, as JPEG. It is painted once; `tell` then takes the notes of the painting.
+    /// The sample photo in this style, as JPEG. It is painted once; `tell` then receives the notices of the painting.
     pub(super) async fn thumbnail(&self, painters: &Painters, tell: impl Fn(Vec<String>)) -> Result<Bytes, Refused> {
         let paint = || async {
             let stylizer = self.stylizer.clone();
@@ -72,7 +73,7 @@ impl Style {
     }
 }
 
-/// A JPEG file, and the notes of the painting.
+/// A JPEG file, and the notices of the painting.
 fn paint_sample(stylizer: &Stylizer) -> Result<(Vec<u8>, Vec<String>)> {
     let painted = stylizer.stylize_owned(Picture::decode(SAMPLE)?.fit_within(THUMBNAIL_SIDE))?;
     let options = EncodeOptions { format: PictureFormat::Jpeg, quality: THUMBNAIL_QUALITY };
@@ -117,10 +118,10 @@ impl Gallery {
         })
     }
 
-    /// Paints all thumbnails before anybody asks. A thumbnail that is asked for meanwhile is painted at once.
+    /// Paints all thumbnails in advance. A thumbnail that is requested meanwhile is painted at once.
     pub(super) async fn paint_thumbnails(&self, painters: &Painters, tell: impl Fn(Vec<String>)) {
         for style in self.styles() {
-            // A busy queue is no failure: the thumbnail is painted when it is asked for.
+            // A busy queue is not an error: the thumbnail is painted when it is requested.
             let _ = style.thumbnail(painters, &tell).await;
         }
     }

@@ -1,4 +1,4 @@
-//! A look at a picture file before it is decoded.
+//! Checks a picture file before it is decoded.
 
 use axum::http::StatusCode;
 use impasto_common::Error;
@@ -6,7 +6,7 @@ use impasto_picture::{PictureFormat, claimed_size};
 
 use super::problem::Problem;
 
-/// Refuses what is not a picture, and pictures whose head claims more than `limit` pixels.
+/// Refuses files that are not pictures, and pictures whose header states more than `limit` pixels.
 pub(super) fn inspect(bytes: &[u8], limit: u64) -> Result<(), Problem> {
     PictureFormat::of_bytes(bytes)
         .map_err(|error| Problem::picture(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_picture", &error))?;

@@ -34,10 +34,10 @@ pub(super) use frame::FRAME_PIXELS;
 
 /// Answers that are being encoded or wait to be sent, besides the one being painted.
 const OUTGOING: usize = 1;
-/// Pings that a silent client may leave unanswered before its connection is closed.
+/// Unanswered pings after which a client's connection is closed.
 const PINGS: usize = 2;
 
-/// What is sent to the client.
+/// A message to the client.
 enum Outgoing {
     Message(Message),
     /// A painting that is being encoded.
@@ -46,9 +46,9 @@ enum Outgoing {
 
 /// How the connection of a camera ends.
 enum Ending {
-    /// The client has gone without a word.
+    /// The client disconnected without a close frame.
     Lost,
-    /// The client has closed, and waits for the answer to that.
+    /// The client sent a close frame and waits for the reply.
     ClosedByClient,
     /// The server closes, with a code and a reason.
     ClosedByServer(u16, &'static str),
@@ -97,7 +97,7 @@ async fn session(
         () = write(&mut queue, &mut sink) => Ending::Lost,
         () = studio.connections.stopped() => Ending::ClosedByServer(close_code::AWAY, "the server is stopping"),
     };
-    // A client that has gone gets no close frame, and one that does not read is not waited for.
+    // A disconnected client gets no close frame, and a client that does not read is not waited for.
     let _ = timeout(studio.limits.header_time, close(&mut sink, ending)).await;
     let (painted, dropped) = slot.counts();
     studio.metrics.frames_painted.fetch_add(painted, Ordering::Relaxed);
@@ -105,7 +105,7 @@ async fn session(
     studio.tell(&ServeEvent::LiveEnded { painted, dropped });
 }
 
-/// Sends the last message, if there is anybody to read it.
+/// Sends the last message, if the client is still connected.
 async fn close(sink: &mut SplitSink<WebSocket, Message>, ending: Ending) -> Result<(), axum::Error> {
     match ending {
         Ending::Lost => Ok(()),
@@ -118,7 +118,7 @@ async fn close(sink: &mut SplitSink<WebSocket, Message>, ending: Ending) -> Resu
     }
 }
 
-/// Takes what the client sends until it goes or falls silent.
+/// Receives the client's messages until it disconnects or stops answering pings.
 async fn read(
     studio: &Studio,
     mut options: RequestOptions,
@@ -165,7 +165,7 @@ async fn read(
     }
 }
 
-/// Changes the options to those of a message such as `{"strength": 0.5}`. If one is not valid, none is changed.
+/// Changes the options to those of a message such as `{"strength": 0.5}`. If any option is invalid, none is changed.
 fn change(studio: &Studio, options: &mut RequestOptions, slot: &Slot, text: &str) -> Result<(), Problem> {
     let settings: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)
         .map_err(|error| Problem::option(format!("the message is not a JSON object of options: {error}")))?;
@@ -179,7 +179,7 @@ fn change(studio: &Studio, options: &mut RequestOptions, slot: &Slot, text: &str
     Ok(())
 }
 
-/// Paints the newest frame, again and again.
+/// Repeatedly paints the newest frame.
 async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) {
     loop {
         let (waiting, brush, dropped) = slot.take().await;

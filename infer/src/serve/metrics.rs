@@ -1,4 +1,4 @@
-//! What the server has done so far, in the text format of Prometheus.
+//! The server's metrics, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Upper bounds of the histogram of painting times, seconds.
 const BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// What is in hand now.
+/// Work in progress.
 pub(super) struct Gauges {
     pub(super) pictures: usize,
     pub(super) queue_length: usize,
@@ -44,7 +44,7 @@ impl Metrics {
         self.painting_microseconds.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// The mean time of a picture; a second before there was any.
+    /// The mean painting time of a picture; one second before the first picture.
     pub(super) fn mean_painting(&self) -> Duration {
         let sum = self.painting_microseconds.load(Ordering::Relaxed);
         let mean = sum.checked_div(self.paintings.load(Ordering::Relaxed));

@@ -1,8 +1,8 @@
 //! The threads that paint.
 //!
-//! Painting keeps a processor busy for a while, so the threads that move bytes never paint. Pictures and the frames of
-//! cameras wait in separate lanes and take turns, so that neither waits for ever behind the other. A picture that nobody
-//! waits for any more, because the client has gone or its time is up, is not painted.
+//! Painting keeps the CPU busy for a while, so the I/O threads never paint. Pictures and camera frames wait in separate
+//! lanes and take turns, so that neither starves the other. A picture whose client has disconnected or whose time is up is
+//! not painted.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,12 +13,12 @@ use std::thread;
 use impasto_common::{Result, ResultExt};
 use tokio::sync::oneshot;
 
-/// Where a request to paint waits.
+/// The queue in which a request to paint waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// With the other pictures.
+    /// The queue of pictures.
     Picture,
-    /// With the frames of cameras.
+    /// The queue of camera frames.
     CameraFrame,
 }
 
@@ -27,13 +27,13 @@ pub(super) enum Lane {
 pub(super) enum Refused {
     /// The queue is full.
     Busy,
-    /// The painter panicked; it goes on with the next.
+    /// The painter panicked; it continues with the next picture.
     Panicked,
     /// The painters have stopped.
     Closed,
 }
 
-/// Whether anybody still waits for the result.
+/// Whether a client still waits for the result.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Interest(Arc<AtomicBool>);
 
@@ -43,7 +43,7 @@ impl Interest {
     }
 }
 
-/// Held by whoever waits for the result.
+/// Held by the task that waits for the result.
 struct Waiter(Interest);
 
 impl Drop for Waiter {
@@ -93,7 +93,7 @@ struct Shared {
 
 impl Shared {
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        // Nothing between lock and unlock panics half-way.
+        // No code that holds this lock can panic.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,7 +115,7 @@ impl Shared {
     }
 }
 
-/// Threads that paint what waits.
+/// The threads that paint the queued work.
 pub(super) struct Painters {
     shared: Arc<Shared>,
     queue: usize,
@@ -133,12 +133,12 @@ impl Painters {
         Ok(Self { shared, queue })
     }
 
-    /// Pictures that wait, without those in hand and those that nobody waits for.
+    /// The number of waiting pictures, without those in progress and the abandoned ones.
     pub(super) fn waiting(&self) -> usize {
         self.shared.lanes().pictures.iter().filter(|request| !request.interest.is_lost()).count()
     }
 
-    /// Has a painter do `work` when its turn comes. Dropping the future takes it out of the queue.
+    /// Queues `work` for a painter. Dropping the future removes it from the queue.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         lane: Lane,
@@ -150,7 +150,7 @@ impl Painters {
         let watched = interest.clone();
         let run = move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&watched)));
-            // The client may have gone meanwhile.
+            // The client may have disconnected meanwhile.
             drop(reply.send(result));
         };
         self.push(lane, PaintRequest { run: Box::new(run), interest })?;
@@ -178,7 +178,7 @@ impl Painters {
         Ok(())
     }
 
-    /// Takes no more work; the threads end after the work that they have.
+    /// Accepts no more work; the threads end after their current work.
     pub(super) fn close(&self) {
         self.shared.lanes().closed = true;
         self.shared.work.notify_all();
@@ -244,7 +244,7 @@ mod tests {
         begin(&mut gone);
         drop(gone);
         assert_eq!(painters.waiting(), 0);
-        // Its place is free again.
+        // Its place in the queue is free again.
         let mut next = Box::pin(painters.run(Lane::Picture, |_| ()));
         begin(&mut next);
         drop(release);

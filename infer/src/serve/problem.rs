@@ -12,27 +12,27 @@ use super::painters::Refused;
 /// What went wrong with a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Problem {
-    /// A word for programs; `openapi.json` lists them.
+    /// A machine-readable code; `openapi.json` lists all codes.
     pub(super) code: &'static str,
     pub(super) status: u16,
     /// What failed.
     pub(super) title: &'static str,
     /// Why.
     pub(super) detail: String,
-    /// What to do about it.
+    /// A hint at what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hint: Option<String>,
     /// When to try again.
     #[serde(skip)]
     pub(super) retry_after: Option<Duration>,
-    /// The methods that the path takes.
+    /// The methods that the path supports.
     #[serde(skip)]
     pub(super) allow: Option<&'static str>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        // Messages of decoders contain line breaks.
+        // Decoders' messages may contain line breaks.
         let detail = detail.into().split_whitespace().collect::<Vec<_>>().join(" ");
         Self { code, status: status.as_u16(), title, detail, hint: None, retry_after: None, allow: None }
     }
@@ -73,7 +73,7 @@ impl Problem {
             .with_hint(error.hint().unwrap_or("try a smaller picture"))
     }
 
-    /// A picture that the painters did not take or did not finish.
+    /// A picture that the painters refused or did not finish.
     pub(super) fn refused(refused: Refused, retry_after: Duration) -> Self {
         match refused {
             Refused::Busy => Self::busy("the queue of pictures is full", retry_after),
@@ -82,14 +82,14 @@ impl Problem {
         }
     }
 
-    /// More work than the limits allow.
+    /// The work exceeds the limits.
     pub(super) fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the server is busy", detail)
             .with_hint(format!("try again in {} s", retry_after.as_secs()));
         Self { retry_after: Some(retry_after), ..problem }
     }
 
-    /// The server is about to end.
+    /// The server is shutting down.
     pub(super) fn stopping() -> Self {
         let retry_after = Duration::from_secs(5);
         let problem =

@@ -1,4 +1,4 @@
-//! Which path is answered by what, and the layers around all of them.
+//! The routes, and the layers around all of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::problem::{Problem, shortened};
 use super::studio::Studio;
 use super::stylize::stylize;
 
-/// The page needs its own files, its own pictures (`blob:`) and its own server; nothing else may run in it.
+/// The page may load only its own files, its own pictures (`blob:`) and its own server; no other content may run in it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
     media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -98,7 +98,7 @@ fn route_of(path: &str) -> &'static str {
     fixed.unwrap_or(if is_thumbnail { THUMBNAIL } else { "other" })
 }
 
-/// Counts and reports what is answered.
+/// Counts and reports each answer.
 async fn observe(State(studio): State<Arc<Studio>>, request: Request, next: Next) -> Response {
     let (method, path, started) = (request.method().to_string(), request.uri().path().to_owned(), Instant::now());
     let response = next.run(request).await;
@@ -163,7 +163,7 @@ async fn thumbnail(State(studio): State<Arc<Studio>>, Path(name): Path<String>) 
         Err(problem) => return problem.into_response(),
     };
     match style.thumbnail(&studio.painters, |notes| studio.tell_notes(notes)).await {
-        // Another server at this address may have another style under this name, so it is not cached for long.
+        // A later server at this address may have another style with this name, so it is not cached for long.
         Ok(bytes) => {
             ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "max-age=60")], bytes).into_response()
         }

@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state shared by all requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const BODIES: usize = 4;
 /// The unit in which bodies are counted, bytes.
 pub(super) const BODY_UNIT: usize = 1 << 10;
 
-/// The styles, the painters, and what is left of every limit.
+/// The styles, the painters, and the remaining capacity of every limit.
 pub(super) struct Studio {
     pub(super) gallery: Gallery,
     pub(super) painters: Painters,
@@ -59,7 +59,7 @@ impl Studio {
         })
     }
 
-    /// What is in hand now.
+    /// The work in progress.
     pub(super) fn gauges(&self) -> Gauges {
         Gauges {
             pictures: picture_places(&self.limits) - self.pictures.available_permits(),
@@ -73,7 +73,7 @@ impl Studio {
         (self.observer)(event);
     }
 
-    /// Reports what a painter had to do differently from what was asked.
+    /// Reports the notices of a painting, such as a fallback to the CPU.
     pub(super) fn tell_notes(&self, notes: Vec<String>) {
         for note in notes {
             self.tell(&ServeEvent::Failed(note));
@@ -87,14 +87,16 @@ impl Studio {
         drop(self.cameras.acquire_many(self.limits.live as u32).await);
     }
 
-    /// When a refused client may try again: when the queue should be empty, from the mean time of a picture so far.
+    /// When a refused client should retry: when the queue should be empty, estimated from the mean time of a picture so
+    /// far.
     pub(super) fn retry_after(&self) -> Duration {
         let turn = self.metrics.mean_painting() * self.painters.waiting() as u32 / self.limits.painters as u32;
         turn.clamp(Duration::from_secs(1), Duration::from_secs(60))
     }
 }
 
-/// Finished paintings wait until their clients have read them: as many again as are painted or wait.
+/// Finished paintings are held until their clients have read them. The limit for them equals the number of pictures being
+/// painted or waiting.
 fn picture_places(limits: &Limits) -> usize {
     2 * (limits.painters + limits.queue)
 }

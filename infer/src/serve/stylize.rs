@@ -20,7 +20,7 @@ use super::painters::{Interest, Lane, Refused};
 use super::problem::Problem;
 use super::studio::Studio;
 
-/// Bytes that are given to a connection at a time. A painting keeps its place in memory until the last ones are.
+/// Bytes that are passed to a connection at a time. A painting stays in memory until its last bytes have been passed on.
 const CHUNK: usize = 256 << 10;
 /// A network's buffers are released after a picture of more pixels than this.
 const KEPT_PIXELS: u64 = 2_500_000;
@@ -106,7 +106,7 @@ async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Res
     Ok(painted)
 }
 
-/// Ends the work for a client that has gone. Nobody reads the problem.
+/// Aborts the work for a client that has disconnected. The problem is never sent.
 fn still_wanted(interest: &Interest) -> Result<(), Problem> {
     if interest.is_lost() { Err(Problem::refused(Refused::Closed, Duration::ZERO)) } else { Ok(()) }
 }
@@ -155,7 +155,7 @@ fn respond(painted: PaintedPicture, place: OwnedSemaphorePermit) -> Response {
     let lost: Vec<_> = losses.into_iter().map(loss_name).collect();
     let texts = [("server-timing", timing), ("impasto-lost", lost.join(", "))];
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-        // Digits and our own words are always a valid value.
+        // Digits and our own words are always a valid header value.
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(HeaderName::from_static(name), value);
         }

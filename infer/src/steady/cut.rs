@@ -1,4 +1,4 @@
-//! Where a film cuts to another scene.
+//! Detects cuts between scenes of a film.
 
 use impasto_flow::FlowFrame;
 
@@ -8,7 +8,7 @@ const LEAST_OVERLAP: f32 = 0.45;
 /// Width of a histogram's bin, levels of luma.
 const BIN: f32 = 8.0;
 
-/// How many pixels there are of each lightness.
+/// The histogram of a frame's luma.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Histogram([f32; 32]);
 
@@ -26,7 +26,7 @@ impl Histogram {
 
     /// Whether this frame and the one before belong to different scenes.
     ///
-    /// Bins are smoothed first, because a change of light, which is no cut, moves all levels a little.
+    /// Bins are smoothed first, because a change of light, which is not a cut, shifts all levels a little.
     pub(super) fn is_cut_from(&self, before: &Self) -> bool {
         let smooth = |bins: &[f32; 32]| -> [f32; 32] {
             std::array::from_fn(|i| {

@@ -1,13 +1,13 @@
-//! How a frame has moved since the one before, prepared for carrying pixels along.
+//! The motion of a frame since the previous one, prepared for warping.
 
 use impasto_flow::{Flow, FlowOptions, LumaPlane, Pyramid};
 use rayon::prelude::*;
 
 use super::ROWS;
 
-/// Movements shorter than the first number count as none, longer than the second as they are; in pixels of the level that flow
-/// is searched on. A still camera's noise makes the flow tremble, and sampling between pixels loses the finest detail. A pan
-/// this slow moves by only a fraction of a pixel before a piece is replaced.
+/// Movements shorter than the first number count as none, movements longer than the second are kept unchanged; in pixels of
+/// the level on which flow is searched. The noise of a still camera makes the flow jitter, and subpixel sampling loses the
+/// finest detail. A pan this slow moves by only a fraction of a pixel before a piece is replaced.
 const STILL: (f32, f32) = (0.05, 0.15);
 
 /// Standing still explains a pixel if its change is at most this multiple of the change that the flow leaves,
@@ -19,13 +19,13 @@ const NOISE: f32 = 1.0;
 /// filmed from a tripod.
 const STILL_CAMERA: f32 = 0.95;
 
-/// Where the pixels of a frame lay in the one before, on the finest level that is searched.
+/// The positions of a frame's pixels in the previous frame, on the finest level that is searched.
 #[derive(Debug, Clone)]
 pub(super) struct Motion {
-    /// From the frame to the one before, smoothed so that what is carried along keeps its shape.
+    /// From the frame to the previous one, smoothed so that warped pieces keep their shape.
     pub(super) flow: Flow,
-    /// How well the flow back returns to each pixel (Sundaram et al., 2010), row by row: from 0, beyond what is allowed, to 1,
-    /// exactly.
+    /// The forward-backward consistency of each pixel (Sundaram et al., 2010), row by row: from 0 (beyond the allowed
+    /// error) to 1 (exact).
     pub(super) returns: Vec<f32>,
 }
 
@@ -59,7 +59,8 @@ fn calmed([mut x, mut y]: [Vec<f32>; 2], (height, width): (usize, usize)) -> Flo
     Flow::from_planes((height, width), x, y)
 }
 
-/// Removes movements that explain nothing, if the camera stands still: in the dark, noise appears to move.
+/// If the camera stands still, removes movements that do not explain the change of a pixel: in the dark, noise appears to
+/// move.
 fn rested(flow: Flow, now: &LumaPlane, before: &LumaPlane) -> Flow {
     let size = flow.size();
     let [still, moved] = [&Flow::still(size), &flow].map(|flow| smoothed(&changes(now, before, flow), size));

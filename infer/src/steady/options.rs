@@ -6,16 +6,16 @@ use impasto_flow::FlowOptions;
 /// How still the frames of a film are held.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SteadyOptions {
-    /// For about how many frames strokes are kept where the film moves, from 1 (every frame by itself) to 64. What moves from
-    /// one tile to another is kept shorter or longer, for less than twice as many frames. Where the film stands still, strokes
-    /// are kept as long as it does.
+    /// For about how many frames strokes are kept where the film moves, from 1 (every frame by itself) to 64. Strokes that
+    /// move from one tile to another are kept shorter or longer, for less than twice as many frames. Where the film stands
+    /// still, strokes are kept as long as it does.
     pub hold: usize,
-    /// The weight of earlier frames in the statistics that the network normalises by, from 0 to below 1.
+    /// The weight of earlier frames in the statistics of the network's normalisations, from 0 to below 1.
     pub statistics: f32,
-    /// The change of a pixel's luma since it was painted, in levels of 255, at which the trust that it shows the same thing
-    /// falls to 1/e.
+    /// The change of a pixel's luma since it was painted, in levels of 255, at which the confidence that it still shows the
+    /// same thing falls to 1/e.
     pub tolerance: f32,
-    /// How carefully flow is computed: [`FlowOptions::finest`] is 0 or 1.
+    /// Settings of the optical flow; [`FlowOptions::finest`] must be 0 or 1.
     pub flow: FlowOptions,
 }
 

@@ -1,17 +1,18 @@
-//! The paintings of a film as a patchwork of earlier ones, carried along the film's motion.
+//! Composes the painting of a frame as a patchwork of earlier paintings, warped along the film's motion.
 //!
 //! A network that paints every frame anew changes its strokes from frame to frame even where the film only moves: it
-//! subsamples, so a picture shifted by one pixel is another picture to it. Mixing such paintings blurs them. Here every pixel
-//! is *taken* from one painting, and stays with it while the film shows the same thing there, as an animator keeps a painted
-//! cel (Hertzmann and Perlin, 2000, "Painterly Rendering for Video and Interaction", paint over only what changes). Strokes
+//! subsamples, so a picture shifted by one pixel is a different input. Mixing such paintings blurs them. Here every pixel
+//! is *taken* from one painting, and keeps it while the film shows the same thing there, as an animator keeps a painted cel
+//! (Hertzmann and Perlin, 2000, "Painterly Rendering for Video and Interaction", paint over only what changes). Strokes
 //! stay whole, and few of them change at a time.
 //!
-//! A pixel is sampled from its painting only once, however many frames ago that was painted. A pixel that has not moved at all
-//! is not sampled, and stays as long as it rests. Other pixels are replaced
+//! A pixel is resampled from its painting only once, however many frames ago that was painted. A pixel that has not moved
+//! at all is copied without resampling, and stays as long as it does not move. Other pixels are replaced
 //!
-//! - where the film shows something else than when they were painted, by the flow there and back and by the film's own levels,
+//! - where the film no longer shows what it did when they were painted, according to the forward-backward flow and the
+//!   film's own levels,
 //! - in turn, tile by tile, so that errors of the flow do not add up,
-//! - in the frame's border, which a network paints in its own way and which belongs to no thing in the film.
+//! - in the frame's border, where a network produces artefacts that do not belong to the film's content.
 
 mod line;
 #[cfg(test)]
@@ -40,13 +41,13 @@ const LEAST_IN_COMMON: f32 = 0.15;
 #[derive(Debug, Clone)]
 struct KeptPainting {
     painting: FlowFrame,
-    /// The film's luma when each of its pixels was painted.
+    /// The film's luma at the time each of its pixels was painted.
     painted_at: LumaPlane,
-    /// From the present frame to this painting, on the level that flow is searched on.
+    /// The flow from the present frame to this painting, on the level on which flow is searched.
     flow: Flow,
 }
 
-/// Paintings put together from pieces of earlier ones. For each frame of a film: [`Self::follow`], [`Self::compose`], and
+/// Composes paintings from pieces of earlier ones. For each frame of a film, call [`Self::follow`], [`Self::compose`], and
 /// [`Self::keep`].
 #[derive(Debug, Clone)]
 pub struct Patchwork {
@@ -56,7 +57,7 @@ pub struct Patchwork {
     before: Option<Pyramid>,
     /// How many frames ago each pixel, on the level that flow is searched on, was painted. 0 is new.
     ages: Vec<u8>,
-    /// The film's luma when each pixel was painted.
+    /// The film's luma at the time each pixel was painted.
     painted_at: Option<LumaPlane>,
     turns: tiles::Turns,
     frames: usize,
@@ -67,7 +68,7 @@ pub struct Patchwork {
 pub struct Composed {
     /// The painting.
     pub painting: FlowFrame,
-    /// The share of each pixel, row by row, that has come from elsewhere in an earlier painting.
+    /// For each pixel, row by row, the share that comes from another position in an earlier painting.
     pub moved: Vec<f32>,
 }
 
@@ -116,7 +117,7 @@ impl Patchwork {
         goes_on
     }
 
-    /// Carries the paintings along to a frame. False if the frame shows another scene.
+    /// Updates the flows of the paintings to a new frame. False if the frame shows another scene.
     fn carry(&mut self, motion: Motion, luma: &LumaPlane, level: usize) -> bool {
         self.kept.par_iter_mut().for_each(|kept| kept.flow = motion.flow.then(&kept.flow));
         let ages = self.moved_along(&motion.flow);
@@ -147,7 +148,8 @@ impl Patchwork {
         &self.kept[usize::from(age) - 1]
     }
 
-    /// The age of what each pixel shows now. What has not moved at all is in the latest painting too, and is taken from there.
+    /// The age of each pixel's content. Content that has not moved at all is also in the latest painting, and is taken from
+    /// there.
     fn moved_along(&self, flow: &Flow) -> Vec<u8> {
         let width = flow.size().1;
         let mut ages = vec![0; self.ages.len()];
@@ -166,7 +168,7 @@ impl Patchwork {
         ages
     }
 
-    /// The film's luma when what each pixel shows was painted.
+    /// The film's luma at the time each pixel's content was painted.
     fn painted_at(&self, ages: &[u8], luma: &LumaPlane) -> LumaPlane {
         let width = luma.size().1;
         LumaPlane::new(luma.size(), |y, line| {
@@ -257,13 +259,13 @@ impl Patchwork {
     }
 }
 
-/// A frame, as the kernels take it.
+/// A frame in the form that the kernels take.
 fn pixels_of(frame: &FlowFrame) -> Pixels<'_> {
     let (height, width) = frame.size();
     Pixels { data: frame.pixels(), height, width }
 }
 
-/// How likely each pixel still shows what it showed when it was painted, from 0 to 1.
+/// The confidence, from 0 to 1, that each pixel still shows what it showed when it was painted.
 fn trust(returns: &[f32], luma: &LumaPlane, painted_at: &LumaPlane, tolerance: f32) -> Vec<f32> {
     let (height, width) = luma.size();
     let mut changes = vec![0.0; returns.len()];
@@ -273,7 +275,7 @@ fn trust(returns: &[f32], luma: &LumaPlane, painted_at: &LumaPlane, tolerance: f
             *change = (now - then) * (now - then);
         }
     });
-    // The mean over some pixels counts: a change of a single pixel is noise.
+    // Uses the mean over some pixels: a change of a single pixel is noise.
     let changes = smoothed(&changes, (height, width));
     let per = -1.0 / (tolerance * tolerance);
     let trust: Vec<f32> =

@@ -7,7 +7,7 @@ use impasto_flow::FlowOptions;
 
 use super::*;
 
-/// A small network of fixed weights that nothing taught: its painting answers to every pixel.
+/// A small untrained network with fixed weights: its painting depends on every pixel.
 fn stylizer() -> Stylizer {
     let mut tensors = impasto_common::weights::Tensors::new();
     let mut seed = 1u32;
@@ -96,12 +96,12 @@ fn a_moving_camera_leaves_no_trail() {
     let mut steady = stabilizer(SteadyOptions::default());
     let mut last = None;
     for i in 0..6u8 {
-        // By as much as the network subsamples: what is kept should be just what is painted.
+        // The shift equals the network's subsampling, so the kept painting should equal the new one.
         let picture = frame(4.0 * f32::from(i), 0);
         last = Some((steady.paint(picture.clone()).unwrap().picture, stylizer.stylize(&picture).unwrap().picture));
     }
     let (calm, plain) = last.unwrap();
-    // What a painting that stays behind would come to.
+    // The error of a painting that lags behind.
     let trail = difference(&plain, &stylizer.stylize(&frame(16.0, 0)).unwrap().picture);
     assert!(difference(&calm, &plain) < 0.2 * trail, "{} of {trail}", difference(&calm, &plain));
 }

@@ -1,4 +1,4 @@
-//! What is chosen once for a style: the device, the precision and the options.
+//! The builder of a stylizer: device, precision and options.
 
 use std::sync::Arc;
 
@@ -56,13 +56,13 @@ impl StylizerBuilder {
 
     /// Prepares the weights of `model` for the device.
     ///
-    /// With [`DeviceChoice::Auto`], [`AnyEngine::fallback_reason`] of [`Stylizer::engine`] says why the CPU paints if a GPU
-    /// could be expected to.
+    /// With [`DeviceChoice::Auto`], [`AnyEngine::fallback_reason`] of [`Stylizer::engine`] tells why the CPU is used in a
+    /// build that supports GPUs.
     ///
     /// # Errors
     ///
-    /// If the weights do not fit the network, an option is out of its range, the processor lacks the precision, or a GPU that
-    /// was asked for by name cannot be used.
+    /// If the weights do not fit the network, an option is out of range, the CPU does not support the precision, or an
+    /// explicitly requested GPU cannot be used.
     pub fn build(self, model: &StyleModel) -> Result<Stylizer> {
         self.options.validate()?;
         let engine = AnyEngine::new(&model.card.network.network(), &model.tensors, self.device, self.precision)?;

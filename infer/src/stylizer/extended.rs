@@ -9,13 +9,13 @@ pub(super) struct Extended<F> {
     size: (usize, usize),
     margin: usize,
     read: F,
-    /// The row of the photo that was read last, and its levels, red, green and blue.
+    /// The last row of the photo that was read, and its levels of red, green and blue.
     last: (usize, Vec<f32>),
 }
 
 impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Extended<F> {
-    /// `read(first, rows)` reads rows of a photo of `size`, `(height, width)`, from row `first` on. Each time the photo is
-    /// read from its beginning, every row is asked for once and in order.
+    /// `read(first, rows)` reads rows of a photo of `size`, `(height, width)`, from row `first` on. In each pass over the
+    /// photo, every row is requested once and in order.
     pub(super) fn new(size: (usize, usize), margin: usize, read: F) -> Self {
         Self { size, margin, read, last: (usize::MAX, vec![0.0; 3 * size.1]) }
     }

@@ -1,4 +1,4 @@
-//! Pictures that a GPU paints while the CPU reads and writes others.
+//! Asynchronous painting: a GPU paints pictures while the CPU reads and writes others.
 
 use impasto_common::Result;
 use impasto_common::network::Network;
@@ -13,12 +13,12 @@ pub(crate) enum BegunPainting {
     Done(Box<Picture>),
     /// A GPU is painting it.
     OnGpu(Ticket, Blank),
-    /// The CPU will paint it, with a note for the user if a GPU was to.
+    /// The CPU will paint it, with a notice for the user if the GPU should have.
     ForCpu(Box<Picture>, Option<String>),
 }
 
 impl Stylizer {
-    /// Begins to paint a picture if a GPU paints it. Otherwise nothing is done until [`Self::finish`].
+    /// Begins to paint a picture on the GPU. Without a GPU, the work is done in [`Self::finish`].
     pub(crate) fn begin(&self, picture: Picture, statistics: &Statistics) -> Result<BegunPainting> {
         let picture = self.fit(picture);
         if self.options.strength == 0.0 {
@@ -64,13 +64,13 @@ impl Stylizer {
         }
     }
 
-    /// Paints a picture about which there may be a note already.
+    /// Paints a picture for which there may already be a notice.
     fn paint_noted(&self, picture: Picture, note: Option<String>, statistics: &mut Statistics) -> Result<Painted> {
         let (picture, another) = self.paint_rows(picture, statistics)?;
         Ok(Painted { picture, notes: note.into_iter().chain(another).collect() })
     }
 
-    /// The picture that a GPU refused, and the note about it.
+    /// The picture that a GPU refused, and the notice about it.
     fn refused(&self, refused: RefusedFrame, blank: Blank) -> Result<(Picture, Option<String>)> {
         let bytes = self.cropped(refused.frame, &blank);
         Ok((blank.fill(bytes)?, refused.note))

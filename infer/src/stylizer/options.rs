@@ -8,7 +8,7 @@ use impasto_engine::default_memory;
 pub struct StylizeOptions {
     /// From 0, the photo, to 1, the painting; values between them mix the pixels of both. Default: 1.
     pub strength: f32,
-    /// Whether the painting keeps the photo's colours and changes only its lights and darks. Default: no.
+    /// Whether the painting keeps the photo's colours and changes only its luma. Default: no.
     pub keep_colors: bool,
     /// A picture whose longer side has more pixels than this is made smaller first. Default: no limit.
     ///
@@ -16,7 +16,7 @@ pub struct StylizeOptions {
     pub max_size: Option<u32>,
     /// Bytes that painting may use, besides the picture itself. Default: half of what the machine has free.
     ///
-    /// It changes the time that painting takes, not the painting.
+    /// It affects the time that painting takes, not the result.
     pub memory: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
-//! Paintings, and what the user should know about how they were made.
+//! Paintings with notices for the user about how they were made.
 //!
-//! Notes come back with their painting, so that paintings made at the same time do not see each other's. There is one kind so
-//! far: the GPU could not paint a picture, so the CPU did. It comes with the first picture of a size.
+//! Notices are returned with their painting, so that concurrent paintings do not see each other's. There is one kind so
+//! far: the GPU could not paint a picture, so the CPU did. It is given for the first picture of a size.
 
 use impasto_picture::{Loss, Picture};
 

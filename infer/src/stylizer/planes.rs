@@ -1,4 +1,4 @@
-//! Pictures as planes of levels: the network alone, without strength and colours.
+//! Painting of pictures given as planes of levels: only the network, without the strength and colour options.
 
 use impasto_common::{Error, Result};
 use impasto_engine::Statistics;
@@ -9,12 +9,12 @@ impl Stylizer {
     /// Runs the network on the planes of a picture, `(3, height, width)`, RGB in `[0, 255]`, of any size from 1x1.
     ///
     /// The result has the same shape and is not clamped. The options' strength and colours do not apply. Pictures too small
-    /// for the network are extended by their edge pixels, and so are all pictures by a few pixels if the style was trained
-    /// here; the painting is cropped again.
+    /// for the network are extended by repeating their edge pixels. If the style was made by `trainer`, all pictures are
+    /// extended by a few pixels. The painting is cropped again.
     ///
     /// # Errors
     ///
-    /// If there are more or fewer numbers than `(height, width)` asks for, or as [`Self::stylize`].
+    /// If the number of values does not match `(height, width)`, or as [`Self::stylize`].
     pub fn stylize_planes(&self, photo: &[f32], (height, width): (usize, usize)) -> Result<PaintedPlanes> {
         let plane = height * width;
         if plane == 0 || photo.len() != 3 * plane {

@@ -1,4 +1,4 @@
-//! Painting row by row: the rows of a photo into the network, the bands of the painting over the photo.
+//! Painting row by row: feeds the rows of a photo to the network, and writes the bands of the painting over the photo.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ use crate::blend;
 pub(super) const MARGIN: usize = 4;
 
 impl Stylizer {
-    /// Paints a picture that has the size it is painted in. Returns a note for the user, if there is one.
+    /// Paints a picture that already has its final size. Returns a notice for the user, if there is one.
     pub(super) fn paint_rows(
         &self,
         picture: Picture,
@@ -47,7 +47,7 @@ impl Stylizer {
     }
 
     /// Paints the photo that `read` reads into `write`. Both see only the photo's own `size`, without the margin. Returns a
-    /// note for the user, if there is one.
+    /// notice for the user, if there is one.
     pub(super) fn run(
         &self,
         size: (usize, usize),
@@ -77,8 +77,9 @@ impl Stylizer {
 
     /// Pixels by which a photo is extended on every side while it is painted. The painting is cropped again.
     ///
-    /// A network paints the last pixels along its borders in its own way: a loss network that pads with zeros rewards a rim
-    /// there. Styles that were trained here get a margin for it; others are painted as the programs paint that they come from.
+    /// A network paints artefacts along its borders: a loss network that pads with zeros rewards a rim there. Styles made
+    /// by `trainer` get a margin to hide it. Other styles are painted without a margin, as in the programs that they come
+    /// from.
     pub(super) fn margin(&self) -> usize {
         if self.card.training.is_some() { MARGIN } else { 0 }
     }

@@ -1,4 +1,4 @@
-//! Picture files painted in strips, so that a picture of a thousand million pixels is never in memory as a whole.
+//! Paints picture files in strips, so that a picture of a billion pixels is never in memory as a whole.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -10,7 +10,7 @@ use impasto_picture::{BledColors, EncodeOptions, Picture, PictureFormat, StripRe
 
 use super::{PaintedFile, Stylizer};
 
-/// A picture that would take more than one part in this many of the memory is painted in strips.
+/// A picture that would take more than 1 / this of the memory is painted in strips.
 const WHOLE_SHARE: u64 = 4;
 
 /// Rows that are read at a time while the visible colours are collected.
@@ -46,7 +46,7 @@ impl Stylizer {
             let reader = StripReader::open(photo)?;
             reader.ok_or_else(|| Error::new(format!("`{}` cannot be read in strips", photo.display())))
         };
-        // The network reads the photo several times. A second reader reads the strips that the painting is written over.
+        // The network reads the photo several times. A second reader reads the strips into which the painting is blended.
         let (network, mut under) = (RefCell::new(open()?), open()?);
         let size = (under.info().height as usize, under.info().width as usize);
         if size.0.min(size.1) < Network::MIN_SIZE || self.options.max_size.is_some() {

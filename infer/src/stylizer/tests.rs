@@ -25,7 +25,7 @@ pub(super) fn stylizer() -> Stylizer {
     Stylizer::new(&StyleModel { card, tensors: tensors() }).unwrap()
 }
 
-/// The same, as if it had been trained here.
+/// The same, marked as made by `trainer`.
 pub(super) fn trained() -> Stylizer {
     let mut stylizer = stylizer();
     stylizer.card.training = Some(serde_json::Value::default());

@@ -1,4 +1,4 @@
-//! From patches to a dense field (Kroeger et al., 2016, section 2.2), and fields of other sizes.
+//! Averages patch displacements into a dense field (Kroeger et al., 2016, section 2.2), and resizes fields.
 
 use super::patch::Patch;
 use super::view::{PATCH, STRIDE, View};

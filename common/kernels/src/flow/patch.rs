@@ -1,21 +1,21 @@
-//! Inverse search: where a patch of one frame lies in another (Kroeger et al., 2016, section 2.1).
+//! Inverse search: finds the position of a patch of one frame in another (Kroeger et al., 2016, section 2.1).
 //!
-//! Two departures from the paper, both of them its authors' program's: distances are taken without the patches'
-//! means, so that light may change; and patches look at what their neighbours found, here all at once rather than one after
-//! the other, so that the result does not depend on who computes which.
+//! Two departures from the paper, both from its authors' program. Distances are computed without the patches' means, so
+//! that brightness may change. And patches try the results of their neighbours; here all patches do so at once rather than
+//! one after the other, so that the result does not depend on the split over threads.
 
 use super::view::{PATCH, STRIDE, View, total};
 use crate::multiversion::multiversion;
 
-/// Added to the diagonal of a patch's Hessian. Along an edge the position cannot be seen; there, and in flat patches, this
-/// keeps the start. Four squared levels of noise at each pixel.
+/// Added to the diagonal of a patch's Hessian. Along an edge the position is ambiguous; there, and in flat patches, this
+/// keeps the patch at its start. It corresponds to noise of four squared levels at each pixel.
 const DAMPING: f32 = 4.0 * (PATCH * PATCH) as f32 / 4.0;
 /// A step below this many pixels ends the search.
 const SHORT: f32 = 0.02;
 /// A neighbour's flow must be better by this share to be tried.
 const BETTER: f32 = 0.9;
 
-/// Where a patch has moved to, and the squared distance there.
+/// The displacement of a patch, and the squared distance there.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Patch {
     /// Pixels to the right.
@@ -86,14 +86,14 @@ impl Template {
         ((squares - mean * sum).max(0.0), [a * bx + b * by, b * bx + c * by])
     }
 
-    /// Steps while that helps, from `start` on.
+    /// Iterates from `start` as long as the cost falls.
     #[inline(always)]
     fn search(&self, to: &View<'_>, (top, left): (isize, isize), start: Patch, iterations: usize) -> Patch {
         let mut best = Patch { cost: f32::INFINITY, ..start };
         let (mut x, mut y) = (start.x, start.y);
         for _ in 0..=iterations {
             let (cost, [dx, dy]) = self.look(to, top as f32 + y, left as f32 + x);
-            // Worse, or farther off than a patch can see.
+            // The cost rose, or the patch moved farther than its size allows.
             let far = (x - start.x).abs().max((y - start.y).abs()) > PATCH as f32;
             if cost >= best.cost || far {
                 break;
@@ -109,8 +109,8 @@ impl Template {
     }
 }
 
-/// Where the patches at index `i` begin along a side of `size` pixels: [`STRIDE`] pixels apart. The first would begin before the
-/// picture, and the last would reach beyond it: these are moved inside.
+/// Where the patches at index `i` begin along a side of `size` pixels: [`STRIDE`] pixels apart. The first would begin
+/// before the picture, and the last would reach beyond it: both are moved inside.
 #[must_use]
 pub fn origin(i: usize, size: usize) -> isize {
     let last = size.saturating_sub(PATCH) as isize;
@@ -129,7 +129,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// Lets the patches of row `row` go on from a neighbour's flow where that is better; `all` has `found.len()` patches
+    /// Lets the patches of row `row` continue from a neighbour's flow where that is better; `all` has `found.len()` patches
     /// in a row.
     pub fn propagate_row(
         from: View<'_>,

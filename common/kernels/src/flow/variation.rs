@@ -1,19 +1,19 @@
-//! Variational refinement of a flow (Brox et al., 2004, as Kroeger et al., 2016, section 2.3, use it): brightness and slopes
-//! are to stay along the flow, the flow is to be smooth, all three in a robust norm.
+//! Variational refinement of a flow (Brox et al., 2004, as Kroeger et al., 2016, section 2.3, use it): minimises changes of
+//! brightness and gradient along the flow, and the roughness of the flow, all three in a robust norm.
 //!
-//! The linearised system is relaxed by Jacobi's method in blocks of two: slower than successive over-relaxation by half, but
-//! it runs at the vector units' speed and in any order.
+//! The linearised system is relaxed by Jacobi's method in blocks of two: this is slower by half than successive
+//! over-relaxation, but it runs at the speed of the vector units and in any order.
 
 use crate::multiversion::multiversion;
 
-/// Weights of brightness, slopes and smoothness: those of the authors' program.
+/// Weights of brightness, gradient and smoothness, from the authors' program.
 const BRIGHTNESS: f32 = 5.0;
 const SLOPES: f32 = 10.0;
 const SMOOTHNESS: f32 = 20.0;
 /// Residuals, pixels, below which the norms of data and of smoothness are quadratic.
 const DATA_SOFT: f32 = 0.03;
 const SMOOTH_SOFT: f32 = 0.02;
-/// Keeps the normalisation of the data terms finite where there is no slope; squared levels a pixel.
+/// Keeps the normalisation of the data terms finite where the gradient is zero; squared levels per pixel.
 const FLAT: f32 = 0.5;
 
 /// Three rows of a plane with one more pixel on both sides: above, here, below.
@@ -25,20 +25,20 @@ pub type Band<'a> = [&'a [f32]; 3];
 pub struct System<'a> {
     /// Upper left coefficient of the 2x2 matrix at each pixel.
     pub xx: &'a mut [f32],
-    /// The two equal coefficients beside the diagonal.
+    /// The two equal off-diagonal coefficients.
     pub xy: &'a mut [f32],
     /// Lower right coefficient.
     pub yy: &'a mut [f32],
-    /// Right side for the flow to the right.
+    /// Right-hand side for the horizontal flow.
     pub x: &'a mut [f32],
-    /// Right side for the flow downwards.
+    /// Right-hand side for the vertical flow.
     pub y: &'a mut [f32],
-    /// Smoothness, with one more number at both ends.
+    /// Smoothness, with one more value at both ends.
     pub smooth: &'a mut [f32],
 }
 
-/// `levels` are means of both frames' levels along the flow `(start_x, start_y)`, `change` their difference, `flow_x` and
-/// `flow_y` where the iteration stands: all with one more pixel around.
+/// `levels` are the means of both frames' levels along the flow `(start_x, start_y)`, `change` is their difference, and
+/// `flow_x` and `flow_y` are the current iterate. All have one more pixel on each side.
 #[inline(always)]
 fn system(levels: Band<'_>, change: Band<'_>, start: [&[f32]; 2], flow: [Band<'_>; 2], out: &mut System<'_>) {
     let width = out.xx.len();
@@ -51,7 +51,7 @@ fn system(levels: Band<'_>, change: Band<'_>, start: [&[f32]; 2], flow: [Band<'_
     for i in 0..width {
         let j = i + 1;
         let (dx, dy) = (xh[j] - sx[j], yh[j] - sy[j]);
-        // Slopes of the levels, slopes of those, and of the change.
+        // First and second derivatives of the levels, and first derivatives of the change.
         let (gx, gy) = (0.5 * (lh[j + 1] - lh[i]), 0.5 * (lb[j] - la[j]));
         let gxx = lh[j + 1] - 2.0 * lh[j] + lh[i];
         let gyy = lb[j] - 2.0 * lh[j] + la[j];
@@ -97,7 +97,7 @@ multiversion! {
     }
 }
 
-/// One row of the system, to be read.
+/// Read access to one row of the system.
 #[derive(Debug, Clone, Copy)]
 pub struct Relaxation<'a> {
     /// See [`System::xx`].

@@ -4,7 +4,7 @@
 pub const PATCH: usize = 8;
 /// Distance of patches, pixels: every pixel lies in four of them.
 pub const STRIDE: usize = 4;
-/// Pixels that repeat the border around a plane: a patch may leave the picture by so much.
+/// Width of the replicated border around a plane, pixels: a patch may leave the picture by this much.
 pub const PAD: usize = 16;
 
 /// A plane of levels with [`PAD`] pixels around it.
@@ -37,13 +37,14 @@ impl<'a> View<'a> {
         &self.data[(y + pad) as usize * self.stride() + (x + pad) as usize..]
     }
 
-    /// `ROWS` rows of eight levels from `(y, x)` on, interpolated linearly. Positions too far outside are moved in.
+    /// `ROWS` rows of eight levels from `(y, x)` on, interpolated linearly. Positions too far outside are clamped.
     #[inline(always)]
     pub(super) fn sample<const ROWS: usize>(&self, y: f32, x: f32) -> [[f32; PATCH]; ROWS] {
         let inside =
             |at: f32, size: usize, reach: usize| at.clamp(1.0 - PAD as f32, (size + PAD) as f32 - (reach + 2) as f32);
         let (y, x) = (inside(y, self.height, ROWS), inside(x, self.width, PATCH));
-        // A cast is faster than `floor` where there is no instruction for that; the padding makes it positive.
+        // A cast is faster than `floor` on machines without an instruction for it. Adding the padding makes the value
+        // positive.
         let (row, column) = ((y + PAD as f32) as usize, (x + PAD as f32) as usize);
         let (down, right) = (y + PAD as f32 - row as f32, x + PAD as f32 - column as f32);
         let stride = self.stride();

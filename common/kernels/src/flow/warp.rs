@@ -1,5 +1,5 @@
-//! Pictures sampled along a flow. A pixel of four floats is one register: that, not the row, is what is vectorised, because
-//! every pixel comes from elsewhere.
+//! Pictures sampled along a flow. The four floats of a pixel form one register. Pixels are vectorised rather than rows,
+//! because every pixel is sampled at a different place.
 
 use std::f64::consts::PI;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::view::View;
 use crate::multiversion::multiversion;
 
-/// A pixel: red, green, blue and one number more.
+/// A pixel: red, green, blue and one more value.
 pub type Pixel = [f32; 4];
 
 /// A picture to sample.
@@ -21,7 +21,7 @@ pub struct Pixels<'a> {
     pub width: usize,
 }
 
-/// A coordinate as the pixel before it, from -1 to `size - 1`, and how far it lies behind that.
+/// Splits a coordinate into the pixel before it, from -1 to `size - 1`, and the fraction beyond that pixel.
 #[inline(always)]
 fn split(at: f32, size: usize) -> (isize, f32) {
     let at = at.clamp(-1.0, size as f32);
@@ -30,14 +30,15 @@ fn split(at: f32, size: usize) -> (isize, f32) {
     (before, at - before as f32)
 }
 
-/// Positions between two pixels for which weights are kept.
+/// Subpixel positions between two pixels for which weights are tabulated.
 const PHASES: usize = 128;
-/// Pixels in a row, and rows, that a sharp sample is a sum of.
+/// Side of the square of pixels that a sharp sample sums.
 const TAPS: usize = 8;
 
-/// The weights of the [`TAPS`] pixels around a position, for [`PHASES`] positions from one pixel to the next and that.
+/// The weights of the [`TAPS`] pixels around a position, for [`PHASES`] positions from one pixel up to the next, both ends
+/// included.
 ///
-/// They are Lanczos' windowed sinc with four lobes: of the finest strokes, two pixels from crest to crest, it keeps what
+/// They are Lanczos' windowed sinc with four lobes. It preserves the finest strokes, with a period of two pixels, which
 /// shorter kernels blur.
 static LANCZOS: LazyLock<[[f32; TAPS]; PHASES + 1]> = LazyLock::new(|| {
     std::array::from_fn(|phase| {
@@ -84,7 +85,7 @@ fn gather<const N: usize>(from: &Pixels<'_>, (top, left): (isize, isize), down: 
 }
 
 multiversion! {
-    /// Row `row` of the picture that shows at each pixel what `from` shows where the flow points, interpolated linearly.
+    /// Row `row` of `from` warped along the flow: samples `from` where the flow points, bilinearly interpolated.
     pub fn warp_linear_row(from: Pixels<'_>, row: usize, flow: [&[f32]; 2], out: &mut [Pixel]) {
         let [x, y] = flow;
         for (i, ((out, &x), &y)) in out.iter_mut().zip(x).zip(y).enumerate() {
@@ -94,7 +95,8 @@ multiversion! {
     }
 }
 
-/// The same, sharp, within the levels from 0 to 255, times the weight of each pixel and added to `sums`.
+/// The same with the sharp kernel, clamped to levels from 0 to 255, multiplied by the weight of each pixel and added to
+/// `sums`.
 pub fn add_sharp_row(from: Pixels<'_>, row: usize, flow: [&[f32]; 2], weights: &[f32], sums: &mut [Pixel]) {
     add_windowed_row(from, row, flow, &LANCZOS, weights, sums);
 }
@@ -173,7 +175,7 @@ mod tests {
         (0..SIZE.0 * SIZE.1).map(|at| std::array::from_fn(|c| (at * at % 251 + 5 * c) as f32 * 0.9)).collect()
     }
 
-    /// The windowed sinc as it is defined, to the position and without a table.
+    /// The windowed sinc by its definition, at the exact position and without a table.
     fn sample(picture: &[Pixel], y: f64, x: f64, channel: usize) -> f64 {
         let weight = |distance: f64| {
             let sinc = |x: f64| if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) };
@@ -195,7 +197,7 @@ mod tests {
     fn a_sharp_sample_is_the_windowed_sinc() {
         let picture = picture();
         let from = Pixels { data: &picture, height: SIZE.0, width: SIZE.1 };
-        // Phases of the table, positions far outside among them.
+        // Positions at phases of the table, including some far outside.
         let x: Vec<f32> = (0..SIZE.1).map(|i| (i as f32 * 37.0 % 61.0 - 30.0) / 4.0).collect();
         let y: Vec<f32> = (0..SIZE.1).map(|i| (i as f32 * 53.0 % 47.0 - 23.0) / 8.0).collect();
         let weights: Vec<f32> = (0..SIZE.1).map(|i| (i % 3) as f32 / 2.0).collect();
@@ -203,7 +205,7 @@ mod tests {
             let mut sums = vec![[1.0; 4]; SIZE.1];
             add_sharp_row(from, row, [&x, &y], &weights, &mut sums);
             for i in 0..SIZE.1 {
-                // As far outside as the pixel before the first, all that is sampled is the border.
+                // From one pixel outside onwards, only the border is sampled.
                 let at_y = (row as f64 + f64::from(y[i])).clamp(-1.0, SIZE.0 as f64);
                 let at_x = (i as f64 + f64::from(x[i])).clamp(-1.0, SIZE.1 as f64);
                 for c in 0..4 {

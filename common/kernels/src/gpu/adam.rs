@@ -7,7 +7,7 @@ use super::machine::{Buffer, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
 
-/// Values of a parameter that a block takes.
+/// Values of a parameter per block.
 const CHUNK: usize = 4096;
 
 /// All parameters of a network in a machine's memory, each cut into rows of up to 4096 values, a block for each row: see
@@ -28,7 +28,7 @@ pub struct Parameter {
     pub len: usize,
 }
 
-/// The numbers of an update that all parameters share.
+/// The scalars of an update that all parameters share.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamStep {
     /// In the order of the kernel's arguments: 1 - beta1, beta2, 1 - beta2, epsilon, gradient scale, step size, root correction.
@@ -40,7 +40,7 @@ impl<B: Buffer> Table<B> {
     ///
     /// # Errors
     ///
-    /// If the machine has not enough memory.
+    /// If the machine does not have enough memory.
     pub fn new<M: GpuMachine<Buffer = B>>(machine: &M, parameters: &[Parameter]) -> Result<Self> {
         let mut words = Vec::new();
         for &Parameter { places, len } in parameters {

@@ -1,6 +1,7 @@
-//! Which of the algorithms that cuDNN proposes for a convolution is taken.
+//! Chooses among the algorithms that cuDNN proposes for a convolution.
 //!
-//! Nothing is timed at run time: timings differ from run to run, algorithms round differently, and then results would too.
+//! Algorithms are not timed at run time: timings differ from run to run and algorithms round differently, so results would
+//! differ too.
 
 use std::fmt;
 
@@ -10,13 +11,13 @@ pub(super) const LARGEST_WORKSPACE: usize = 1 << 30;
 /// The arithmetic of an algorithm: cuDNN's `mathType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arithmetic {
-    /// Not on tensor cores: `DEFAULT` or `FMA`.
+    /// Without tensor cores: `DEFAULT` or `FMA`.
     Plain,
     /// On tensor cores. Factors of f32 are rounded to TF32 or less.
     TensorCores,
 }
 
-/// An algorithm as cuDNN proposes it.
+/// An algorithm proposed by cuDNN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Proposal {
     /// cuDNN's name of the algorithm.
@@ -39,7 +40,7 @@ impl fmt::Display for Proposal {
     }
 }
 
-/// What a convolution asks of the arithmetic of its algorithm.
+/// The arithmetic that a convolution requires of its algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// f32 that must not be rounded to TF32.

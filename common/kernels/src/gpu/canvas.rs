@@ -1,9 +1,9 @@
-//! A painting of one network and size on a GPU: its memory, its graph, and the frames on their way there and back.
+//! A painting of one network and size on a GPU: its memory, its CUDA graph, and the frames in flight.
 //!
-//! Everything is allocated once. The first painting lets cuDNN choose its algorithms and NVRTC compile the kernels; the second
-//! is captured as a graph, which starts some sixty kernels in one call. The graph reads and writes one frame in the GPU's
-//! memory. Frames wait in slots before and after it, each with page-locked memory of the host. Copies in, the graph and copies
-//! out run at the same time, in three streams.
+//! Everything is allocated once. The first painting lets cuDNN choose its algorithms and NVRTC compile the kernels; the
+//! second is captured as a graph, which launches about sixty kernels in one call. The graph reads and writes one frame in
+//! the GPU's memory. Frames wait in slots before and after it, each with page-locked memory of the host. Copies in, the
+//! graph and copies out run at the same time, in three streams.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use super::paint::{CONTROLS, Loaded, Paint, Places, Room};
 use super::value::Value;
 use crate::steps::{Program, Weights};
 
-/// A GPU that paints, for the one thread that uses it.
+/// A GPU for painting, used by one thread.
 pub struct PaintingGpu {
     streams: GpuStreams,
     name: String,
 }
 
-/// A GPU and its three streams. Memory is used in one stream at a time, or behind an event that says when another is done with
-/// it.
+/// A GPU and its three streams. Memory is used in one stream at a time, or after an event that marks the end of its use in
+/// another stream.
 #[derive(Clone)]
 struct GpuStreams {
     gpu: Gpu,
@@ -41,8 +41,8 @@ struct GpuStreams {
 }
 
 impl PaintingGpu {
-    /// Makes the streams of a GPU that [`open`](super::open) opened, without cudarc's events for every buffer: those would end
-    /// up in the graph.
+    /// Makes the streams of a GPU that [`open`](super::open) opened. cudarc's per-buffer events are off, because they would
+    /// be captured in the graph.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ pub struct Canvas {
     slots: Vec<Option<Slot>>,
 }
 
-/// A frame on its way.
+/// A frame in flight.
 struct Slot {
     host_in: PinnedHostSlice<u8>,
     host_out: PinnedHostSlice<u8>,
@@ -104,7 +104,8 @@ struct Slot {
 }
 
 impl Canvas {
-    /// Allocates the memory of a painting with up to `slots` frames under way, paints a black frame, and captures the graph.
+    /// Allocates the memory of a painting with up to `slots` frames in flight, paints a black frame, and captures the
+    /// graph.
     ///
     /// A graph that cannot be captured is no error: see [`Self::graph_failure`].
     ///
@@ -146,7 +147,7 @@ impl Canvas {
         }
         self.start()?;
         compute.synchronize().w()?;
-        // Without a graph, kernels are started one by one: slower, not wrong.
+        // Without a graph, kernels are launched one by one, which is slower but correct.
         self.graph = self.capture().map_err(|error| error.to_string());
         self.workspace = self.streams.gpu.take_workspace();
         Ok(())
@@ -156,7 +157,7 @@ impl Canvas {
         let compute = &self.streams.compute;
         compute.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
         let started = self.start();
-        // A capture must end, whatever happened in it.
+        // A capture must be ended even after an error in it.
         let captured = compute.end_capture(CUgraphInstantiate_flags(0)).w();
         started?;
         let graph = captured?.ok_or_else(|| Error::msg("the driver captured no work"))?;
@@ -177,7 +178,8 @@ impl Canvas {
         }
     }
 
-    /// Why a painting is not one graph, if it is not: its kernels are then started one by one, which takes longer.
+    /// Why the painting could not be captured as a graph, if so. Its kernels are then launched one by one, which takes
+    /// longer.
     #[must_use]
     pub fn graph_failure(&self) -> Option<&str> {
         self.graph.as_ref().err().map(String::as_str)
@@ -193,10 +195,10 @@ impl Canvas {
         (arena + frames + workspace + self.program.parts * size_of::<f32>() + 2 * self.before_bytes) as u64
     }
 
-    /// Begins to paint `frame` in a slot that is free, and returns before it is painted.
+    /// Begins to paint `frame` in a free slot, and returns before it is painted.
     ///
-    /// `frame` lies as the canvas's [`Pixels`](super::paint::Pixels) say. `before` holds [`CONTROLS`] numbers, then mean and
-    /// variance of each normalised channel as the frames before had them.
+    /// `frame` has the layout of the canvas's [`Pixels`](super::paint::Pixels). `before` holds [`CONTROLS`] numbers, then
+    /// mean and variance of each normalised channel from the earlier frames.
     ///
     /// # Errors
     ///
@@ -259,7 +261,7 @@ impl Canvas {
     ///
     /// # Panics
     ///
-    /// If there is no such slot, or `painting` has not the bytes of a frame.
+    /// If there is no such slot, or `painting` does not have the size of a frame.
     pub fn finish(&mut self, slot: usize, painting: &mut [u8]) -> Result<Vec<f64>> {
         let slot = self.slots[slot].as_mut().ok_or_else(|| Error::msg("nothing was begun in this slot"))?;
         slot.downloaded.synchronize().w()?;
@@ -268,7 +270,7 @@ impl Canvas {
         Ok(after.as_chunks().0.iter().map(|&number| f64::from_ne_bytes(number)).collect())
     }
 
-    /// Milliseconds of each of `runs` paintings of a frame that is in the GPU's memory, after one that does not count.
+    /// Milliseconds of each of `runs` paintings of a frame in GPU memory, after one warm-up run.
     ///
     /// # Errors
     ///
@@ -314,17 +316,17 @@ impl Canvas {
             painted: event()?,
             downloaded: event()?,
         };
-        // Memory is given out in the stream of the kernels, and written first in another.
+        // Memory is allocated in the stream of the kernels, but first written in another stream.
         self.streams.compute.synchronize().w()?;
         Ok(slot)
     }
 }
 
 impl Drop for Canvas {
-    /// Copies that are under way use memory that is about to be given back.
+    /// Copies in flight use memory that is about to be freed.
     fn drop(&mut self) {
         for stream in [&self.streams.upload, &self.streams.compute, &self.streams.download] {
-            // A GPU that fails here has failed before, where it was reported.
+            // A GPU failure here was already reported by an earlier call.
             let _ = stream.synchronize();
         }
     }

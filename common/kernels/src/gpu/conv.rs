@@ -1,8 +1,8 @@
-//! Convolution and its three gradients: cuDNN's convolution between kernels of ours that upsample, pad, add the bias and rectify.
+//! Convolution and its three gradients: cuDNN's convolution between our own kernels for upsampling, padding, bias and ReLU.
 //!
-//! Between ops tensors are channels first. For 16-bit numbers cuDNN gets channels last, which its tensor cores read directly; the
-//! passes that pad and add the bias change the order of axes at no extra cost. There channels are filled up with zeros to
-//! multiples of 8, which tensor cores need.
+//! Between ops, tensors are channels first. For 16-bit numbers cuDNN gets channels last, which its tensor cores read
+//! directly; the passes that pad and add the bias change the order of axes at no extra cost. Channels-last data is
+//! zero-padded to multiples of 8 channels, which tensor cores need.
 
 use candle_core::Result;
 
@@ -12,22 +12,22 @@ use super::source::KernelSource;
 use super::value::Value;
 use crate::geometry::Geometry;
 
-/// Channels of a picture for tensor cores come in multiples of this.
+/// Channel counts for tensor cores are multiples of this.
 const CHANNELS: usize = 8;
 
 /// Side of the tiles of pixels and channels that a block transposes.
 const TILE: usize = 32;
 
-/// A gradient and the result that gates it: it counts as 0 where that is not positive.
+/// A gradient and the ReLU result that masks it: the gradient counts as 0 where the result is not positive.
 #[derive(Debug, Clone, Copy)]
 pub struct Gated {
     /// The gradient, in the number type of the call.
     pub values: Place,
-    /// The result, where a ReLU came after the convolution.
+    /// The result, if a ReLU followed the convolution.
     pub gate: Option<Place>,
 }
 
-/// A convolution of ours, and the plain one that cuDNN computes for it.
+/// A convolution with upsampling, padding and ReLU, and the plain one that cuDNN computes for it.
 #[derive(Debug, Clone, Copy)]
 struct ConvolutionLaunch<'a, M> {
     machine: &'a M,
@@ -35,8 +35,8 @@ struct ConvolutionLaunch<'a, M> {
     plain: Convolution,
 }
 
-/// Convolves `xs`, `(batch, inputs, height, width)`, with the f32 `weight`, `(outputs, inputs, kernel, kernel)`, adds the f32
-/// `bias`, `(outputs)`, and rectifies if `geometry` says so. Pictures and results are of type `value`.
+/// Convolves `xs`, `(batch, inputs, height, width)`, with the f32 `weight`, `(outputs, inputs, kernel, kernel)`, adds the
+/// f32 `bias`, `(outputs)`, and applies a ReLU if `geometry` says so. Pictures and results are of type `value`.
 ///
 /// # Errors
 ///
@@ -188,7 +188,7 @@ impl<'a, M: GpuMachine> ConvolutionLaunch<'a, M> {
         Ok(Self { machine, geometry, plain })
     }
 
-    /// Whether cuDNN takes the input as it is.
+    /// Whether cuDNN can read the input directly.
     fn reads_as_is(&self) -> bool {
         !self.plain.last && !self.geometry.reflect && self.geometry.upsample == 1
     }
@@ -198,13 +198,13 @@ impl<'a, M: GpuMachine> ConvolutionLaunch<'a, M> {
         self.plain.last || self.plain.value != Value::F32
     }
 
-    /// Sizes of the input and what is put around it, as the kernels take them.
+    /// Sizes and padding of the input, as kernel arguments.
     fn around(&self) -> [Argument; 5] {
         let Geometry { height, width, upsample, pad, reflect, .. } = *self.geometry;
         [height.into(), width.into(), upsample.into(), (if reflect { pad } else { 0 }).into(), reflect.into()]
     }
 
-    /// The input, upsampled and mirrored.
+    /// The input, upsampled and padded by reflection.
     fn picture(&self, xs: Place) -> Result<Prepared<M::Buffer>> {
         if self.reads_as_is() {
             return Ok(Prepared::AsIs(xs));
@@ -213,7 +213,7 @@ impl<'a, M: GpuMachine> ConvolutionLaunch<'a, M> {
         self.gather(Gated { values: xs, gate: None }, (self.geometry.inputs, inputs), height * width, &self.around())
     }
 
-    /// The gradient of the result behind the ReLU.
+    /// The gradient of the result before the ReLU.
     fn gradient(&self, dys: Gated) -> Result<Prepared<M::Buffer>> {
         if !self.plain.last && dys.gate.is_none() {
             return Ok(Prepared::AsIs(dys.values));
@@ -240,7 +240,7 @@ impl<'a, M: GpuMachine> ConvolutionLaunch<'a, M> {
         Ok(Prepared::Copy(copy))
     }
 
-    /// The weight in cuDNN's numbers and order.
+    /// The weight in cuDNN's number type and order.
     fn weight(&self, weight: Place) -> Result<Prepared<M::Buffer>> {
         if !self.packs() {
             return Ok(Prepared::AsIs(weight));
@@ -314,7 +314,7 @@ mod tests {
             forward(&machine, &g, value, places, ys.place()).unwrap();
             assert_close(&ys.read(value), &expected, value, &what);
 
-            // The gate is the result itself, in the precision it is kept in.
+            // The mask is the result itself, in its stored precision.
             let kept = ys.read(value);
             let gate = g.relu.then_some(&kept[..]);
             let gated = Gated { values: dys_at.place(), gate: g.relu.then_some(ys.place()) };

@@ -1,7 +1,7 @@
-//! cuDNN's convolutions. Descriptors and algorithm are chosen once for each geometry and kept; all share one workspace.
+//! cuDNN's convolutions. Descriptors and algorithm are chosen once per geometry and cached; all share one workspace.
 //!
-//! Only deterministic algorithms are taken, see [`algorithm`](super::algorithm). f32 stays f32 unless TF32 was allowed; sums are
-//! always f32.
+//! Only deterministic algorithms are used, see [`algorithm`](super::algorithm). f32 stays f32 unless TF32 was allowed; sums
+//! are always f32.
 
 mod descriptors;
 mod proposals;
@@ -27,7 +27,7 @@ use proposals::{Candidate, proposals};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Geometries kept. At one more all are dropped, and made again as they are needed.
+/// Size of the cache of geometries. When it is full, all entries are dropped and remade as needed.
 const KEPT: usize = 512;
 
 thread_local! {
@@ -35,7 +35,7 @@ thread_local! {
     static CONTEXTS: RefCell<HashMap<DeviceId, Context>> = RefCell::default();
 }
 
-/// What a geometry is kept under: direction, sizes, and whether TF32 is allowed.
+/// The cache key of a geometry: direction, sizes, and whether TF32 is allowed.
 type Key = (Direction, Convolution, bool);
 
 /// cuDNN on one device.
@@ -63,7 +63,8 @@ pub(super) fn convolve(
     })
 }
 
-/// Takes over the workspace of this thread's convolutions, for a graph that holds its address: the next ones get another.
+/// Transfers ownership of the workspace of this thread's convolutions to a graph that holds its address. Later convolutions
+/// get a new one.
 pub(super) fn take_workspace(device: &CudaDevice) -> Option<CudaSlice<u8>> {
     CONTEXTS.with_borrow_mut(|contexts| contexts.get_mut(&device.id()).and_then(|context| context.workspace.take()))
 }
@@ -72,7 +73,7 @@ fn failed(action: &str, error: CudnnError) -> Error {
     Error::Cuda(Box::new(CudnnFailure { action: action.into(), error }))
 }
 
-/// What cuDNN could not do. The error stays typed, so that a lack of memory is known by its code.
+/// Describes what cuDNN could not do. The source error keeps its type, so that a lack of memory is recognised by its code.
 #[derive(Debug)]
 struct CudnnFailure {
     action: String,
@@ -227,7 +228,7 @@ impl ConvolutionPlan {
     }
 }
 
-/// The arithmetic that cuDNN is asked for proposals with.
+/// The arithmetic passed to cuDNN when it is asked for proposals.
 fn math(wanted: Wanted) -> sys::cudnnMathType_t {
     match wanted {
         Wanted::OnlyPlain => sys::cudnnMathType_t::CUDNN_FMA_MATH,
@@ -235,7 +236,7 @@ fn math(wanted: Wanted) -> sys::cudnnMathType_t {
     }
 }
 
-/// What is tried where no proposal passes.
+/// The algorithms to try if no proposal is acceptable.
 fn plain(direction: Direction, wanted: Wanted) -> impl Iterator<Item = Candidate> {
     let fma = sys::cudnnMathType_t::CUDNN_FMA_MATH;
     let kinds = if wanted == Wanted::OnlyPlain { vec![fma] } else { vec![math(wanted), fma] };
@@ -251,7 +252,7 @@ fn usable(
 ) -> Option<(Algorithm, usize)> {
     // A plain proposal may be called `DEFAULT`, which would let cuDNN use TF32.
     let math = if wanted == Wanted::OnlyPlain { math(wanted) } else { proposed };
-    // A candidate that cuDNN refuses is not an error: the next one is tried, and the table of all goes into the error.
+    // A candidate that cuDNN refuses is not an error: the next is tried. If all fail, the error lists them.
     descriptors.set_math(math).ok()?;
     let workspace = descriptors.workspace(handle, algorithm).ok()?;
     (workspace <= LARGEST_WORKSPACE).then_some((algorithm, workspace))

@@ -7,7 +7,7 @@ use super::machine::{Buffer, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
 
-/// The least values that one block sums, and the most partial sums.
+/// The fewest values that one block sums, and the most partial sums.
 const PART: (usize, usize) = (4096, 1024);
 
 /// Writes the mean of `(a - b)^2` over `count` values to `result`, one f32. Without `b` it is the mean of `a^2`.

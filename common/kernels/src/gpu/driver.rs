@@ -20,7 +20,7 @@ use super::source::KernelSource;
 use super::tf32::is_tf32_allowed;
 use super::value::Value;
 
-/// A compiled kernel and its [`KernelSource::signature`], against which every launch is checked.
+/// A compiled kernel and its [`KernelSource::signature`]; every launch is checked against it.
 #[derive(Clone)]
 struct CompiledKernel {
     function: CudaFunction,
@@ -44,13 +44,13 @@ pub struct Gpu {
 pub struct GpuMemory(CudaSlice<u8>);
 
 impl Gpu {
-    /// The GPU that candle knows as `device`.
+    /// The GPU of candle's `device`.
     #[must_use]
     pub fn of(device: &CudaDevice) -> Self {
         Self { device: device.clone() }
     }
 
-    /// Prepares a device just opened, whose tensors only one stream uses.
+    /// Prepares a newly opened device whose tensors are used in only one stream.
     pub(super) fn set_up(device: &CudaDevice) -> Result<()> {
         // Two events for each tensor cost time, and a captured graph would contain them.
         // SAFETY: events order work between streams. Tensors of this device are used in its one stream, which runs everything in
@@ -63,13 +63,13 @@ impl Gpu {
         // SAFETY: the device is that of a live context.
         let pool = unsafe { driver::result::device::get_default_mem_pool(context.cu_device()) }.w()?;
         let keep = std::ptr::from_mut(&mut keep).cast::<c_void>();
-        // Without a threshold every synchronisation gives the pool's free memory back to the system.
-        // SAFETY: the pool is the device's own and lives as long; this attribute is a u64, which is read before the call returns.
+        // Without a threshold every synchronisation returns the pool's free memory to the system. SAFETY: the pool is the
+        // device's own and lives as long; this attribute is a u64, which is read before the call returns.
         unsafe { sys::cuMemPoolSetAttribute(pool, attribute, keep) }.result().w()
     }
 
-    /// Where the elements of a contiguous tensor begin, and their number type. The place may lie anywhere in an allocation, so it
-    /// is aligned to one element only.
+    /// The address of a contiguous tensor's first element, and the number type. The tensor may be a view, so it is aligned
+    /// only to one element.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Gpu {
         Ok((Place(address).after(start * value.bytes()), value))
     }
 
-    /// Storage for `len` elements of a result, and where it begins. Its content is undefined: a kernel must write all of it.
+    /// Storage for `len` elements of a result, and its address. Its content is undefined: a kernel must write all of it.
     ///
     /// # Errors
     ///
@@ -107,20 +107,20 @@ impl Gpu {
         Ok((CudaStorage::wrap_cuda_slice(slice, self.device.clone()), place))
     }
 
-    /// Takes over the workspace of this thread's cuDNN convolutions; the next ones allocate another. A graph that was captured
-    /// with the workspace holds its address: keep the workspace as long as the graph.
+    /// Transfers ownership of the workspace of this thread's cuDNN convolutions to the caller; later ones allocate a new
+    /// one. A graph that was captured with the workspace holds its address: keep the workspace as long as the graph.
     pub fn take_workspace(&self) -> Option<GpuMemory> {
         cudnn::take_workspace(&self.device).map(GpuMemory)
     }
 
-    /// The kernel of a launch, compiled with all others of its file if it is the first of them.
+    /// The kernel of a launch. The first launch from a file compiles all its kernels.
     fn kernel(&self, launch: &Launch) -> Result<CompiledKernel> {
         let mut kernels = KERNELS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.device.id(), launch.source, launch.value, launch.kernel);
         if let Some(kernel) = kernels.get(&key) {
             return Ok(kernel.clone());
         }
-        // An unknown name fails before anything is compiled.
+        // An unknown name is an error before anything is compiled.
         launch.signature()?;
         let module = self.compile(launch.source, launch.value)?;
         for name in launch.source.kernels() {

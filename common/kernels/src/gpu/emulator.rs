@@ -51,7 +51,7 @@ pub struct EmulatedMemory {
 }
 
 impl Emulator {
-    /// An emulator. Without a C++ compiler (`c++`, or what `CXX` names) there is none, and a line on standard error says so.
+    /// An emulator, or `None` and a line on standard error if there is no C++ compiler (`c++`, or the one named by `CXX`).
     #[must_use]
     pub fn new() -> Option<Self> {
         static FOUND: OnceLock<bool> = OnceLock::new();
@@ -79,7 +79,7 @@ impl Emulator {
         memory
     }
 
-    /// Memory for `count` numbers, none of them written.
+    /// Uninitialised memory for `count` numbers.
     #[must_use]
     pub fn room(&self, count: usize, value: Value) -> EmulatedMemory {
         EmulatedMemory::new(count * value.bytes())
@@ -147,7 +147,7 @@ impl GpuMachine for Emulator {
         let mut entries = ENTRIES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let key = (launch.source, launch.value, launch.kernel);
         if !entries.contains_key(&key) {
-            // An unknown name fails before anything is compiled.
+            // An unknown name is an error before anything is compiled.
             launch.signature()?;
             let library = compile(launch.source, launch.value)?;
             for kernel in launch.source.kernels() {
@@ -268,7 +268,7 @@ fn compiler() -> String {
     std::env::var("CXX").unwrap_or_else(|_| "c++".into())
 }
 
-/// Compiles a source to a library, and loads it for good.
+/// Compiles a source to a library, and loads it for the life of the process.
 fn compile(source: KernelSource, value: Value) -> Result<*mut c_void> {
     let entries = source.kernels().map(|kernel| {
         format!(

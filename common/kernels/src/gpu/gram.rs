@@ -6,8 +6,8 @@ use super::launch::{Place, fits};
 use super::machine::{GpuMachine, Product};
 use super::value::Value;
 
-/// Writes the inner products of the channels, f32 `(batch, channels, channels)`, not divided by anything, to `grams`, from
-/// features `(batch, channels, positions)` of type `value`.
+/// Writes the inner products of the channels, f32 `(batch, channels, channels)`, not normalised, to `grams`, from features
+/// `(batch, channels, positions)` of type `value`.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A kernel launch: which kernel, on what grid, with what arguments, and the check that both fit.
+//! A kernel launch: the kernel, its grid and arguments, and a check that they fit.
 
 use candle_core::{Result, bail};
 
@@ -8,7 +8,7 @@ use super::value::Value;
 /// Threads of a block, in every kernel: `THREADS` of `prelude.cuh`.
 pub(crate) const THREADS: usize = 256;
 
-/// The most blocks that CUDA takes along the three axes of a grid.
+/// CUDA's limits of blocks along the three axes of a grid.
 const GRID_LIMITS: [usize; 3] = [i32::MAX as usize, 65_535, 65_535];
 
 /// An address in a machine's memory, in bytes.
@@ -16,16 +16,16 @@ const GRID_LIMITS: [usize; 3] = [i32::MAX as usize, 65_535, 65_535];
 pub struct Place(pub u64);
 
 impl Place {
-    /// The address of an argument that is left out.
+    /// The null address of an omitted argument.
     pub const NONE: Self = Self(0);
 
-    /// The address that lies `bytes` after this one.
+    /// The address `bytes` after this one.
     #[must_use]
     pub fn after(self, bytes: usize) -> Self {
         Self(self.0 + bytes as u64)
     }
 
-    /// Whether the address is a multiple of `bytes`. That of a left-out argument is.
+    /// Whether the address is a multiple of `bytes`; true for an omitted argument.
     pub(crate) fn is_aligned(self, bytes: usize) -> bool {
         self.0.is_multiple_of(bytes as u64)
     }
@@ -84,7 +84,7 @@ impl From<f32> for Argument {
     }
 }
 
-/// A kernel about to be started, with 256 threads a block.
+/// A kernel to be launched, with 256 threads per block.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch<'a> {
     /// The file that holds the kernel.
@@ -133,12 +133,12 @@ impl Launch<'_> {
     }
 }
 
-/// Blocks for `count` values, one a thread.
+/// Blocks for `count` values, one value per thread.
 pub(crate) fn blocks(count: usize) -> usize {
     count.div_ceil(THREADS)
 }
 
-/// Refuses tensors with more values than an `int` of a kernel can count.
+/// Refuses tensors with more values than a kernel's `int` can index.
 pub(crate) fn fits(counts: &[usize]) -> Result<()> {
     match counts.iter().find(|&&count| count > i32::MAX as usize - THREADS) {
         Some(count) => {
@@ -148,7 +148,7 @@ pub(crate) fn fits(counts: &[usize]) -> Result<()> {
     }
 }
 
-/// How a sum over `count` values is cut: the number of partial sums, and the values of each. Depends on the count alone.
+/// How a sum over `count` values is split: the number of partial sums, and the values of each. Depends only on the count.
 ///
 /// A partial sum has at least `least` values, unless that would make more than `most` of them.
 pub(crate) fn parts(count: usize, least: usize, most: usize) -> (usize, usize) {

@@ -1,14 +1,14 @@
-//! [`GpuMachine`]: what runs kernels. A real GPU, or in tests the CPU that emulates one.
+//! [`GpuMachine`]: a machine that runs GPU kernels, either a real GPU or, in tests, the CPU emulating one.
 //!
-//! Everything that decides on grids, arguments and scratch memory is written against this trait, so that the tests run it to
-//! the last line without a GPU.
+//! All code that chooses grids, arguments and scratch memory is written against this trait, so that tests cover it without
+//! a GPU.
 
 use candle_core::Result;
 
 use super::launch::{Launch, Place};
 use super::value::Value;
 
-/// Which of the three products of a convolution is computed.
+/// The direction of a convolution: forward or one of its gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The result, from the picture and the weight.
@@ -19,7 +19,7 @@ pub enum Direction {
     Weight,
 }
 
-/// A plain convolution with zero padding, as cuDNN knows it.
+/// A plain convolution with zero padding, as supported by cuDNN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Convolution {
     /// The number type of picture, weight and result.
@@ -39,9 +39,9 @@ pub struct Convolution {
     pub width: usize,
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// Zeros added on each of the four sides.
+    /// Zero padding on each of the four sides.
     pub pad: usize,
-    /// Pixels from one output to the next, in both directions.
+    /// Stride in both directions.
     pub stride: usize,
 }
 
@@ -67,7 +67,7 @@ impl Convolution {
     }
 }
 
-/// A batch of matrix products `c = op(a) b`, all stored column by column: `op(a)` is `(rows, inner)`, `b` `(inner, columns)`,
+/// A batch of matrix products `c = op(a) b`, all stored column-major: `op(a)` is `(rows, inner)`, `b` `(inner, columns)`,
 /// `c` `(rows, columns)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
@@ -87,16 +87,16 @@ pub struct Product {
     pub inner: usize,
 }
 
-/// Memory of a machine. Dropping it returns the memory once everything that was launched before is done with it.
+/// Memory of a machine. Dropping it frees the memory once all work launched before has finished.
 pub trait Buffer {
-    /// Where the memory begins, aligned to at least 16 bytes.
+    /// The address of the memory, aligned to at least 16 bytes.
     fn place(&self) -> Place;
 }
 
 /// Runs kernels, convolutions and matrix products, one after another in the order of the calls.
 ///
-/// Methods return before the work is done, and may return errors of earlier work. Callers pass places of memory that is as
-/// large as the sizes say: no implementation can check that.
+/// Methods return before the work is done, and may return errors of earlier work. Callers must pass addresses of memory
+/// that is as large as the sizes require: implementations cannot check that.
 pub trait GpuMachine {
     /// Memory of this machine.
     type Buffer: Buffer;

@@ -1,5 +1,5 @@
-//! Instance normalisation (Ulyanov et al., 2016) and its gradient: statistics, summed in parts and merged, and the passes that
-//! use them.
+//! Instance normalisation (Ulyanov et al., 2016) and its gradient: statistics summed in parts and merged, and the passes
+//! that use them.
 
 use candle_core::Result;
 
@@ -8,10 +8,10 @@ use super::machine::{Buffer, GpuMachine};
 use super::source::KernelSource;
 use super::value::{PACK_BYTES, Value};
 
-/// The least values of a plane that one block sums, and the most parts of a plane.
+/// The fewest values of a plane that one block sums, and the most parts of a plane.
 const PART: (usize, usize) = (8192, 64);
 
-/// The sizes of an instance normalisation of `(batch, channels, height, width)`, and what follows it.
+/// The sizes of an instance normalisation of `(batch, channels, height, width)`, and the ReLU after it.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm {
     /// The number type of pictures, results and their gradients. Weights, statistics and sums are f32.
@@ -35,7 +35,7 @@ impl Norm {
         4 * self.planes()
     }
 
-    /// Floats of the sums that the gradients are made of: two for every plane.
+    /// Floats of the sums from which the gradients are computed: two for every plane.
     #[must_use]
     pub fn sums_len(&self) -> usize {
         2 * self.planes()
@@ -127,8 +127,8 @@ impl Norm {
         self.launch(machine, "affine_gradient", [blocks(self.channels), 1, 1], &arguments)
     }
 
-    /// Whether a kernel may load and store packs of 16 bytes. Planes must be whole packs, and the tensors must begin at one: a
-    /// view of a tensor may begin at any of its elements.
+    /// Whether a kernel may load and store packs of 16 bytes. Planes must be whole packs, and the tensors must be aligned
+    /// to packs; a view of a tensor may not be.
     fn is_wide(&self, tensors: &[Place]) -> bool {
         self.plane.is_multiple_of(self.value.pack()) && tensors.iter().all(|place| place.is_aligned(PACK_BYTES))
     }
@@ -217,7 +217,7 @@ mod tests {
         let [x, dy, stats] = places;
         norm.input_gradient(machine, [x, dy, stats, sums.place()], dx.place()).unwrap();
         norm.affine_gradient(machine, sums.place(), d_affine.place()).unwrap();
-        // A plane of one pixel has no gradient but rounding.
+        // The gradient of a plane of one pixel is only rounding noise.
         if plane > 1 {
             assert_close(&dx.read(value), &expected, value, &what);
         }
@@ -234,7 +234,7 @@ mod tests {
             let [xs, residual, dy] = [3, 5, 7].map(|seed| rounded(&wave(len, seed), value));
             let affine = machine.values(&[1.5, -0.5, 0.25, 0.75], Value::F32);
             let (stats, sums) = (machine.room(norm.stats_len(), Value::F32), machine.room(norm.sums_len(), Value::F32));
-            // Each tensor behind `shift` other values, as a view of a larger one.
+            // Each tensor starts after `shift` other values, as a view of a larger one.
             let run = |shifts: [usize; 4]| {
                 let place = |memory: &EmulatedMemory, i: usize| memory.place().after(shifts[i] * value.bytes());
                 let behind =

@@ -4,11 +4,11 @@ use candle_core::Device;
 
 use super::driver::Gpu;
 
-/// Opens the GPU of this number, from 0, with a stream of its own: work in the default stream cannot be captured as a graph.
+/// Opens the GPU with this ordinal, from 0, with its own stream: work in the default stream cannot be captured as a graph.
 ///
 /// # Errors
 ///
-/// If there is no such GPU, or no driver: the cause in words.
+/// If there is no such GPU, or no driver. The error is the cause as text.
 pub fn open(ordinal: usize) -> Result<Device, String> {
     let opened = Device::new_cuda_with_stream(ordinal).and_then(|device| {
         Gpu::set_up(device.as_cuda_device()?)?;

@@ -1,4 +1,4 @@
-//! A painting's steps as kernels and convolutions of a [`GpuMachine`]: see [`steps`](crate::steps) for what each does.
+//! Runs a painting's steps as kernels and convolutions of a [`GpuMachine`]. [`steps`](crate::steps) defines each step.
 
 use candle_core::Result;
 
@@ -11,18 +11,19 @@ use crate::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, PaintStep, P
 /// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
 const PIXELS: usize = 4;
 
-/// Numbers that a painting is told: the weight of the frames before in the statistics, the strength, whether colours stay.
+/// Control values of a painting: the weight of the earlier frames in the statistics, the strength, and whether colours are
+/// kept.
 pub const CONTROLS: usize = 3;
 
 /// Weight, bias, unit and the sums of each colour's weights, see [`crate::steps::Channel`].
 const CONSTANTS: usize = 3 + COLOURS;
 
-/// How the levels of a frame, and of its painting, lie.
+/// The layout of a frame and of its painting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pixels {
-    /// So many bytes a pixel, 3 or 4, the fourth of which is kept.
+    /// This many bytes per pixel, 3 or 4; the fourth is kept unchanged.
     Bytes(usize),
-    /// f32 levels, `(3, height, width)`; the painting's are not cut off.
+    /// f32 levels, `(3, height, width)`; the painting's are not clamped.
     Levels,
 }
 
@@ -38,7 +39,7 @@ impl Pixels {
     }
 }
 
-/// Where everything lies that a painting reads and writes.
+/// The addresses of all memory that a painting reads and writes.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// `(outputs, kernel, kernel, inputs)` of each layer.
@@ -55,17 +56,17 @@ pub struct Places {
     pub centre: Place,
     /// f32: mean, factor and bias of each channel of each normalisation.
     pub normals: Place,
-    /// f64: [`CONTROLS`] numbers, then mean and variance of each channel as the frames before had them.
+    /// f64: [`CONTROLS`] numbers, then mean and variance of each channel from the earlier frames.
     pub before: Place,
     /// f64: the same of this frame, without the controls.
     pub after: Place,
-    /// The frame, as [`Pixels`] say.
+    /// The frame, in the layout given by [`Pixels`].
     pub frame: Place,
-    /// The painting, as [`Pixels`] say.
+    /// The painting, in the layout given by [`Pixels`].
     pub painting: Place,
 }
 
-/// A painting about to be started.
+/// A painting to be launched.
 #[derive(Debug, Clone, Copy)]
 pub struct Paint<'a> {
     /// Its steps.
@@ -74,7 +75,7 @@ pub struct Paint<'a> {
     pub weights: &'a Weights,
     /// The number type of filters and of pictures in the arena.
     pub value: Value,
-    /// How frame and painting lie.
+    /// The layout of the frame and the painting.
     pub pixels: Pixels,
 }
 
@@ -93,7 +94,7 @@ impl Paint<'_> {
         self.program.steps.iter().try_for_each(|step| started.step(step))
     }
 
-    /// The convolution of a step, as cuDNN knows it.
+    /// The convolution of a step, as passed to cuDNN.
     ///
     /// # Panics
     ///
@@ -199,12 +200,12 @@ impl<M: GpuMachine> Started<'_, M> {
         let sizes =
             [height, width, from.width, channels, phases, skip, to.height, to.width, pad, code(border), pitch, lead];
         let flags = [relu.into()];
-        // Threads that are left over when groups of channels are dealt out do nothing.
+        // Threads beyond a whole number of channel groups do nothing.
         let lanes = THREADS / (channels / CHANNELS);
         self.launch("apply", to.pixels().div_ceil(PIXELS * lanes), &pictures, &sizes, &flags)
     }
 
-    /// The levels that are the network's 0.
+    /// The levels that correspond to the network's 0.
     fn zeros(&self) -> [Argument; COLOURS] {
         self.paint.weights.zero.map(Argument::from)
     }
@@ -233,7 +234,7 @@ impl<M: GpuMachine> Started<'_, M> {
     }
 }
 
-/// A border as the kernels know it.
+/// The kernels' code for a kind of padding.
 fn code(border: Border) -> usize {
     match border {
         Border::Edge => 0,
@@ -289,7 +290,7 @@ pub struct Room<M: GpuMachine> {
 }
 
 impl<M: GpuMachine> Room<M> {
-    /// Allocates all of it. Its content is undefined.
+    /// Allocates the memory. Its content is undefined.
     ///
     /// # Errors
     ///
@@ -310,7 +311,7 @@ impl<M: GpuMachine> Room<M> {
         })
     }
 
-    /// Where everything lies.
+    /// The addresses of all parts.
     pub fn places(&self, loaded: &Loaded<M>) -> Places {
         Places {
             filters: loaded.filters.iter().map(Buffer::place).collect(),
@@ -328,7 +329,7 @@ impl<M: GpuMachine> Room<M> {
     }
 }
 
-/// Numbers in the order in which they lie in memory, filled up to whole words.
+/// Numbers in memory order, padded to whole words.
 fn words(numbers: &[f32], value: Value) -> Vec<u64> {
     let mut bytes: Vec<u8> = match value {
         Value::F32 => numbers.iter().flat_map(|x| x.to_ne_bytes()).collect(),

@@ -22,7 +22,7 @@ pub fn forward<M: GpuMachine>(
     launch(machine, value, "pool", grid, (planes, height, width), &[xs, ys])
 }
 
-/// Writes the gradient of the planes to `dx`, from that of their maxima. It is 0 but at the first maximum of each block.
+/// Writes the gradient of the planes to `dx`, from that of their maxima. It is 0 except at the first maximum of each block.
 ///
 /// # Errors
 ///

@@ -12,7 +12,7 @@ const MARK: &str = "\nKERNEL ";
 /// Each is compiled once for each [`Value`] that it is used with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KernelSource {
-    /// What surrounds cuDNN's convolution: padding, upsampling, bias, ReLU and the order of axes.
+    /// The steps around cuDNN's convolution: padding, upsampling, bias, ReLU and the order of axes.
     Conv,
     /// Instance normalisation and its gradient.
     Norm,
@@ -20,11 +20,11 @@ pub enum KernelSource {
     Pool,
     /// Mean squared differences, total variation, and their gradients.
     Difference,
-    /// Pictures read between their pixels, and the adjoint.
+    /// Bicubic sampling of pictures at arbitrary positions, and the adjoint.
     Warp,
     /// Adam's update and the norm of the gradient.
     Adam,
-    /// The steps of a painting besides its convolutions.
+    /// The steps of a painting other than its convolutions.
     Paint,
 }
 

@@ -1,4 +1,4 @@
-//! What the tests of the GPU kernels share.
+//! Helpers shared by the tests of the GPU kernels.
 
 use half::{bf16, f16};
 
@@ -17,7 +17,7 @@ pub(super) fn wave(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(next).collect()
 }
 
-/// The numbers as a tensor of `value` holds them.
+/// The numbers rounded to type `value`.
 pub(super) fn rounded(numbers: &[f32], value: Value) -> Vec<f32> {
     let round = |&x: &f32| match value {
         Value::F32 => x,

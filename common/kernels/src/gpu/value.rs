@@ -15,7 +15,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What `VALUE` is defined as in the kernels' sources.
+    /// The definition of `VALUE` in the kernels' sources.
     pub(crate) fn code(self) -> u32 {
         match self {
             Self::F32 => 0,

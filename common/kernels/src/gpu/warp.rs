@@ -1,4 +1,4 @@
-//! Pictures read between their pixels by cubic convolution (Keys, 1981), and the adjoint.
+//! Samples pictures at arbitrary positions by cubic convolution (Keys, 1981), and the adjoint.
 //!
 //! The adjoint adds in 64-bit integers, scaled so that the largest gradient fits: their sums do not depend on the order.
 
@@ -18,15 +18,15 @@ pub struct Warp {
     pub batch: usize,
     /// Channels of a picture.
     pub channels: usize,
-    /// Height and width of the picture that is read.
+    /// Height and width of the sampled picture.
     pub size: (usize, usize),
-    /// Positions read in every picture.
+    /// Positions sampled in every picture.
     pub places: usize,
 }
 
 impl Warp {
-    /// Reads `xs`, `(batch, channels, height, width)`, at the f32 `positions`, `(batch, 2, places)`, rows before columns, in
-    /// pixels; writes `(batch, channels, places)` to `ys`.
+    /// Samples `xs`, `(batch, channels, height, width)`, at the f32 `positions`, `(batch, 2, places)`, rows before columns,
+    /// in pixels; writes `(batch, channels, places)` to `ys`.
     ///
     /// # Errors
     ///
@@ -37,7 +37,8 @@ impl Warp {
         self.launch(machine, "warp", [self.planes(), blocks(self.places), 1], &arguments)
     }
 
-    /// Writes the gradient of the picture to `dx`, from that of what was read. Not-a-number in `dy` makes all of it that.
+    /// Writes the gradient of the picture to `dx`, from `dy`, that of the samples. If `dy` contains NaN, all of `dx`
+    /// becomes NaN.
     ///
     /// # Errors
     ///

@@ -69,7 +69,7 @@ impl Simd for Neon {
         unsafe { vfmaq_f32(c, a, b) }
     }
 
-    /// `b` where either is not a number, as on x86: no instruction of NEON's own does that.
+    /// `b` where either is NaN, as on x86: no instruction of NEON's own does that.
     #[inline(always)]
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
         // SAFETY: register arithmetic; the caller has enabled NEON.

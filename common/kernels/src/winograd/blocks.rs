@@ -1,4 +1,4 @@
-//! How all passes cut pictures into strips of tiles, and how their tasks share memory.
+//! Splits pictures into strips of tiles for all passes, and shares memory between their tasks.
 
 use std::ops::Range;
 

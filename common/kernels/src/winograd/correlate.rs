@@ -21,10 +21,10 @@ use crate::tally::Tally;
 /// Registers of tiles in a panel.
 const REGISTERS: usize = 3;
 
-/// Blocks whose moments are taken apart come in multiples of this many: work for as many threads, of one size.
+/// If moments are computed per block, the number of blocks is a multiple of this: equal work for that many threads.
 const EVEN_BLOCKS: usize = 8;
 
-/// Floats of samples and products that a block should stay below.
+/// Upper bound of the floats of samples and products in a block.
 const BLOCK: usize = 1 << 18;
 
 /// Correlates every picture of `source` with some kernels.
@@ -56,7 +56,7 @@ pub(super) struct Packing {
     groups: usize,
 }
 
-/// How a [`Correlation`] is cut up.
+/// How a [`Correlation`] is split.
 #[derive(Debug, Clone, Copy)]
 struct TilePlan {
     packing: Packing,
@@ -117,14 +117,14 @@ impl Packing {
 }
 
 impl Correlation<'_> {
-    /// Packs the weights, and runs on the threads of the current pool. Every sum is taken in one order, whatever their
-    /// number.
+    /// Packs the weights, and runs on the threads of the current pool. The order of every sum is fixed, for any number of
+    /// threads.
     pub(super) fn run(&self, kernels: Kernels) {
         let fold = self.source.rows.upsample == 2 || self.sink.pairs;
         let packing = Packing::new(self.level, kernels.inputs, kernels.outputs, fold, false);
         scratch::with(packing.len(), |weights| {
             packing.pack(self.level, kernels, weights);
-            // How tiles are grouped changes no sum.
+            // The grouping of tiles does not change any sum.
             self.run_blocks(&self.plan(packing, rayon::current_num_threads()), weights, |_| None);
         });
     }

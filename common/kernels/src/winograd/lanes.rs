@@ -1,5 +1,5 @@
-//! What the transforms need of a vector register beyond [`Simd`]: rearranging lanes, so that a row of pixels becomes one register
-//! for each column of a row of tiles, partial loads, and pairs of bf16.
+//! Register operations of the transforms beyond [`Simd`]: rearranging lanes (so that a row of pixels becomes one register
+//! for each column of a row of tiles), partial loads, and pairs of bf16.
 //!
 //! The traits are here and their implementations in the modules below, which is why they use each other.
 
@@ -27,7 +27,7 @@ pub(super) fn outputs_together(level: Level) -> usize {
 
 /// Two numbers, rounded to bf16 (the nearest, ties to even), in the bits of one: the first in the lower half.
 ///
-/// Not-a-number stays that.
+/// NaN stays NaN.
 pub(super) fn pair(even: f32, odd: f32) -> f32 {
     let round = |x: f32| half::bf16::from_f32(x).to_bits();
     f32::from_bits(u32::from(round(odd)) << 16 | u32::from(round(even)))
@@ -59,7 +59,7 @@ pub(super) unsafe fn work_at(level: Level, pairs: bool, work: impl Work) {
             Level::Avx512 => x86::work_avx512(work),
             #[cfg(target_arch = "aarch64")]
             Level::Neon => neon::work(work),
-            // Another architecture's level is none of this machine's.
+            // Levels of other architectures never occur on this machine.
             _ => work.run::<Portable, 4>(),
         }
     }
@@ -92,7 +92,7 @@ pub(super) trait Lanes: Simd {
     ///
     /// On [`Level::Avx512`] this takes `AVX512_BF16` too: see [`work_at`].
     unsafe fn dot_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// Asks for the cache line at `from`, which need not be good for anything.
+    /// Prefetches the cache line at `from`, which need not be a valid address.
     fn prefetch(_from: *const f32) {}
 }
 

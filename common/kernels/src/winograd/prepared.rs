@@ -14,7 +14,7 @@ use crate::simd::Level;
 /// How a [`Prepared`] convolution reads its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// 3x3 with a mirrored border of one cell, after upsampling.
+    /// 3x3 with reflection padding of one pixel, after upsampling.
     Three {
         /// How often each pixel is repeated in both directions: 1 or 2.
         upsample: usize,

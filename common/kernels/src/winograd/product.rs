@@ -6,7 +6,7 @@ use super::transform::{self, DEAD, POINTS};
 /// Lanes of the widest register.
 const MAX_LANES: usize = 16;
 
-/// 3x3 weights `(outputs, inputs)`, or how to read others as such.
+/// 3x3 weights `(outputs, inputs)`, or a view that reads other weights as such.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernels<'a> {
     pub(super) data: &'a [f32],

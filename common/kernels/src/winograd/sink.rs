@@ -1,4 +1,4 @@
-//! From products at the points to pictures: the transform to 4x4 outputs, bias and ReLU.
+//! Turns products at the points into output pictures: the transform to 4x4 outputs, bias and ReLU.
 
 use super::blocks::Strip;
 use super::lanes::Lanes;
@@ -76,7 +76,7 @@ impl Sink<'_> {
         }
     }
 
-    /// Calls the pixels of one channel of `strip` into the cache, for the same reason as [`super::source::TileSource::prefetch`].
+    /// Prefetches the pixels of one channel of `strip`, for the same reason as [`super::source::TileSource::prefetch`].
     #[inline(always)]
     pub(super) fn prefetch<S: Lanes>(&self, strip: &Strip, channel: usize) {
         let tile = self.tile();
@@ -120,7 +120,7 @@ impl Sink<'_> {
         }
     }
 
-    /// Adds the bias to a row of outputs, rectifies and writes the first `count` of them.
+    /// Adds the bias to a row of outputs, applies the ReLU and writes the first `count` of them.
     #[inline(always)]
     unsafe fn store<S: Lanes, const N: usize>(
         &self,

@@ -1,8 +1,8 @@
 //! From pictures to samples of tiles: reads, pads, gates or normalises pixels, and evaluates them at the points.
 //!
-//! Six rows of a strip are transformed down their columns first, a register of neighbouring columns at a time, into six rows of
-//! scratch. There the border is continued. Then each row is cut into the six columns of every tile, a register for each, and
-//! transformed along the rows.
+//! Six rows of a strip are transformed down their columns first, a register of neighbouring columns at a time, into six
+//! rows of scratch. There the padding is applied. Then each row is cut into the six columns of every tile, a register for
+//! each, and transformed along the rows.
 
 use super::blocks::Strip;
 use super::lanes::Lanes;
@@ -21,8 +21,8 @@ const PITCH: usize = 96;
 /// What a missing row reads.
 static ZEROS: [f32; PITCH] = [0.0; PITCH];
 
-/// The pixel that `i`, counted from the first pixel before upsampling, continues; `None` is a zero. What lies beyond a
-/// mirroring border of one cell matters to no output, but must not reach farther back than a tile.
+/// The source pixel of position `i`, counted from the first pixel before upsampling; `None` is a zero. Positions beyond one
+/// cell of reflection padding affect no output, but must not read farther back than a tile.
 fn continued(axis: &Axis, i: isize) -> Option<usize> {
     let last = axis.source as isize - 1;
     let inside = match (axis.reflect, axis.upsample) {
@@ -45,7 +45,7 @@ fn pixel(axis: &Axis, i: usize) -> Option<usize> {
 pub(super) struct TileSource<'a> {
     pub(super) data: &'a [f32],
     pub(super) layout: Layout,
-    /// What happens to the pixels; the zeros of a border stay zeros.
+    /// The transformation of the pixels; padding zeros stay zeros.
     pub(super) before: Before<'a>,
     /// Those of the pictures, times [`Self::pieces`] squared.
     pub(super) channels: usize,
@@ -244,8 +244,8 @@ impl TileSource<'_> {
         }
     }
 
-    /// Calls what `window` shows of a plane into the cache. Its short rows are too far apart for the processor to foresee:
-    /// without this, loading them takes longer than all else that is done to them.
+    /// Prefetches the part of a plane in `window`. Its short rows are too far apart for the hardware prefetcher: without
+    /// this, loading them takes longer than all computation on them.
     #[inline(always)]
     pub(super) fn prefetch<S: Lanes>(&self, window: &Window, plane: (usize, usize)) {
         let plane = self.plane(plane);

@@ -1,10 +1,10 @@
 //! The three one-dimensional transforms of F(4, 3), each applied once to rows and once to columns.
 //!
 //! Toom-Cook through the points 0, ±1, ±5/8 and infinity. Measured on 256 rectified channels, the result is off by 2.4e-6
-//! of its norm and by 2e-5 of its standard deviation at worst (direct: 0.6e-6 and 5e-6); with the customary 0, ±1, ±2,
-//! 2.6e-6 and 4e-5. The points 0, ±1, 1/2, -2 of Barabasz et al., "Error analysis and improving the accuracy of Winograd
-//! convolution for deep neural networks" (2018), are a third better, but need more additions, and only a symmetric set
-//! with -1 lets an upsampled picture save multiplications: see [`DEAD`].
+//! of its norm and by 2e-5 of its standard deviation at worst (direct: 0.6e-6 and 5e-6); with the usual points 0, ±1, ±2 it
+//! is 2.6e-6 and 4e-5. The points 0, ±1, 1/2, -2 of Barabasz et al., "Error analysis and improving the accuracy of Winograd
+//! convolution for deep neural networks" (2018), are a third better, but need more additions, and only a symmetric set with
+//! -1 lets an upsampled picture save multiplications: see [`DEAD`].
 
 use super::lanes::Lanes;
 
@@ -22,7 +22,7 @@ pub(super) const DEAD: usize = 2;
 /// The third pair of points is `±H`.
 const H: f32 = 0.625;
 
-/// What the weights at ±1 and at `±H` are divided by, inverted.
+/// Reciprocals of the divisors of the weights at ±1 and at `±H`.
 const ONE: f32 = 0.5 / (1.0 - H * H);
 const INNER: f32 = 0.5 / (H * H * (H * H - 1.0));
 

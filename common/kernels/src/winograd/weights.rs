@@ -35,7 +35,7 @@ pub(super) struct WeightGradient<'a> {
     pub(super) gradients: TileSource<'a>,
 }
 
-/// How a [`WeightGradient`] is cut up, in floats.
+/// How a [`WeightGradient`] is split; sizes in floats.
 #[derive(Debug, Clone, Copy)]
 struct BlockPlan {
     /// Whether the samples at one point are always 0.

@@ -1,4 +1,4 @@
-//! The tensors in the dictionaries of a pickle, wherever they lie.
+//! Collects the tensors in the dictionaries of a pickle, at any depth.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,24 +6,24 @@ use super::super::pickle::{Id, Pickle, Value};
 use super::view::View;
 use crate::{Error, Result};
 
-/// How deep dictionaries are looked into, and the longest key that counts as a name.
+/// The greatest depth that is searched, and the longest key that counts as a name.
 const MAX_DEPTH: usize = 16;
 const MAX_KEY: usize = 256;
 
-/// What the names of all tensors and dictionaries may cost in bytes. A file can repeat a long key for each of its bytes.
+/// The limit in bytes for the names of all tensors and dictionaries. A file can repeat a long key once per byte.
 const MAX_COST: usize = 1 << 26;
 
-/// What an entry costs beside its name, at most.
+/// Upper bound of the bytes that an entry takes besides its name.
 const ENTRY_COST: usize = 256;
 
-/// A tensor, and the bytes of its name that are the keys of the dictionaries around it, each with a dot behind it.
+/// A tensor, and the length in bytes of its name's prefix: the keys of the enclosing dictionaries, each followed by a dot.
 #[derive(Debug)]
 pub(super) struct Leaf {
     pub(super) view: View,
     pub(super) path: usize,
 }
 
-/// The tensors of a pickle by name: the keys of the dictionaries around each, and its own, with dots between.
+/// The tensors of a pickle by name: the keys of the enclosing dictionaries and the tensor's own key, joined by dots.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) leaves: BTreeMap<String, Leaf>,
@@ -33,11 +33,11 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Walks the dictionaries, lists and tuples of `pickle`, the outermost first, each once.
+    /// Walks the dictionaries, lists and tuples of `pickle` breadth-first, visiting each once.
     ///
     /// # Errors
     ///
-    /// If it holds no tensors, or a damaged one, or more than any checkpoint does.
+    /// If it holds no tensors, a damaged tensor, or more tensors than any checkpoint does.
     pub(super) fn new(pickle: &Pickle) -> Result<Self> {
         let mut tree = Self::default();
         let mut seen = vec![false; pickle.values().len()];
@@ -63,7 +63,7 @@ impl Tree {
         if tree.leaves.is_empty() { Err(no_tensors(pickle)) } else { Ok(tree) }
     }
 
-    /// Hands `take` the items of a dictionary by their names, or those of a list or tuple by their places.
+    /// Calls `take` with each item of a dictionary by name, or of a list or tuple by index.
     fn each_item(
         &mut self,
         pickle: &Pickle,

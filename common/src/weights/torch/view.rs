@@ -1,4 +1,4 @@
-//! A tensor as a pickle of PyTorch describes it: a storage, and where in it the values lie.
+//! A tensor as described by a PyTorch pickle: a storage, and the offset, shape and strides in it.
 
 use safetensors::Dtype;
 
@@ -6,34 +6,34 @@ use super::super::pickle::{Id, Pickle, Value};
 use super::super::{Array, to_f32};
 use crate::{Error, Result};
 
-/// The most axes of a tensor, and the longest key of a storage. A file can repeat a shape or key for each of its bytes, so
-/// long ones would multiply.
+/// The most axes of a tensor, and the longest key of a storage. A file can refer to a shape or key once per byte, so long
+/// ones would multiply memory use.
 const MAX_AXES: usize = 16;
 const MAX_KEY: usize = 64;
 
-/// Where a tensor lies in its storage.
+/// The position of a tensor in its storage.
 #[derive(Debug, PartialEq)]
 pub(super) struct View {
     /// The storage's key.
     pub(super) storage: String,
     class: StorageClass,
-    /// Elements before the first, elements along each axis, elements from one to the next.
+    /// Offset of the first element, size of each axis, and stride of each axis, in elements.
     offset: usize,
     pub(super) shape: Vec<usize>,
     strides: Vec<usize>,
 }
 
-/// What the class of a storage says of its elements.
+/// The element type that the class of a storage implies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct StorageClass {
     /// Bytes of an element.
     pub(super) size: usize,
-    /// The type of an element; `None` if no weight is of it.
+    /// The type of an element; `None` if it cannot hold weights.
     dtype: Option<Dtype>,
 }
 
 impl StorageClass {
-    /// What the class `torch.{name}` holds; `None` if it is none of PyTorch's.
+    /// The elements of the class `torch.{name}`; `None` if PyTorch has no such storage class.
     pub(super) fn named(name: &str) -> Option<Self> {
         let (size, dtype) = match name {
             "FloatStorage" => (4, Some(Dtype::F32)),
@@ -54,7 +54,7 @@ impl StorageClass {
         Some(Self { size, dtype })
     }
 
-    /// The key and class of the storage that a persistent reference names.
+    /// The key and class of the storage named by a persistent reference.
     pub(super) fn find(pickle: &Pickle, reference: &Value) -> Option<(String, Option<Self>)> {
         let Value::Persistent(tuple) = *reference else { return None };
         let [kind, class, key, ..] = *pickle.items(tuple)? else { return None };
@@ -72,11 +72,11 @@ impl View {
         let arguments = pickle.items(arguments)?;
         match (module.as_str(), name.as_str()) {
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Some(Self::new(pickle, arguments)),
-            // A parameter around a tensor; never around another parameter, so this ends.
+            // A parameter wraps a tensor, never another parameter, so the recursion ends.
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
                 Self::find_plain(pickle, *arguments.first()?)
             }
-            // A tensor of a class of its own: function, class, arguments, state.
+            // A tensor of a subclass: function, class, arguments, state.
             ("torch._tensor", "_rebuild_from_type_v2") => Self::find_typed(pickle, arguments),
             _ => None,
         }
@@ -119,7 +119,7 @@ impl View {
         if view.shape.len() == view.strides.len() { Ok(view) } else { Err(damaged()) }
     }
 
-    /// Whether its values are of a type that weights are of.
+    /// Whether its type can hold weights.
     pub(super) fn is_readable(&self) -> bool {
         self.class.dtype.is_some()
     }
@@ -137,7 +137,7 @@ impl View {
         let available = storage.len() / size;
         let outside = || Error::new(format!("{:?} values do not fit its {available}", self.shape));
         let count = self.shape.iter().try_fold(1, |count: usize, &axis| count.checked_mul(axis)).ok_or_else(outside)?;
-        // More values than are stored would be one value repeated, which no weight is.
+        // A view with more values than are stored would repeat values, which weights never do.
         let end = self.end().ok_or_else(outside)?;
         if count > available || (count > 0 && end > available) {
             return Err(outside());
@@ -151,7 +151,7 @@ impl View {
         Array::new(self.shape.as_slice(), values)
     }
 
-    /// The bytes of `count` values that lie apart, in the order of the axes.
+    /// The bytes of `count` non-contiguous values, in the order of the axes.
     fn gather(&self, storage: &[u8], count: usize) -> Vec<u8> {
         let size = self.class.size;
         let mut bytes = Vec::with_capacity(count * size);
@@ -170,7 +170,7 @@ impl View {
         bytes
     }
 
-    /// Whether the values lie one after the other in the order of the axes.
+    /// Whether the values are contiguous in the order of the axes.
     fn is_contiguous(&self) -> bool {
         let mut expected = 1usize;
         self.shape.iter().zip(&self.strides).rev().all(|(&axis, &stride)| {

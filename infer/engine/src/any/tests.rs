@@ -16,7 +16,7 @@ fn frame(size: (usize, usize)) -> PixelFrame {
     PixelFrame { bytes: vec![0; 3 * size.0 * size.1], channels: 3, size }
 }
 
-/// A GPU without memory: it refuses every picture when two are under way.
+/// A GPU without memory: it refuses every picture when two are in flight.
 #[derive(Debug)]
 struct FullGpu(&'static Barrier);
 
@@ -133,7 +133,7 @@ fn two_paintings_at_once_do_not_see_each_others_notes() {
         note("5x12 pixels is painted on the CPU: no room for 60"),
     ];
     assert_eq!(both(&as_frame, [(10, 11), (12, 5)]), expected);
-    // A size that was refused goes to the CPU at once, and that was said.
+    // A refused size goes to the CPU at once, without a second notice.
     assert_eq!(steadily((8, 9)), None);
     assert!(matches!(
         engine.begin(frame((10, 11)), BLEND, &Statistics::own()).unwrap(),

@@ -1,8 +1,8 @@
-//! A transposed convolution as a plain one: of the small picture, with as many times more channels as there are results for
-//! each of its pixels.
+//! A transposed convolution as a plain convolution of the input at its own size. For stride `s` it has `s^2` times the
+//! output channels, one set for each result that belongs to an input pixel.
 //!
-//! With stride `s`, padding `p` and weights `w`, result `s q + a` is the sum of `w[a + p + s d] x[q - d]` over all `d` that
-//! the kernel has a weight for. So each `a` has weights of its own for the same few pixels around `q`.
+//! With padding `p` and weights `w`, result `s q + a` is the sum of `w[a + p + s d] x[q - d]` over all `d` for which the
+//! kernel has a weight. So each phase `a` has its own weights for the same few pixels around `q`.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use impasto_kernels::layout::Moments;
 use impasto_kernels::pad::Planes;
 use impasto_kernels::simd::Level;
 
-/// Which weights of a transposed convolution meet which pixels, along one axis.
+/// Which weights of a transposed convolution multiply which pixels, along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TransposedTaps {
     kernel: usize,
@@ -27,7 +27,7 @@ pub(crate) struct TransposedTaps {
 }
 
 impl TransposedTaps {
-    /// Those of a transposed convolution; nothing for another.
+    /// The phases of a transposed convolution; `None` for any other convolution.
     pub(crate) fn new(convolution: &Convolution) -> Option<Self> {
         let Resampling::Transposed { stride, .. } = convolution.resampling else { return None };
         let (kernel, padding) = (convolution.kernel, convolution.padding.pixels());
@@ -36,7 +36,7 @@ impl TransposedTaps {
         Some(Self { kernel, padding, stride, lead, cells: lead + padding.div_ceil(stride) + 1 })
     }
 
-    /// The weight with which pixel `q - lead + cell` counts for result `s q + phase`, if it does.
+    /// The weight of pixel `q - lead + cell` in result `s q + phase`, if there is one.
     pub(crate) fn tap(&self, phase: usize, cell: usize) -> Option<usize> {
         let tap = phase as isize + self.padding as isize + self.stride as isize * (self.lead as isize - cell as isize);
         usize::try_from(tap).ok().filter(|&tap| tap < self.kernel)
@@ -59,7 +59,7 @@ impl TransposedConvolution {
         let plain = TransposedTaps { kernel, padding: 0, stride: 1, lead: kernel - 1, cells: kernel };
         let taps = TransposedTaps::new(convolution).unwrap_or(plain);
         let TransposedTaps { stride, cells, .. } = taps;
-        // Enough zeros for the last results, which may lie behind the last pixel.
+        // Enough zero padding for the last results, which may belong to a position beyond the last pixel.
         let pad = cells;
         let geometry = Geometry {
             batch: 1,
@@ -180,7 +180,7 @@ mod tests {
             let (xs, weight) = (noise(height * 3 * width, 3), noise(6 * kernel * kernel, 5));
             let packed = TransposedConvolution::new(Level::detect(), &convolution, &weight);
             let expected = expected(&convolution, (height, width), size, &xs, &weight);
-            // In bands, of which each sees only the rows that it says it needs.
+            // In bands that see only the rows that they declare as needed.
             let plane = size.1 + 2;
             let mut found = Vec::new();
             for first in (0..size.0).step_by(3) {

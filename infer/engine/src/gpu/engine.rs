@@ -28,9 +28,9 @@ pub(in super::super) struct GpuEngine {
     precision: PaintPrecision,
     value: Value,
     gpu: Arc<GpuHandle>,
-    /// The network's number on the GPU.
+    /// The network's index on the GPU.
     network: usize,
-    /// Channels of each normalisation: the network's own number, and the padded one on the GPU.
+    /// Channels of each normalisation: the network's own count, and the padded count on the GPU.
     channels: Vec<(usize, usize)>,
 }
 
@@ -50,7 +50,7 @@ impl Drop for GpuEngine {
 }
 
 impl GpuEngine {
-    /// Puts a network's weights on the GPU of this number: see [`crate::Engine::new`]. Default precision: f16.
+    /// Puts a network's weights on the GPU with this ordinal: see [`crate::Engine::new`]. Default precision: f16.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl GpuEngine {
         Ok(Self { description: description.clone(), precision, value, gpu, network, channels })
     }
 
-    /// What a painting is told: its controls, and the statistics of earlier frames, in the GPU's order.
+    /// The inputs of a painting besides the frame: its controls, and the statistics of earlier frames, in the GPU's order.
     fn before(&self, blend: Blend, statistics: &Statistics) -> Vec<f64> {
         let real: Vec<_> = self.channels.iter().map(|&(real, _)| real).collect();
         let kept = statistics.kept(&real);

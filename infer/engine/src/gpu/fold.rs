@@ -1,27 +1,30 @@
-//! Weights as a GPU wants them: every convolution a small dense one, results within the range of half precision.
+//! Prepares weights for a GPU: every convolution becomes a small dense one, with results within the range of half precision.
 //!
-//! **Range.** What precedes an instance normalization may be multiplied by any `s > 0` per channel: with mean `m` and variance
-//! `v` of `y`, `(s y - s m) / sqrt(s^2 v + s^2 e) = (y - m) / sqrt(v + e)`, so the result is the same once the epsilon `e` is
-//! multiplied by `s^2`. And anything may be added to it, which the mean takes out again. Two uses:
+//! **Range.** The input of an instance normalization may be scaled by any `s > 0` per channel: with mean `m` and variance `v` of
+//! `y`, `(s y - s m) / sqrt(s^2 v + s^2 e) = (y - m) / sqrt(v + e)`. So the result is the same if the epsilon `e` is multiplied
+//! by `s^2`. Any constant may also be added to the input, because the mean removes it again. This is used twice:
 //!
-//! - The frame enters as `(level - mean) / 128`, where the mean is that of the frame's colour, rounded to a level. Every weight of
-//!   the first layer meets a level, mirrored or that of the network's zero, so its results are those of the levels, by 128,
-//!   less the same for every pixel. Differences of 8-bit levels are exact so in f16 and in bf16, and what tells the pixels of a dark or bright
-//!   frame apart is not rounded away beside what they share: with `starry_night` on a tenth of a photo's light, f16 is 0.03 levels
-//!   off on average, 0.18 if 128 were taken off every frame.
-//! - Each channel's weights are divided by the sum of their magnitudes, rounded to a power of two, which changes no digit of
-//!   them. A result is then at most twice as large as the largest input: nothing overflows, and what is typical, some
-//!   hundredths, is far from where f16 loses digits.
+//! - The frame enters as `(level - mean) / 128`, where the mean is that of the frame's colour, rounded to a level. Every weight
+//!   of the first layer multiplies a level: of the frame, of its mirrored padding, or the level of the network's zero. So the
+//!   results equal those of the levels divided by 128, minus a constant for all pixels. Differences of 8-bit levels are then
+//!   exact in f16 and in bf16, and small differences in a dark or bright frame are not lost to rounding. With `starry_night`
+//!   on a photo dimmed to a tenth, f16 is 0.03 levels off on average; it is 0.18 if 128 is subtracted from every frame instead.
+//! - Each channel's weights are divided by the sum of their magnitudes, rounded to a power of two, so the division is exact. A
+//!   result is then at most twice as large as the largest input, and nothing overflows. Typical results, a few hundredths, are
+//!   well above the magnitudes at which f16 loses precision.
 //!
-//! The last layer has no normalization: there the sums are multiplied back, in single precision.
+//! The last layer has no normalization: its sums are multiplied back in single precision.
 //!
-//! **Shape.** A 9x9 convolution of 3 channels is a 3x3 one of 27, the picture's shifts by 3 pixels beside one another; one to 3
-//! channels is a 3x3 one to 27 parts, summed up over the same shifts. Tensor cores work on 8 channels and more at a time, and
-//! would multiply zeros otherwise. Enlarging twice and convolving 3x3 is a 2x2 convolution of the small picture to four times
-//! the channels, where weights that meet the same pixel are added up: 16 products a pixel for 36, and no enlarged picture.
-//! Rounded one by one, the four sums of a kernel would differ, and an even surface, whose variance is nothing but that
-//! difference, would be painted as a chequerboard. So these weights are rounded before they are added, to a step so wide that
-//! no sum of them is rounded again. A transposed convolution, too, is one to four times the channels, but no weights meet.
+//! **Shape.** Tensor cores work on 8 or more channels at a time; with 3 channels they would mostly multiply zeros. So a 9x9
+//! convolution of 3 channels becomes a 3x3 one of 27: copies of the picture shifted by multiples of 3 pixels, stacked as
+//! channels. A 9x9 convolution to 3 channels becomes a 3x3 one to 27 parts, which are summed over the same shifts. Upsampling
+//! by 2 and convolving 3x3 becomes a 2x2 convolution of the input at its own size to four times the channels, where weights
+//! that multiply the same pixel are added: 16 products per pixel instead of 36, and no upsampled picture.
+//!
+//! If the added weights were rounded separately, the four sums of a kernel would differ. On an even surface that difference is
+//! the only variance, so it would be painted as a chequerboard. The weights are therefore rounded before they are added, to a
+//! step so wide that no sum is rounded again. A transposed convolution also becomes one to four times the channels, but none
+//! of its weights are added.
 
 use super::lower::{LoweredLayer, PlainForm, lower};
 use crate::convolution::TransposedTaps;
@@ -31,17 +34,17 @@ use impasto_common::weights::Tensors;
 use impasto_error::{Error, Result};
 use impasto_kernels::steps::{CHANNELS, Channel, Filter, SHIFTED, UNIT, Weights};
 
-/// Channels of a picture in the arena that holds `channels`.
+/// Channels of a picture in the arena for `channels` channels, rounded up.
 pub(super) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(CHANNELS)
 }
 
-/// All weights of a network, for numbers of so many binary digits.
+/// All weights of a network, for number types with this many significant bits.
 ///
 /// # Errors
 ///
-/// If the description is not sound, the GPU's kernels have no form for a layer, or a tensor is missing or of another shape
-/// than the description asks for.
+/// If the description is invalid, the GPU's kernels do not support a layer, or a tensor is missing or has another shape
+/// than described.
 pub(crate) fn weights(network: &Network, tensors: &Tensors, digits: u32) -> Result<Weights> {
     network.validate()?;
     let layers =
@@ -55,10 +58,10 @@ pub(crate) fn weights(network: &Network, tensors: &Tensors, digits: u32) -> Resu
     Ok(Weights { filters, join, zero: std::array::from_fn(|colour| network.pixels.to_level(colour).1) })
 }
 
-/// A kernel `(outputs, inputs, side, side)` on its way to `(outputs, kernel, kernel, inputs)`.
+/// A kernel `(outputs, inputs, side, side)` that is converted to `(outputs, kernel, kernel, inputs)`.
 struct Kernel {
     weight: Vec<f32>,
-    /// Binary digits of a weight.
+    /// Significant bits of a weight.
     digits: u32,
     outputs: usize,
     inputs: usize,
@@ -70,7 +73,7 @@ impl Kernel {
         self.weight[((output * self.inputs + input) * self.side + y) * self.side + x]
     }
 
-    /// The power of two of which the sums that [`double`] makes of these weights are so few that their digits suffice.
+    /// The rounding step, a power of two, at which the sums that [`double`] makes of these weights are exact.
     fn step(&self, output: usize, input: usize) -> f32 {
         let mut largest = 0f32;
         for (a, b) in PHASES {
@@ -80,12 +83,12 @@ impl Kernel {
             }
             largest = sums.iter().fold(largest, |largest, sum| largest.max(sum.abs()));
         }
-        // A little more, because rounded weights may add up to more.
+        // A small margin, because rounded weights may have a larger sum.
         let exponent = if largest > 0.0 { (1.05 * largest).log2().floor() + 1.0 } else { 0.0 };
         (exponent - self.digits as f32).max(-120.0).exp2()
     }
 
-    /// The power of two nearest the sum of an output's magnitudes, inverted.
+    /// The inverse of the power of two nearest to the sum of an output's weight magnitudes.
     fn scale(&self, output: usize) -> f32 {
         let len = self.inputs * self.side * self.side;
         inverse_power(self.weight[output * len..][..len].iter().map(|x| x.abs()).sum())
@@ -97,7 +100,7 @@ impl Kernel {
     }
 }
 
-/// Turns a kernel into another form; weights are multiplied by what `scale` says of their output.
+/// Converts a kernel to another form; weights are multiplied by `scale` of their output.
 fn fold(kernel: &Kernel, layer: &LoweredLayer, scale: &dyn Fn(usize) -> f32) -> Filter {
     let folded = match layer.form {
         PlainForm::Same => plain(kernel, scale),
@@ -129,7 +132,7 @@ fn nine_in(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     folded
 }
 
-/// Outputs are the parts of a colour that belong to a shift; `scale` is asked for each of them.
+/// Outputs are the parts of a colour, one per shift; `scale` is called for each of them.
 fn nine_out(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     let mut folded = filter(SHIFTED, 3, padded(kernel.inputs));
     each(kernel, |colour, input, y, x, value| {
@@ -139,15 +142,15 @@ fn nine_out(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     folded
 }
 
-/// The results of an enlarging convolution in a pixel, see [`impasto_kernels::steps::Lattice`].
+/// The results of an upsampling convolution in each input pixel, see [`impasto_kernels::steps::Lattice`].
 const PHASES: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
 
-/// Which of two rows of the small picture a tap meets.
+/// Which of the two input rows a tap multiplies.
 fn met(phase: usize, tap: usize) -> usize {
     usize::from(tap + phase > 1)
 }
 
-/// Result row `2 i - 1` meets rows `i - 1`, `i - 1` and `i` of the small picture, row `2 i` rows `i - 1`, `i` and `i`.
+/// Result row `2 i - 1` uses input rows `i - 1`, `i - 1` and `i`; result row `2 i` uses rows `i - 1`, `i` and `i`.
 fn double(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     let outputs = padded(kernel.outputs);
     let mut folded = filter(4 * outputs, 2, padded(kernel.inputs));
@@ -162,7 +165,7 @@ fn double(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     folded
 }
 
-/// Every weight belongs to one of the results in a pixel, and to the one pixel that it meets there.
+/// Every weight belongs to one of the results in a pixel, and multiplies exactly one pixel for it.
 fn transposed(kernel: &Kernel, taps: TransposedTaps, scale: &dyn Fn(usize) -> f32) -> Filter {
     let outputs = padded(kernel.outputs);
     let mut folded = filter(4 * outputs, taps.cells, padded(kernel.inputs));
@@ -265,7 +268,7 @@ mod tests {
         let kernel = Kernel { weight: weight.to_vec(), digits: 24, outputs: 1, inputs: 1, side: 3 };
         let folded = double(&kernel, &|_| 1.0);
         let at = |phase: usize, y: usize, x: usize| folded.weight[((phase * 8 * 2 + y) * 2 + x) * 8];
-        // Odd results: the first two rows and columns fall together.
+        // Odd results: the first two rows and columns are added.
         assert_eq!(
             [at(0, 0, 0), at(0, 0, 1), at(0, 1, 0), at(0, 1, 1)].map(f32::to_bits),
             [33.0f32, 300.0, 44.0, 400.0].map(f32::to_bits)

@@ -1,4 +1,4 @@
-//! A program carried out by plain loops on the processor: what a GPU has to do, and how we know it without one.
+//! Interprets a program with plain loops on the CPU: the reference for the GPU, usable without a GPU.
 
 use half::{bf16, f16};
 
@@ -6,7 +6,7 @@ use impasto_kernels::steps::{
     Addend, Border, COLOURS, Channel, Field, Filter, Lattice, PaintStep, Program, UNIT, Weights,
 };
 
-/// The numbers that a GPU stores.
+/// The number type that a GPU stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numbers {
     F32,
@@ -15,7 +15,7 @@ pub(crate) enum Numbers {
 }
 
 impl Numbers {
-    /// Binary digits of a number.
+    /// Significant bits of a number.
     pub(crate) fn digits(self) -> u32 {
         match self {
             Self::F32 => 24,
@@ -24,7 +24,7 @@ impl Numbers {
         }
     }
 
-    /// A number as it is read again. f16 saturates, as the kernels' does.
+    /// A number after it was stored and read again. f16 saturates, as in the kernels.
     fn store(self, x: f32) -> f32 {
         match self {
             Self::F32 => x,
@@ -34,7 +34,7 @@ impl Numbers {
     }
 }
 
-/// Carries out programs one after the other, in one arena.
+/// Runs programs one after the other, in one arena.
 pub(crate) struct Interpreter<'a> {
     weights: &'a Weights,
     numbers: Numbers,
@@ -43,7 +43,7 @@ pub(crate) struct Interpreter<'a> {
     centre: [f32; COLOURS],
     /// Mean, factor and bias of each channel, by layer.
     normals: Vec<[f32; 3]>,
-    /// The weight of the frames before in the statistics, and these statistics.
+    /// The weight of earlier frames in the statistics, and those statistics.
     pub(crate) keep: f64,
     pub(crate) kept: Vec<[f64; 2]>,
 }
@@ -55,9 +55,9 @@ impl<'a> Interpreter<'a> {
         Self { weights, numbers, arena: Vec::new(), centre: [f32::NAN; COLOURS], normals, keep: 0.0, kept }
     }
 
-    /// Paints `frame`, `(3, height, width)` levels, into the same.
+    /// Paints `frame`, `(3, height, width)` levels; the result has the same shape.
     pub(crate) fn paint(&mut self, program: &Program, frame: &[f32]) -> Vec<f32> {
-        // What nobody wrote must not be read.
+        // NaN marks elements that were never written and must not be read.
         self.arena.clear();
         self.arena.resize(program.arena, f32::NAN);
         let mut painting = Vec::new();
@@ -186,7 +186,7 @@ impl<'a> Interpreter<'a> {
     }
 }
 
-/// The pixel that pixel `i` of a picture with a border of `pad` shows; none is a zero.
+/// The source pixel of pixel `i` of a picture padded by `pad`; `None` means zero.
 fn inside(i: usize, pad: usize, size: usize, border: Border) -> Option<usize> {
     let i = i as isize - pad as isize;
     let last = size as isize - 1;

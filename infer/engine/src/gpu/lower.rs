@@ -1,10 +1,10 @@
-//! What a GPU makes of each layer: which plain convolution it is, and what must lie around its input.
+//! Maps each layer to a plain convolution for the GPU, with the padding that its input needs.
 
 use crate::convolution::TransposedTaps;
 use impasto_common::network::{Network, Padding, Resampling};
 use impasto_kernels::steps::{Border, SIDE};
 
-/// The side of the kernels that are taken apart into shifts.
+/// The side of the kernels that are split into shifted parts.
 const NINE: usize = 9;
 
 /// The plain convolution that a layer becomes.
@@ -27,7 +27,7 @@ pub(super) enum PlainForm {
 pub(super) struct LoweredLayer {
     pub(super) form: PlainForm,
     pub(super) stride: usize,
-    /// What lies around the input, and rows and columns of it before the first.
+    /// The kind of padding around the input, and its rows and columns before the first pixel.
     pub(super) border: Border,
     pub(super) lead: usize,
     /// The side of the layer's own kernel.
@@ -45,12 +45,12 @@ impl LoweredLayer {
         }
     }
 
-    /// Results in a pixel of the plain convolution's, per side.
+    /// Results of the layer in each pixel of the plain convolution's result, per side.
     pub(super) fn phases(&self) -> usize {
         if matches!(self.form, PlainForm::Enlarged | PlainForm::Transposed(_)) { 2 } else { 1 }
     }
 
-    /// Results that pixel 0 has room for before the first, per side.
+    /// Unused results of pixel 0 before the layer's first result, per side.
     pub(super) fn skip(&self) -> usize {
         usize::from(self.form == PlainForm::Enlarged)
     }

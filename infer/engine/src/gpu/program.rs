@@ -1,20 +1,20 @@
-//! The steps of a painting, and where in the arena its pictures lie.
+//! The steps of a painting, and the places of its pictures (feature maps) in the arena.
 
 use super::fold::padded;
 use super::lower::{LoweredLayer, lower};
 use impasto_common::network::{Activation, Network};
 use impasto_kernels::steps::{Addend, COLOURS, Field, Lattice, PART, PaintStep, Program, tiles};
 
-/// Elements to which pictures are aligned: what a tensor core's load wants, in any precision.
+/// Alignment of pictures in elements: required by tensor-core loads, in any precision.
 const ALIGNMENT: usize = 128;
 
-/// Elements of a picture, at most: kernels count in 32 bits, cuDNN's do too.
+/// The largest number of elements of a picture: our kernels and cuDNN's use 32-bit indices.
 const MOST_ELEMENTS: usize = i32::MAX as usize;
 
-/// Channels of a picture, at most: what one block of threads can measure.
+/// The largest number of channels of a picture: one block of threads computes their statistics.
 const MOST_CHANNELS: usize = 2048;
 
-/// What is said of a picture that is too large for 32-bit counts.
+/// The error text for a picture too large for 32-bit indices.
 const TOO_LARGE: &str = "it has too many pixels for a GPU's kernels";
 
 /// The program that paints a frame of `size`.
@@ -39,13 +39,13 @@ pub(crate) fn program(network: &Network, size: (usize, usize)) -> Result<Program
     builder.build(size)
 }
 
-/// A program in the making.
+/// A program under construction.
 struct ProgramBuilder<'a> {
     network: &'a Network,
     layers: Vec<LoweredLayer>,
     /// Height and width of each layer's result.
     sizes: Vec<(usize, usize)>,
-    /// The results that later layers add, with the border that the next layer wants.
+    /// The results that later layers add, with the padding that the next layer needs.
     results: Vec<Option<Addend>>,
     steps: Vec<PaintStep>,
     arena: Arena,
@@ -64,7 +64,7 @@ impl ProgramBuilder<'_> {
         let mut current = self.field(self.bordered(0, size, self.sizes[0]), padded(side * side * COLOURS));
         self.steps.push(PaintStep::Expand { to: current, side, lead, border });
         for index in 0..last {
-            // Of the last layer's input only what the painting's pixels see.
+            // Of the last layer's input, only the part that the painting's pixels depend on.
             let seen = if index + 1 == last { size } else { self.sizes[index + 1] };
             current = self.layer(index, current, seen)?;
         }
@@ -78,14 +78,14 @@ impl ProgramBuilder<'_> {
         Ok(Program { size, steps: self.steps, arena: self.arena.len, parts: self.parts })
     }
 
-    /// The size of layer `index`'s bordered input of size `input`, from that of what is needed of its result.
+    /// The padded size of layer `index`'s input of size `input`, from the size of the needed part of its result.
     fn bordered(&self, index: usize, input: (usize, usize), result: (usize, usize)) -> (usize, usize) {
         let layer = &self.layers[index];
         (layer.bordered(input.0, result.0), layer.bordered(input.1, result.1))
     }
 
-    /// A layer's convolution of `from`, its normalization and what follows, with the border that the next layer wants, which
-    /// is to give a result of size `seen`.
+    /// A layer's convolution of `from`, its normalization and the steps after it, with the padding that the next layer
+    /// needs to give a result of size `seen`.
     fn layer(&mut self, index: usize, from: Field, seen: (usize, usize)) -> Result<Field, String> {
         let (own, next, size) = (self.layers[index], self.layers[index + 1], self.sizes[index]);
         let phases = own.phases();
@@ -117,7 +117,7 @@ impl ProgramBuilder<'_> {
         (from..self.layers.len()).any(|later| self.network.added(later) == Some(index))
     }
 
-    /// What layer `index`, whose result is of `size`, adds.
+    /// The addend of layer `index`, whose result has `size`.
     fn addend(&self, index: usize, (height, width): (usize, usize)) -> Result<Option<Addend>, String> {
         let Some((residual, added)) = self.network.layers[index].residual.zip(self.network.added(index)) else {
             return Ok(None);
@@ -129,7 +129,7 @@ impl ProgramBuilder<'_> {
         addend.filter(is_whole).map(Some).ok_or_else(|| format!("what layer `{name}` adds is not whole on the GPU"))
     }
 
-    /// The plain convolution of a layer to so many channels, as many pixels as its results of `size` take.
+    /// The plain convolution of a layer to this many channels, with as many pixels as its results of `size` take.
     fn convolve(&mut self, index: usize, from: Field, channels: usize, (height, width): (usize, usize)) -> Field {
         let layer = self.layers[index];
         let side = |side: usize| (side - layer.kernel()) / layer.stride + 1;
@@ -147,12 +147,12 @@ impl ProgramBuilder<'_> {
     }
 }
 
-/// Where pictures lie, and what is free between them. A picture takes the first gap that it fits into.
+/// Allocates pictures in the arena, first fit: a picture takes the first gap that is large enough.
 #[derive(Debug, Default)]
 struct Arena {
-    /// The most that was taken at a time.
+    /// The peak use of the arena.
     len: usize,
-    /// First and one past the last element of what is taken, in order.
+    /// The ranges in use (first element and one past the last), in order.
     taken: Vec<(usize, usize)>,
 }
 

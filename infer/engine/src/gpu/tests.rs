@@ -1,4 +1,4 @@
-//! The program of a GPU against the engine for the processor, without a GPU.
+//! Tests the GPU's program against the CPU engine, without a GPU.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use impasto_kernels::gpu::machine::{Buffer, GpuMachine};
 use impasto_kernels::gpu::paint::{CONTROLS, Loaded, Paint, Pixels, Places, Room};
 use impasto_kernels::steps::Weights;
 
-/// What the engine for the processor paints, `(3, height, width)`.
+/// The painting of the CPU engine, `(3, height, width)`.
 fn expected(engine: &Engine, photo: &mut Photo, statistics: &mut Statistics) -> Vec<f32> {
     let (height, width) = photo.size();
     let mut planes = vec![0.0; 3 * height * width];
@@ -65,7 +65,7 @@ fn halves_are_a_few_levels_off_and_never_overflow() {
     let network = StyleNetConfig { blocks: 5, ..Preset::S.into() }.network();
     let tensors = weights(&network);
     let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
-    // Weights and levels large enough to overflow f16 in each layer, were they not scaled.
+    // Weights and levels that would overflow f16 in each layer without scaling.
     let large: Tensors = tensors
         .iter()
         .map(|(name, tensor)| {
@@ -120,7 +120,7 @@ fn a_flat_picture_is_painted_flat_in_every_precision() {
     }
 }
 
-/// Trained networks have wilder weights than random ones; the files are those of `tests/suite/pytorch_reference.rs`.
+/// Trained weights have a larger spread than random ones; the files are those of `tests/suite/pytorch_reference.rs`.
 #[test]
 fn a_trained_style_in_half_precision_is_within_two_levels_on_average() {
     let style = impasto_common::styles::BundledStyle::named("starry_night").unwrap().model().unwrap();
@@ -157,7 +157,7 @@ fn smooth_photo(height: usize, width: usize) -> Photo {
     photo
 }
 
-/// Paints on the processor that pretends to be a GPU: with the GPU's kernels, grids and arguments.
+/// Paints on the emulated GPU: runs the GPU's kernels, grids and arguments on the CPU.
 pub(crate) fn emulated(
     machine: &Emulator,
     network: &Network,
@@ -185,10 +185,10 @@ pub(crate) fn emulated(
     (painting, after)
 }
 
-/// Controls and statistics of nothing before.
+/// Controls and statistics without earlier frames.
 pub(crate) fn alone(weights: &Weights, strength: f64, keep_colors: f64) -> Vec<f64> {
     let mut before = vec![0.0, strength, keep_colors];
-    // What is not kept must not be read.
+    // Statistics with weight 0 must not be read.
     before.resize(CONTROLS + 2 * weights.channels_before(weights.filters.len()), f64::NAN);
     before
 }
@@ -244,7 +244,7 @@ fn the_gpus_kernels_keep_alpha_and_round_as_the_processor_does() {
     }
 }
 
-/// What `infer` makes of a painted pixel and the photo's, cut off.
+/// The blend that `infer` makes of a painted pixel and the photo's pixel, clamped.
 fn blended(painted: [f32; 3], photo: [f32; 3], strength: f32, keep_colors: bool) -> [f32; 3] {
     let luma = |levels: [f32; 3]| 0.299 * levels[0] + 0.587 * levels[1] + 0.114 * levels[2];
     let cut = painted.map(|level| level.clamp(0.0, 255.0));
@@ -294,7 +294,7 @@ mod on_a_gpu {
         match AnyEngine::new(network, tensors, DeviceChoice::Cuda(0), Some(precision)) {
             Ok(engine) => Some(engine),
             Err(error) => {
-                // Whoever runs the tests should know what was not tested; a closed stream is no failure.
+                // Reports on standard error that the test was skipped; a closed stream is no failure.
                 let _ = writeln!(std::io::stderr(), "skipped: {error}");
                 None
             }
@@ -330,7 +330,7 @@ mod on_a_gpu {
             {
                 let Some(engine) = engine(&network, &tensors, precision) else { return };
                 let found = painted(&engine, &mut photo, &mut Statistics::own());
-                // One pixel of many may fall between two strokes in 8 digits: they are held to the mean.
+                // With the 8 significant bits of bf16 a few pixels may change strokes, so only the mean is checked.
                 let off = if precision == PaintPrecision::F32 { largest_difference } else { mean_difference }(
                     &found, &expected,
                 );
@@ -371,7 +371,7 @@ mod on_a_gpu {
             Outcome::Painted(frame) => frame,
             Outcome::Refused(_) => panic!("small frames are painted"),
         };
-        // More sizes than are kept, and again.
+        // More sizes than are kept ready, twice.
         let sizes = [(20, 30), (31, 17), (8, 8), (40, 12), (25, 25), (9, 60)];
         let frames: Vec<_> = (0..24).map(|i| frame(i, sizes[i % 6 / 2 * 2 + usize::from(i % 5 == 0)])).collect();
         let alone: Vec<_> = frames.iter().map(|frame| finish(begin(frame.clone()))).collect();

@@ -1,8 +1,8 @@
 //! The thread that owns a GPU.
 //!
-//! cuDNN's handles and captured graphs must not be used by two threads at once, and a GPU paints one picture after another
-//! anyway. So one thread owns the GPU for all styles of the process, and the others send it pictures. The thread copies one
-//! frame while the GPU paints another: up to [`MAX_UNDER_WAY`] frames are under way.
+//! Two threads must not use cuDNN's handles or captured graphs at once, and a GPU paints one picture after another anyway.
+//! So one thread owns the GPU for all styles of the process, and other threads send it pictures. The thread copies one
+//! frame while the GPU paints another: up to [`MAX_UNDER_WAY`] frames are in flight.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -17,11 +17,11 @@ use impasto_kernels::gpu::canvas::{Canvas, PaintingGpu};
 use impasto_kernels::gpu::paint::{Loaded, Paint, Pixels};
 use impasto_kernels::steps::{Program, Weights};
 
-/// Frames under way: one is copied in, one painted, one copied out.
+/// Frames in flight: one is copied in, one painted, one copied out.
 pub(super) const MAX_UNDER_WAY: usize = 3;
 
-/// Pairs of a network and a size that are kept ready, of all styles: sizes that change from picture to picture must not fill
-/// the GPU's memory.
+/// How many canvases (pairs of a network and a size) are kept ready, over all styles. Without a limit, changing sizes would
+/// fill the GPU's memory.
 const MAX_CANVASES: usize = 4;
 
 /// A picture's levels. The painting takes their place.
@@ -59,7 +59,7 @@ pub(super) struct PaintAnswer {
     pub(super) refused: Option<String>,
 }
 
-/// What other threads ask of the GPU's thread, and where the answer goes.
+/// A request to the GPU's thread, with the channel for its answer.
 enum GpuRequest {
     Load(Weights, Value, Sender<Result<usize>>),
     Unload(usize),
@@ -68,11 +68,11 @@ enum GpuRequest {
     Time(PaintOrder, usize, Sender<Result<GpuTimes>>),
 }
 
-/// The way to a GPU's thread from all others.
+/// A handle through which other threads send requests to a GPU's thread.
 pub(super) struct GpuHandle {
     ordinal: usize,
     name: String,
-    /// None only while the handle is dropped.
+    /// `None` only while the handle is dropped.
     requests: Option<Sender<GpuRequest>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -89,7 +89,7 @@ impl Drop for GpuHandle {
 }
 
 impl GpuHandle {
-    /// The thread of the GPU of this number, started if it does not run yet.
+    /// The thread of the GPU with this ordinal, started if it is not running yet.
     pub(super) fn of(ordinal: usize) -> Result<Arc<Self>> {
         static HANDLES: OnceLock<Mutex<HashMap<usize, Weak<GpuHandle>>>> = OnceLock::new();
         let mut handles = HANDLES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +142,7 @@ impl GpuHandle {
         self.send(GpuRequest::Release(network));
     }
 
-    /// Asks for a painting. If the thread is gone, the answer has no sender.
+    /// Requests a painting. If the thread has ended, receiving the answer fails.
     pub(super) fn begin_painting(&self, order: PaintOrder, data: PixelData) -> Receiver<Result<PaintAnswer>> {
         self.ask(|reply| GpuRequest::Paint(order, data, reply))
     }
@@ -157,7 +157,7 @@ impl GpuHandle {
         answer
     }
 
-    /// If the thread is gone, its answer does not come.
+    /// If the thread has ended, receiving its answer fails.
     fn send(&self, request: GpuRequest) {
         if let Some(requests) = &self.requests {
             let _ = requests.send(request);
@@ -170,7 +170,7 @@ fn open(ordinal: usize) -> Result<PaintingGpu> {
     Ok(PaintingGpu::open(&device.ok_or_else(lost)?)?)
 }
 
-/// The GPU's thread is gone, which happens if it panicked.
+/// The error if the GPU's thread has ended, which happens only if it panicked.
 pub(super) fn lost() -> Error {
     Error::new("the GPU's thread has ended").with_hint("use `--device cpu`")
 }
@@ -182,7 +182,7 @@ struct LoadedNetwork {
     loaded: Loaded<impasto_kernels::gpu::Gpu>,
 }
 
-/// What a canvas is for.
+/// The key of a canvas.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct CanvasKey {
     network: usize,
@@ -191,7 +191,7 @@ struct CanvasKey {
     pixels: Pixels,
 }
 
-/// A frame that the GPU has.
+/// A frame in flight on the GPU.
 struct UnderWay {
     key: CanvasKey,
     slot: usize,
@@ -199,13 +199,13 @@ struct UnderWay {
     reply: Sender<Result<PaintAnswer>>,
 }
 
-/// What the thread owns.
+/// The state of the thread.
 struct GpuThread {
     gpu: PaintingGpu,
     networks: HashMap<usize, LoadedNetwork>,
-    /// The number of the network that was loaded last.
+    /// The index of the network that was loaded last.
     last: usize,
-    /// The last one is that of the last painting.
+    /// In order of use; the last was used most recently.
     canvases: Vec<(CanvasKey, Canvas)>,
     under_way: VecDeque<UnderWay>,
 }
@@ -216,7 +216,7 @@ impl GpuThread {
             let request = match requests.try_recv() {
                 Ok(request) => Some(request),
                 Err(TryRecvError::Disconnected) => None,
-                // No request is waiting: time to hand out a painting.
+                // No request is waiting, so a finished painting is returned.
                 Err(TryRecvError::Empty) if !self.under_way.is_empty() => {
                     self.finish_oldest();
                     continue;
@@ -231,7 +231,7 @@ impl GpuThread {
         self.finish_all();
     }
 
-    /// An answer that nobody waits for any more is dropped.
+    /// An answer without a receiver is dropped.
     fn answer(&mut self, request: GpuRequest) {
         match request {
             GpuRequest::Load(weights, value, reply) => {
@@ -271,7 +271,7 @@ impl GpuThread {
             let slot = slot.unwrap_or_default();
             let begun = self.begin(slot, &mut data, order);
             match begun {
-                // One frame at a time needs less memory.
+                // Painting one frame at a time needs less memory.
                 Err(error) if slot > 0 && error.is_out_of_memory() => {
                     self.finish_all();
                     self.begin(0, &mut data, order).map(|()| (key, 0))
@@ -296,7 +296,7 @@ impl GpuThread {
         Ok(canvas.begin(slot, data.as_bytes(), &order.before)?)
     }
 
-    /// Moves the canvas for the order to the end; makes it if there is none.
+    /// Moves the canvas for the order to the end of the list; makes it if it does not exist.
     fn prepare(&mut self, order: &PaintOrder) -> Result<CanvasKey> {
         let key = CanvasKey { network: order.network, size: order.program.size, pixels: order.pixels };
         if let Some(at) = self.canvases.iter().position(|(other, _)| *other == key) {
@@ -309,7 +309,7 @@ impl GpuThread {
             self.canvases.remove(0);
         }
         let canvas = match self.canvas(order) {
-            // The canvases of other sizes may hold the memory that is missing.
+            // Freeing the canvases of other sizes may give enough memory.
             Err(error) if error.is_out_of_memory() => {
                 self.canvases.clear();
                 self.canvas(order)?

@@ -10,7 +10,7 @@ impl MemoryPlan {
         shared.min().unwrap_or(floats)
     }
 
-    /// Floats of all buffers of whole results, from the order in which the painting takes and gives them.
+    /// Floats of all buffers of whole results, found by replaying the order in which the painting takes and returns them.
     pub(super) fn whole_floats(&self) -> usize {
         let mut buffers = Buffers::default();
         let last = self.results.len() - 1;
@@ -33,7 +33,7 @@ impl MemoryPlan {
                 continue;
             }
             if let Some(added) = result.layer.added.filter(|&added| !is_added(added)) {
-                // The sum takes the place of what is added.
+                // The sum overwrites the addend.
                 buffers.exchange(added, index);
                 buffers.give(added);
             }
@@ -43,7 +43,7 @@ impl MemoryPlan {
     }
 }
 
-/// Buffers as the pool hands them out, the smallest that is large enough first.
+/// Simulates the pool, which gives out the smallest buffer that is large enough.
 #[derive(Debug, Default)]
 struct Buffers {
     free: Vec<usize>,

@@ -1,5 +1,5 @@
-//! Networks that exist nowhere but here, painted by all that paints: the trainable network, the engine for the CPU with every
-//! plan, and the GPU's program, by plain loops and by the GPU's kernels on the CPU.
+//! Networks made up for these tests, painted by every implementation: the trainable network, the CPU engine with every
+//! plan, and the GPU's program, run by plain loops and by the GPU's kernels emulated on the CPU.
 
 use super::super::gpu::interpret::{Interpreter, Numbers};
 use super::super::gpu::tests::{alone, emulated, interpreted};
@@ -12,7 +12,7 @@ use impasto_kernels::gpu::Value;
 use impasto_kernels::gpu::emulator::Emulator;
 use impasto_kernels::gpu::paint::Pixels;
 
-/// A normalized and rectified layer.
+/// A layer with normalization and ReLU.
 fn layer(name: &str, channels: (usize, usize), kernel: usize, resampling: Resampling, padding: Padding) -> Layer {
     let (inputs, outputs) = channels;
     Layer {
@@ -28,7 +28,7 @@ fn last(inputs: usize, kernel: usize, padding: Padding) -> Layer {
     Layer { normalization: None, activation: Activation::None, ..layer }
 }
 
-/// Two convolutions, and the addition of what came into them.
+/// A residual block: two convolutions, and the addition of the block's input.
 fn block(name: &str, channels: usize, padding: Padding, crop: usize, activation: Activation) -> [Layer; 2] {
     let part = |i: usize| layer(&format!("{name}.{i}"), (channels, channels), 3, Resampling::None, padding);
     [part(1), Layer { residual: Some(Residual { layers: 2, crop }), activation, ..part(2) }]
@@ -37,8 +37,8 @@ fn block(name: &str, channels: usize, padding: Padding, crop: usize, activation:
 const UP: Resampling = Resampling::Transposed { stride: 2, output_padding: 1 };
 const DOWN: Resampling = Resampling::Stride(2);
 
-/// Zeros around everything, a block without padding whose addend is cropped, a sum that is rectified, a transposed
-/// convolution, a 5x5 kernel, `tanh x 150`, blue first, a mean.
+/// Zero padding everywhere, a block without padding whose addend is cropped, a ReLU after the sum, a transposed
+/// convolution, a 5x5 kernel, `tanh x 150`, BGR order, a mean.
 fn unusual() -> Network {
     let (same, zero) = (Resampling::None, Padding::Zero);
     let mut layers = vec![layer("in", (3, 6), 9, same, zero(8)), layer("down", (6, 10), 3, DOWN, zero(1))];
@@ -62,8 +62,8 @@ fn flat() -> Network {
     Network { layers, pixels, output: OutputMap::Tanh { scale: 1.5 } }
 }
 
-/// A 4x4 transposed convolution right before the specialized 9x9 one, nearest upsampling with zeros around, a result that is
-/// added twice.
+/// A 4x4 transposed convolution right before the specialized 9x9 one, nearest upsampling with zero padding, a result that
+/// is added twice.
 fn mixed() -> Network {
     let (same, mirror) = (Resampling::None, Padding::Reflect);
     let mut layers = vec![
@@ -73,7 +73,7 @@ fn mixed() -> Network {
     ];
     layers.extend(block("a", 7, mirror(1), 0, Activation::None));
     let [first, mut second] = block("b", 7, mirror(1), 0, Activation::None);
-    // What the first block adds, too.
+    // The first block's addend, too.
     second.residual = Some(Residual { layers: 4, crop: 0 });
     layers.extend([first, second]);
     layers.push(layer("up1", (7, 6), 3, Resampling::Nearest(2), Padding::Zero(1)));
@@ -94,7 +94,7 @@ fn for_the_processor_alone() -> Network {
 
 const SIZES: [(usize, usize); 5] = [(23, 18), (17, 31), (24, 24), (19, 16), (40, 27)];
 
-/// How far off a painting may be, in levels: of sums of thousands of products that reach some hundreds of levels.
+/// Tolerance of a painting, in levels: it consists of sums of thousands of products that reach a few hundred levels.
 const LEVELS: f32 = 0.02;
 
 fn networks() -> [(&'static str, Network); 4] {
@@ -106,7 +106,7 @@ fn networks() -> [(&'static str, Network); 4] {
     ]
 }
 
-/// Weights of which the output map leaves something.
+/// Weights small enough that the output map does not saturate.
 fn weights_of(network: &Network) -> Tensors {
     let mut tensors = weights(network);
     if network.output != OutputMap::Linear {

@@ -1,8 +1,8 @@
-//! Camera frames: their bytes, and the place where the newest one waits.
+//! Camera frames: their byte format, and the slot where the newest frame waits.
 //!
-//! Numbers are little-endian. Up: the frame's number (u32), width and height (u16 each), then RGBA, 8 bits each; or 0 for
-//! both sizes, then a picture file. Down: the frame's number, frames dropped so far, microseconds waited and painted (u32
-//! each), then a JPEG.
+//! Numbers are little-endian. Client to server: the frame's number (u32), width and height (u16 each), then RGBA, 8 bits
+//! each; or 0 for both sizes, then a picture file. Server to client: the frame's number, frames dropped so far,
+//! microseconds waited and painted (u32 each), then a JPEG.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,15 +20,15 @@ use super::super::options::RequestOptions;
 use super::super::problem::Problem;
 use crate::Stylizer;
 
-/// Most pixels of a frame: 1920x1088, which cameras call full HD.
+/// The most pixels of a frame: 1920x1088, the full HD size of cameras.
 pub(in crate::serve) const FRAME_PIXELS: u64 = 1920 * 1088;
 
-/// Bytes before the pixels on the way up.
+/// Bytes before the pixels in a message from the client.
 const HEAD: usize = 8;
-/// Most bytes of a message: those of the largest frame without compression.
+/// The most bytes of a message: those of the largest frame without compression.
 pub(super) const MESSAGE_BYTES: usize = HEAD + 4 * FRAME_PIXELS as usize;
 
-/// A frame as it was received.
+/// A frame as received.
 pub(super) struct WaitingFrame {
     pub(super) bytes: Bytes,
     pub(super) arrived: Instant,
@@ -57,7 +57,7 @@ struct SlotContents {
     dropped: u64,
 }
 
-/// Room for one frame.
+/// A slot for one frame.
 pub(super) struct Slot {
     held: Mutex<SlotContents>,
     filled: Notify,
@@ -70,7 +70,7 @@ impl Slot {
     }
 
     fn held(&self) -> MutexGuard<'_, SlotContents> {
-        // Nothing between lock and unlock panics half-way.
+        // No code that holds this lock can panic.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +82,7 @@ impl Slot {
         self.filled.notify_one();
     }
 
-    /// Takes the frame once there is one, with how to paint it and the number of frames dropped so far.
+    /// Waits for a frame and takes it, with its painting options and the number of frames dropped so far.
     pub(super) async fn take(&self) -> (WaitingFrame, Brush, u32) {
         loop {
             {
@@ -153,7 +153,7 @@ fn bad_frame(detail: &str) -> Problem {
         .with_hint("`/openapi.json` describes the bytes of a frame")
 }
 
-/// The answer to a frame. Its JPEG encoder uses vector instructions: the one for files takes as long as a small network.
+/// The answer to a frame. It uses a vectorised JPEG encoder: the encoder for files takes as long as a small network.
 pub(super) fn encode(painted: PaintedFrame) -> Result<Bytes, Problem> {
     let PaintedFrame { id, dropped, painting, quality, wait, paint } = painted;
     let microseconds = |time: Duration| time.as_micros().min(u128::from(u32::MAX)) as u32;

@@ -11,7 +11,7 @@ use super::super::problem::Problem;
 /// Bytes of a `Sec-WebSocket-Key` before they are encoded.
 const KEY_BYTES: usize = 16;
 
-/// Refuses a request that does not open a WebSocket, and a key that is not 16 bytes in base64: axum takes any.
+/// Refuses a request that does not open a WebSocket, and a key that is not 16 bytes in base64; axum accepts any key.
 pub(super) fn check(
     headers: &HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,

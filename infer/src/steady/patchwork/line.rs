@@ -1,4 +1,4 @@
-//! One row of a frame at full size, from what is known on the level that flow is searched on.
+//! One row of a frame at full size, interpolated from the level on which flow is searched.
 
 use impasto_flow::Flow;
 use impasto_kernels::flow::double_row;

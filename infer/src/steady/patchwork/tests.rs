@@ -17,7 +17,7 @@ fn flat(level: f32) -> FlowFrame {
     FlowFrame::from_pixels(SIZE, vec![[level; 4]; SIZE.0 * SIZE.1])
 }
 
-/// A pixel's bits: what is not sampled stays to the bit.
+/// A pixel's bits: pixels that are not resampled must stay bit-exact.
 fn bits(frame: &FlowFrame, y: usize, x: usize) -> [u32; 4] {
     frame.pixels()[y * SIZE.1 + x].map(f32::to_bits)
 }
@@ -68,7 +68,7 @@ fn what_moves_takes_its_strokes_along_for_some_frames() {
         }
     }
     let share = kept as f32 / (8 * (SIZE.0 - 40) * (SIZE.1 - 60)) as f32;
-    // All but one part in HOLD, but for what comes from one tile to another.
+    // All but one part in HOLD, except for pixels that move from one tile to another.
     assert!((0.45..0.8).contains(&share), "{share}");
     assert!((HOLD - 1..2 * HOLD - 1).contains(&oldest), "{oldest}");
     let mut anew = self::patchwork(1);

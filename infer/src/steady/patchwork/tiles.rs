@@ -1,4 +1,4 @@
-//! Irregular tiles that are replaced in turn, each in one of every so many frames.
+//! Irregular tiles that are replaced in turn: each tile once every `count` frames.
 
 /// Side of a tile on the level that flow is searched on, pixels. Larger tiles have fewer edges between paintings, but are more
 /// conspicuous when they change.

@@ -1,4 +1,4 @@
-//! Scenes to film.
+//! Synthetic scenes.
 
 use impasto_flow::FlowFrame;
 

@@ -16,8 +16,8 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    /// The deterministic algorithms that need least of a convolution, the faster one first. For convolutions of which cuDNN
-    /// proposes nothing that passes.
+    /// The deterministic algorithms with the fewest requirements, the faster one first. Used if cuDNN proposes no
+    /// acceptable algorithm.
     pub(super) fn plain(direction: Direction) -> &'static [Self] {
         use sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
         use sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
@@ -35,7 +35,7 @@ impl Algorithm {
     }
 }
 
-/// Picture, weight, result and convolution, as cuDNN knows them.
+/// cuDNN's descriptors of picture, weight, result and convolution.
 pub(super) struct Descriptors {
     pub(super) picture: sys::cudnnTensorDescriptor_t,
     pub(super) weight: sys::cudnnFilterDescriptor_t,
@@ -51,7 +51,7 @@ impl Descriptors {
             result: std::ptr::null_mut(),
             convolution: std::ptr::null_mut(),
         };
-        // One by one, so that an error drops those before.
+        // Made one by one, so that an error drops the earlier ones.
         all.picture = result::create_tensor_descriptor()?;
         all.weight = result::create_filter_descriptor()?;
         all.result = result::create_tensor_descriptor()?;
@@ -95,7 +95,8 @@ impl Descriptors {
         unsafe { result::set_convolution_math_type(self.convolution, math) }
     }
 
-    /// Bytes of workspace that an algorithm takes with the arithmetic that is set. An error if it cannot compute this.
+    /// Bytes of workspace that an algorithm takes with the current arithmetic. An error if it does not support the
+    /// convolution.
     pub(super) fn workspace(&self, handle: sys::cudnnHandle_t, algorithm: Algorithm) -> Result<usize, CudnnError> {
         let &Self { picture, weight, result: output, convolution: conv } = self;
         // SAFETY: the handle is live, and `new` made and described all descriptors.

@@ -1,4 +1,4 @@
-//! What cuDNN proposes for a convolution.
+//! The algorithms that cuDNN proposes for a convolution.
 
 use std::ffi::c_int;
 
@@ -8,13 +8,13 @@ use super::super::algorithm::{Arithmetic, Proposal};
 use super::super::machine::Direction;
 use super::descriptors::{Algorithm, Descriptors};
 
-/// An algorithm and its arithmetic, as cuDNN proposes it or as it is tried.
+/// An algorithm and its arithmetic, as proposed by cuDNN or as tried.
 pub(super) type Candidate = (Algorithm, sys::cudnnMathType_t);
 
-/// All that cuDNN proposes for one direction, the one that it expects to be fastest first.
+/// All proposals of cuDNN for one direction, in the order of expected speed.
 ///
-/// An algorithm is listed once for each arithmetic that it has, so there can be more proposals than algorithms: cuDNN itself
-/// says how many there are at most.
+/// An algorithm is listed once for each arithmetic that it has, so there can be more proposals than algorithms: cuDNN
+/// reports the maximum.
 macro_rules! propose {
     ($count:path, $call:path, $algorithm:ident, $handle:expr, $($descriptor:expr),+) => {{
         let mut most: c_int = 0;

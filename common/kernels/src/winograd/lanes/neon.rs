@@ -56,7 +56,7 @@ impl Lanes for Neon {
         unsafe { vextq_f32::<1>(v, vdupq_n_f32(last)) }
     }
 
-    /// Slower than single precision: not every processor has such an instruction.
+    /// Slower than single precision: not every CPU has such an instruction.
     #[inline(always)]
     unsafe fn pair(even: Self::V, odd: Self::V) -> Self::V {
         let (mut pairs, mut odds) = ([0.0; 4], [0.0; 4]);
