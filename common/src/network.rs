@@ -209,6 +209,12 @@ impl Network {
         normalized.map(|layer| layer.convolution.outputs).collect()
     }
 
+    /// The name of the last convolution, whose results are pixels.
+    #[must_use]
+    pub fn output_layer(&self) -> &str {
+        self.layers.last().map_or("", |layer| &layer.convolution.name)
+    }
+
     /// The layer whose result layer `index` adds to its own; see [`Self::validate`].
     #[must_use]
     pub fn added(&self, index: usize) -> Option<usize> {

@@ -13,6 +13,7 @@ mod unknown;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -163,14 +164,24 @@ pub(crate) struct Listed {
 ///
 /// If the file cannot be read, is cut short, or is of another kind.
 pub fn read_tensors(path: &Path) -> Result<Tensors> {
-    let read = || -> Result<Tensors> {
-        let mut file = WeightFile::open(path, u64::MAX)?;
-        let names = state_dict::names(file.listing())?;
-        let full: Vec<_> = names.iter().map(|(full, _)| full.clone()).collect();
-        let mut tensors = file.read(&full)?;
-        Ok(names.into_iter().filter_map(|(full, bare)| Some((bare, tensors.remove(&full)?))).collect())
-    };
+    let read = || state_dict_of(WeightFile::open(path, u64::MAX)?);
     read().context(|| format!("cannot load weights `{}`", path.display()))
+}
+
+/// Like [`read_tensors`], from the bytes of a file.
+///
+/// # Errors
+///
+/// If the bytes are cut short, or are those of another kind of file.
+pub fn tensors_of(bytes: &[u8]) -> Result<Tensors> {
+    state_dict_of(WeightFile::new(Cursor::new(bytes), "")?)
+}
+
+fn state_dict_of<R: Read + Seek>(mut file: WeightFile<R>) -> Result<Tensors> {
+    let names = state_dict::names(file.listing())?;
+    let full: Vec<_> = names.iter().map(|(full, _)| full.clone()).collect();
+    let mut tensors = file.read(&full)?;
+    Ok(names.into_iter().filter_map(|(full, bare)| Some((bare, tensors.remove(&full)?))).collect())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use impasto_common::{Error, Result};
 use impasto_trainer::config::{Length, TrainConfig};
 use impasto_trainer::metrics::Metrics;
 use impasto_trainer::peers::Seat;
-use impasto_trainer::train::{CardText, EarlierTraining, Observer, TrainingJob, train};
+use impasto_trainer::train::{CardText, EarlierTraining, Observer, StartWeights, TrainingJob, train};
 
 /// Prints the loss of every tenth step.
 struct Losses;
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         photos,
         held_out: None,
         loss_weights: Some(loss_weights),
-        init_from: None,
+        start: StartWeights::Base,
         output: "tiny.safetensors".into(),
         dtype: StoredType::F32,
         run_dir: "tiny.run".into(),

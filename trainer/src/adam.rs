@@ -29,6 +29,28 @@ impl Default for AdamConfig {
     }
 }
 
+/// The learning rate of every parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LearningRates<'a> {
+    /// The rate of all parameters but those of `exception`.
+    pub rate: f64,
+    /// The name of a layer and the rate of its parameters.
+    pub exception: Option<(&'a str, f64)>,
+}
+
+impl From<f64> for LearningRates<'_> {
+    fn from(rate: f64) -> Self {
+        Self { rate, exception: None }
+    }
+}
+
+impl LearningRates<'_> {
+    /// Whether `parameter` belongs to the layer that has a rate of its own.
+    fn excepts(&self, parameter: &str) -> bool {
+        self.exception.is_some_and(|(layer, _)| parameter.rsplit_once('.').is_some_and(|(own, _)| own == layer))
+    }
+}
+
 /// Running means of the gradient and of its square, shaped like their parameter.
 #[derive(Debug, Clone)]
 pub struct Moments {
@@ -124,25 +146,31 @@ impl Adam {
         Ok(Self { config, steps: 0, moments: moments.collect::<Result<_>>()? })
     }
 
-    /// Updates every parameter in place with its gradient times `gradient_scale`, at learning rate `rate`.
+    /// Updates every parameter in place with its gradient times `gradient_scale`, at its learning rate.
     ///
     /// # Errors
     ///
     /// If a parameter has no gradient: the loss does not depend on it.
-    pub fn step(
+    pub fn step<'a>(
         &mut self,
         parameters: &Parameters,
         gradients: &Gradients,
-        rate: f64,
+        rates: impl Into<LearningRates<'a>>,
         gradient_scale: f64,
     ) -> Result<()> {
         self.steps += 1;
-        let all = parameters.iter().map(|(name, weight)| {
-            let gradient = gradients.0.get(name).ok_or_else(|| no_gradient(name))?;
-            let Moments { first, second } = self.moments.get(name).ok_or_else(|| no_gradient(name))?;
-            Ok(AdamParameter { weight, gradient, first, second })
-        });
-        Ok(ops::adam_step(&all.collect::<Result<Vec<_>>>()?, &self.numbers(rate, gradient_scale))?)
+        let rates = rates.into();
+        let groups = [(false, Some(rates.rate)), (true, rates.exception.map(|(_, rate)| rate))];
+        for (excepted, rate) in groups.into_iter().filter_map(|(excepted, rate)| Some((excepted, rate?))) {
+            let own = parameters.iter().filter(|(name, _)| rates.excepts(name) == excepted);
+            let own = own.map(|(name, weight)| {
+                let gradient = gradients.0.get(name).ok_or_else(|| no_gradient(name))?;
+                let Moments { first, second } = self.moments.get(name).ok_or_else(|| no_gradient(name))?;
+                Ok(AdamParameter { weight, gradient, first, second })
+            });
+            ops::adam_step(&own.collect::<Result<Vec<_>>>()?, &self.numbers(rate, gradient_scale))?;
+        }
+        Ok(())
     }
 
     fn numbers(&self, rate: f64, gradient_scale: f64) -> AdamNumbers {
@@ -205,6 +233,20 @@ mod tests {
     fn a_clipped_gradient_gives_pytorchs_numbers() {
         // So small that epsilon matters.
         assert_close(&descend(1e-6), &PYTORCH_SCALED);
+    }
+
+    #[test]
+    fn one_layer_may_have_a_rate_of_its_own() {
+        let names = ["out.weight", "out.bias", "in.weight"];
+        let parameters: Parameters =
+            names.map(|name| (name.to_owned(), Var::new(&[1.0f32], &Device::Cpu).unwrap())).into();
+        let mut adam = Adam::new(AdamConfig::default(), &parameters).unwrap();
+        let gradients = names.map(|name| (name.to_owned(), Tensor::new(&[2.0f32], &Device::Cpu).unwrap()));
+        let rates = LearningRates { rate: 0.01, exception: Some(("out", 0.1)) };
+        adam.step(&parameters, &Gradients(gradients.into()), rates, 1.0).unwrap();
+        // The first step of Adam is as long as the rate.
+        let values = names.map(|name| parameters[name].to_vec1::<f32>().unwrap()[0]);
+        assert_close(&values, &[0.9, 0.9, 0.99]);
     }
 
     #[test]

@@ -6,11 +6,15 @@ use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
 use impasto_common::model_file::StyleModel;
 use impasto_common::network::StyleNetConfig;
+use impasto_common::styles::BundledStyle;
 use impasto_common::{Error, Result};
 use impasto_nn::{StyleNet, arrays};
 use rand::RngExt;
 
 use crate::random::{Purpose, generator};
+
+/// What makes random results of the last layer as varied as pictures.
+const OUTPUT_GAIN: f64 = 50.0;
 
 /// The trained tensors of a network by name, in name order.
 pub type Parameters = BTreeMap<String, Var>;
@@ -38,6 +42,37 @@ pub fn random_parameters(config: &StyleNetConfig, seed: u64, device: &Device) ->
         parameters.insert(name.clone(), Var::from_tensor(&tensor)?);
     }
     Ok(parameters)
+}
+
+/// Makes a network with random weights paint noise around `colour`, RGB in `[0, 255]`, instead of black.
+///
+/// The last layer's weights are in levels. As drawn they give results of about 1, and a training first has to make them
+/// about fifty times as large.
+///
+/// # Errors
+///
+/// If a tensor of the last layer is missing, or the device is out of memory.
+pub fn paint_around(parameters: &Parameters, config: &StyleNetConfig, colour: [f32; 3]) -> Result<()> {
+    let network = config.network();
+    let name = network.output_layer();
+    let parameter = |part: &str| {
+        let name = format!("{name}.{part}");
+        parameters.get(&name).ok_or_else(|| Error::new(format!("tensor `{name}` is missing")))
+    };
+    let (weight, bias) = (parameter("weight")?, parameter("bias")?);
+    weight.set(&(weight.as_tensor() * OUTPUT_GAIN)?)?;
+    bias.set(&Tensor::new(&colour, bias.device())?)?;
+    Ok(())
+}
+
+/// The bundled style that a training of a network of these sizes starts from, if there is one.
+///
+/// # Errors
+///
+/// If an embedded file is damaged.
+pub fn base(config: &StyleNetConfig) -> Result<Option<BundledStyle>> {
+    let base = BundledStyle::default_style()?;
+    Ok((base.model()?.card.network == *config).then_some(base))
 }
 
 /// Copies the weights of another style.

@@ -81,12 +81,9 @@ impl Objective {
     /// If the configuration is not valid, or the loss network does not reach a layer.
     pub fn new(network: LossNetwork, style: &Tensor, config: &ObjectiveConfig) -> Result<Self> {
         config.validate()?;
-        let used = |layers: &BTreeMap<Layer, f64>, weight: f64| -> BTreeSet<Layer> {
-            layers.iter().filter(|&(_, &layer)| layer * weight > 0.0).map(|(&layer, _)| layer).collect()
-        };
-        let content_layers = used(&config.content_layers, config.content_weight);
-        let style_layers = used(&config.style_layers, config.style_weight);
-        let layers: BTreeSet<_> = content_layers.union(&style_layers).copied().collect();
+        let network = network.with_padding(config.loss_padding);
+        let (content_layers, style_layers) = (config.used_content_layers(), config.used_style_layers());
+        let layers = config.layers();
         network.require(layers.iter().copied())?;
         let features = network.features(&style.detach(), &style_layers)?;
         let styles = features.into_iter().map(|(layer, features)| Ok((layer, StyleTarget::new(&features)?)));
@@ -195,7 +192,7 @@ mod tests {
     use impasto_common::weights::Tensors;
 
     use super::*;
-    use impasto_nn::loss_network::Architecture;
+    use impasto_nn::loss_network::{Architecture, LossPadding};
 
     /// Two convolutions that let the first channels of their input through, so that features are known by hand.
     fn identity_network() -> LossNetwork {
@@ -231,6 +228,7 @@ mod tests {
             content_layers: [(layer, 1.0)].into(),
             style_layers: [(layer, 0.5)].into(),
             convention,
+            loss_padding: LossPadding::Zero,
         }
     }
 

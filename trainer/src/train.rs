@@ -6,23 +6,24 @@
 
 mod inputs;
 mod job;
+mod length;
 mod observer;
 mod records;
 mod setup;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use impasto_common::{Error, Result};
 
 use self::inputs::Inputs;
-pub use self::job::{CardText, EarlierTraining, TrainingJob};
+pub use self::job::{CardText, EarlierTraining, StartWeights, TrainingJob};
 pub use self::observer::{Observer, Observers};
 use self::records::Records;
 use self::setup::Setup;
-use crate::config::TrainConfig;
-use crate::loss_weights;
+use crate::config::{Length, TrainConfig};
+use crate::loss_weights::LossWeights;
 use crate::micro_batches::MicroBatches;
 use crate::peers::Peers;
 use crate::snapshot::TrainingState;
@@ -72,18 +73,28 @@ fn run(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
+    let begun = Instant::now();
     inputs.style_notes.iter().for_each(|note| observer.noted(&format!("`{}`: {note}", job.style.display())));
-    // A download of 0.55 GB, where neither a file is named nor one cached.
-    let loss_weights = loss_weights(job, config, observer, stop)?;
+    // For layers beyond the built-in weights this may download 0.55 GB.
+    let layers = config.objective.layers();
+    let loss_weights = LossWeights::find(job.loss_weights.as_deref(), config.loss_network, &layers, |done, total| {
+        observer.fetching(done, total);
+        !stop.load(Ordering::Relaxed)
+    })?;
 
     if let Some(folder) = inputs.folder.as_ref().filter(|_| job.earlier == EarlierTraining::Discard) {
         folder.clear()?;
     }
     let mut peers = Peers::meet(&job.seat, &job.device)?;
-    let setup = Setup::new(job, config, &inputs, &loss_weights)?;
-    let mut state = setup.first_state(inputs.init_from.as_ref())?;
-    let (mut network, mut loader) = setup.start_from(&state)?;
+    let mut setup = Setup::new(job, config, &inputs, &loss_weights)?;
+    let mut state = setup.first_state(inputs.start.as_ref())?;
     let mut micro_batches = MicroBatches::default();
+    if let Length::Minutes(minutes) = setup.config.length {
+        let steps = length::steps_in(minutes, begun, &setup, &state, &mut micro_batches, &mut peers, observer)?;
+        setup.set_length(Length::Steps(steps))?;
+    }
+    let setup = setup;
+    let (mut network, mut loader) = setup.start_from(&state)?;
     let mut roll_backs = 0;
 
     // Every process has read the run folder before the first one writes to it.
@@ -92,26 +103,26 @@ fn run(
         Some(folder) => Some(Records::open(&setup, folder, state.step, inputs.watched, inputs.held_out)?),
         None => None,
     };
-    observer.started(state.step, setup.steps, setup.photos.len());
+    observer.started(state.step, setup.steps(), setup.photos.len());
     if let Some(records) = records.as_mut().filter(|_| state.step == 0) {
         records.save(&setup, &state, &network)?;
         observer.saved(state.step);
     }
 
-    while state.step < setup.steps {
+    while state.step < setup.steps() {
         // As soon as one process is asked to stop, all do so after the same step.
         if peers.any(stop.load(Ordering::Relaxed))? {
             if let Some(records) = &mut records {
                 records.save_interrupted(&setup, &state)?;
             }
-            let message = format!("stopped after {} of {} steps", state.step, setup.steps);
+            let message = format!("stopped after {} of {} steps", state.step, setup.steps());
             return Err(Error::interrupted(message).with_hint("the same command with `--resume` continues from here"));
         }
 
         let batch = loader.take()?;
         let learning_rate = setup.learning_rate(&state);
         let step = TrainingStep {
-            config,
+            config: &setup.config,
             network: &network,
             parameters: &state.parameters,
             objective: &setup.objective,
@@ -125,7 +136,7 @@ fn run(
         let finite = metrics.is_finite();
         if finite {
             let clipping = clipping(f64::from(metrics.gradient_norm), config.clip_norm);
-            state.adam.step(&state.parameters, &gradients, learning_rate, clipping)?;
+            state.adam.step(&state.parameters, &gradients, setup.rates(learning_rate), clipping)?;
             if let Some(records) = &mut records {
                 records.append(&metrics)?;
             }
@@ -157,22 +168,6 @@ fn run(
         records.write_style(&setup, &state)?;
     }
     Ok(Outcome { steps: state.step, skipped: state.skipped })
-}
-
-/// The file with the weights of the loss network: the named one, else the cached one, downloaded if need be.
-fn loss_weights(
-    job: &TrainingJob,
-    config: &TrainConfig,
-    observer: &mut dyn Observer,
-    stop: &AtomicBool,
-) -> Result<PathBuf> {
-    if let Some(path) = &job.loss_weights {
-        return Ok(path.clone());
-    }
-    loss_weights::fetch(config.loss_network, |done, total| {
-        observer.fetching(done, total);
-        !stop.load(Ordering::Relaxed)
-    })
 }
 
 /// What a gradient of norm `norm` is multiplied by so that its norm is at most `most`; 0 is no limit.

@@ -23,9 +23,9 @@ const EPSILON: f64 = 1e-5;
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// 32, 64 and 128 channels, 5 residual blocks: 1.68 million weights.
-    #[default]
     L,
-    /// Half the channels of `l`.
+    /// Half the channels of `l`: 0.42 million weights.
+    #[default]
     M,
     /// A quarter of the channels of `l`.
     S,
@@ -63,7 +63,7 @@ impl FromStr for Preset {
 /// The sizes of a transformer network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StyleNetConfig {
-    /// Channels after the first convolution; the next two have twice and four times as many. Default: 32.
+    /// Channels after the first convolution; the next two have twice and four times as many. Default: 16.
     pub channels: usize,
     /// Residual blocks at a quarter of the resolution. Default: 5.
     pub blocks: usize,

@@ -19,6 +19,9 @@ const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of the ImageNet photos, RGB in `[0, 1]`.
 const STANDARD_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
+/// VGG-16 to `relu3_3`, in f16: see `weights/README.md` for its authors and licence.
+const BUNDLED: &[u8] = include_bytes!("../weights/vgg16_relu3_3.safetensors");
+
 /// The architecture: VGG-16 or VGG-19.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,6 +117,38 @@ impl TryFrom<String> for Layer {
     }
 }
 
+/// How the loss network pads pictures and features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossPadding {
+    /// Not at all. Every feature is computed from real pixels, so the borders of a picture count less than its middle.
+    None,
+    /// With zeros, as VGG was trained. Its features see the border of a crop as an edge, and a network that is trained with
+    /// them paints a frame.
+    Zero,
+}
+
+impl fmt::Display for LossPadding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Zero => "zero",
+        })
+    }
+}
+
+impl FromStr for LossPadding {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "zero" => Ok(Self::Zero),
+            _ => Err("expected `none` or `zero`".into()),
+        }
+    }
+}
+
 /// A frozen VGG, with as many layers as its weights have.
 #[derive(Debug, Clone)]
 pub struct LossNetwork {
@@ -122,6 +157,7 @@ pub struct LossNetwork {
     scale: Tensor,
     shift: Tensor,
     dtype: DType,
+    padding: LossPadding,
 }
 
 #[derive(Debug, Clone)]
@@ -180,13 +216,62 @@ impl LossNetwork {
             scale: Tensor::from_vec(scale, (1, 3, 1, 1), device)?,
             shift: Tensor::from_vec(shift, (1, 3, 1, 1), device)?,
             dtype: DType::F32,
+            padding: LossPadding::Zero,
         })
+    }
+
+    /// The bytes of the weights that are built into the library: VGG-16 to `relu3_3`.
+    #[must_use]
+    pub fn bundled_bytes() -> &'static [u8] {
+        BUNDLED
+    }
+
+    /// Whether the weights that are built into the library are of this architecture and reach every one of `layers`.
+    #[must_use]
+    pub fn is_bundled(architecture: Architecture, layers: &BTreeSet<Layer>) -> bool {
+        let last = Layer { block: 3, index: 3 };
+        architecture == Architecture::Vgg16 && layers.iter().all(|&layer| layer <= last)
+    }
+
+    /// The loss network whose weights are built into the library: VGG-16 to `relu3_3`.
+    ///
+    /// # Errors
+    ///
+    /// If the device is out of memory.
+    pub fn bundled(device: &Device) -> Result<Self> {
+        Self::new(Architecture::Vgg16, &weights::tensors_of(BUNDLED)?, device)
     }
 
     /// Computes features in this type from now on; weights stay f32. Default: f32.
     #[must_use]
     pub fn with_features_in(self, dtype: DType) -> Self {
         Self { dtype, ..self }
+    }
+
+    /// Pads like this from now on. Default: zeros.
+    #[must_use]
+    pub fn with_padding(self, padding: LossPadding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// The smallest height and width of a picture for which all of `layers` have a feature.
+    #[must_use]
+    pub fn smallest_side(&self, layers: &BTreeSet<Layer>) -> usize {
+        let lost = if self.padding == LossPadding::None { 2 } else { 0 };
+        let last = layers.iter().next_back();
+        let convolutions = self.convolutions.iter().map(|convolution| convolution.layer);
+        let used: Vec<_> = convolutions.take_while(|layer| last.is_some_and(|last| layer <= last)).collect();
+        // From the last feature back to the picture.
+        let mut side = 1;
+        let mut block = used.last().map_or(1, |layer| layer.block);
+        for layer in used.into_iter().rev() {
+            if layer.block < block {
+                side *= 2;
+                block = layer.block;
+            }
+            side += lost;
+        }
+        side
     }
 
     /// The architecture of this network.
@@ -222,15 +307,23 @@ impl LossNetwork {
 
     /// The features of `xs` `(batch, 3, height, width)`, f32, RGB in `[0, 255]`, at each of `layers`.
     ///
-    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, with values of at least 0. Differentiable
-    /// in `xs`.
+    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, with values of at least 0. Without padding,
+    /// every convolution makes it 2 smaller in height and width. Differentiable in `xs`.
     ///
     /// # Errors
     ///
     /// If a layer is missing or the picture is too small for that many poolings.
     pub fn features(&self, xs: &Tensor, layers: &BTreeSet<Layer>) -> Result<BTreeMap<Layer, Tensor>> {
-        const CONFIG: Conv2d = Conv2d { upsample: 1, padding: Padding::Zero(1), stride: 1, relu: true };
         self.require(layers.iter().copied())?;
+        let pixels = usize::from(self.padding == LossPadding::Zero);
+        let config = Conv2d { upsample: 1, padding: Padding::Zero(pixels), stride: 1, relu: true };
+        let (_, _, height, width) = xs.dims4()?;
+        let smallest = self.smallest_side(layers);
+        if height.min(width) < smallest {
+            return Err(Error::usage(format!(
+                "a picture of {width}x{height} pixels is too small for the loss network, which needs {smallest}x{smallest}"
+            )));
+        }
         let mut features = BTreeMap::new();
         let mut ys = xs.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)?.to_dtype(self.dtype)?;
         let mut block = 1;
@@ -242,7 +335,7 @@ impl LossNetwork {
                 ys = ops::max_pool2d(&ys)?;
                 block = convolution.layer.block;
             }
-            ys = ops::conv2d(&ys, &convolution.weight, &convolution.bias, &CONFIG)?;
+            ys = ops::conv2d(&ys, &convolution.weight, &convolution.bias, &config)?;
             if layers.contains(&convolution.layer) {
                 features.insert(convolution.layer, ys.clone());
             }

@@ -1,26 +1,29 @@
-//! The weights of the loss network: the file that the user named, or a download with a progress bar.
+//! The weights of the loss network, with a progress bar if they are downloaded.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use impasto_common::Result;
 use impasto_nn::loss_network::Architecture;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::loss_weights;
+use crate::loss_weights::LossWeights;
+use crate::objective::ObjectiveConfig;
 
-/// `named`, or the cached weights of `architecture`; downloads 0.55 GB if they are not cached.
-pub(super) fn loss_weights(named: Option<&Path>, architecture: Architecture, quiet: bool) -> Result<PathBuf> {
-    if let Some(path) = named {
-        return Ok(path.to_owned());
-    }
+/// The weights of `architecture` for `objective`: those of [`LossWeights::find`].
+pub(super) fn loss_weights(
+    named: Option<&Path>,
+    architecture: Architecture,
+    objective: &ObjectiveConfig,
+    quiet: bool,
+) -> Result<LossWeights> {
     let bar = if quiet { ProgressBar::hidden() } else { bar() };
-    let path = loss_weights::fetch(architecture, |done, total| {
+    let found = LossWeights::find(named, architecture, &objective.layers(), |done, total| {
         bar.set_length(total);
         bar.set_position(done);
         true
     });
     bar.finish_and_clear();
-    path
+    found
 }
 
 /// A progress bar for the download.

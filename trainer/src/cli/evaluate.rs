@@ -15,10 +15,10 @@ use serde::Serialize;
 use super::{MachineArgs, download, progress, say, stop_on_signal};
 use crate::config::TrainConfig;
 use crate::evaluate::{self, EvaluateConfig, Evaluation, PhotoResult, Quartiles};
+use crate::loss_weights::LossWeights;
 use crate::objective::Objective;
 use crate::{photos, resample};
 use impasto_nn::StyleNet;
-use impasto_nn::loss_network::LossNetwork;
 
 /// Measure how well a style paints photos that it was not trained on
 ///
@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// Seed of the noise
     #[arg(long, value_name = "NUMBER", default_value_t = EvaluateConfig::default().seed)]
     seed: u64,
-    /// Weights of the loss network [default: downloaded once (0.55 GB) and cached]
+    /// Weights of the loss network [default: as for `trainer train`]
     #[arg(long, value_name = "FILE")]
     loss_weights: Option<PathBuf>,
     /// Print JSON
@@ -69,8 +69,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let paths: Vec<_> = paths.into_iter().take(args.count).collect();
     let style = impasto_picture::read_rgb(&args.style)?;
     let device = args.machine.open()?;
-    // The first time, this downloads 0.55 GB. So it comes after everything that can fail quickly.
-    let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
+    // This may download 0.55 GB. So it comes after everything that can fail quickly.
+    let named = args.loss_weights.as_deref();
+    let weights = download::loss_weights(named, training.loss_network, &training.objective, args.quiet)?;
     let objective = objective(&training, style, &weights, &device)?;
     let config = EvaluateConfig { size: args.size, max_iterations: args.max_iterations, seed: args.seed };
     let stop = stop_on_signal()?;
@@ -112,9 +113,14 @@ pub(super) fn training_config(model: &StyleModel) -> Result<TrainConfig> {
 }
 
 /// The objective of a style that was trained with this configuration.
-pub(super) fn objective(training: &TrainConfig, style: RgbImage, weights: &Path, device: &Device) -> Result<Objective> {
+pub(super) fn objective(
+    training: &TrainConfig,
+    style: RgbImage,
+    weights: &LossWeights,
+    device: &Device,
+) -> Result<Objective> {
     let style = resample::shrink_to_short_side(style, training.style_size)?;
-    let network = LossNetwork::open(training.loss_network, weights, device)?;
+    let network = weights.open(training.loss_network, device)?;
     Objective::new(network, &impasto_nn::rgb_to_tensor(&style, device)?, &training.objective)
 }
 

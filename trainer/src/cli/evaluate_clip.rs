@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Compute content and style loss only for every Nth frame
     #[arg(long, value_name = "COUNT", default_value_t = ClipConfig::default().loss_every)]
     loss_every: usize,
-    /// Weights of the loss network [default: downloaded once (0.55 GB) and cached]
+    /// Weights of the loss network [default: as for `trainer train`]
     #[arg(long, value_name = "FILE")]
     loss_weights: Option<PathBuf>,
     /// Print JSON
@@ -88,7 +88,8 @@ fn objective(args: &Args, device: &Device) -> Result<Option<Objective>> {
         None => TrainConfig::default(),
     };
     let style = impasto_picture::read_rgb(style)?;
-    let weights = download::loss_weights(args.loss_weights.as_deref(), training.loss_network, args.quiet)?;
+    let named = args.loss_weights.as_deref();
+    let weights = download::loss_weights(named, training.loss_network, &training.objective, args.quiet)?;
     evaluate::objective(&training, style, &weights, device).map(Some)
 }
 

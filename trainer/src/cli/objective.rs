@@ -8,8 +8,9 @@ use std::str::FromStr;
 use impasto_common::Result;
 
 use super::download;
+use crate::loss_weights::LossWeights;
 use crate::objective::{Convention, ObjectiveConfig};
-use impasto_nn::loss_network::{Architecture, Layer};
+use impasto_nn::loss_network::{Architecture, Layer, LossPadding};
 
 /// The arguments of the objective.
 #[derive(Debug, clap::Args)]
@@ -18,8 +19,8 @@ pub(super) struct ObjectiveArgs {
     /// Loss network: `vgg16` or `vgg19`
     #[arg(long, value_name = "NAME", default_value_t = Architecture::default())]
     pub(super) loss_network: Architecture,
-    /// Weights of the loss network: a `.safetensors` or `.pth` file with torchvision's names [default: downloaded once (0.55 GB)
-    /// and cached]
+    /// Weights of the loss network: a `.safetensors` or `.pth` file with torchvision's names [default: built in for VGG-16 up to
+    /// `relu3_3`; otherwise downloaded once (0.55 GB) and cached]
     #[arg(long, value_name = "FILE")]
     pub(super) loss_weights: Option<PathBuf>,
     /// Weight of the content loss: how much of the photo to keep
@@ -40,6 +41,9 @@ pub(super) struct ObjectiveArgs {
     /// How losses are scaled before they are weighted: `relative` (to their target), `seed`, `johnson` or `gatys`
     #[arg(long, value_name = "NAME", default_value_t = Convention::default())]
     convention: Convention,
+    /// Padding in the loss network: `none`, or `zero` as in Johnson et al. (2016), which makes networks paint a frame
+    #[arg(long, value_name = "NAME", default_value_t = ObjectiveConfig::default().loss_padding)]
+    loss_padding: LossPadding,
 }
 
 impl ObjectiveArgs {
@@ -52,12 +56,13 @@ impl ObjectiveArgs {
             content_layers: self.content_layers.0.clone(),
             style_layers: self.style_layers.0.clone(),
             convention: self.convention,
+            loss_padding: self.loss_padding,
         }
     }
 
-    /// The file of the loss network's weights; downloads 0.55 GB if the user names no file and none is cached.
-    pub(super) fn fetch_weights(&self, quiet: bool) -> Result<PathBuf> {
-        download::loss_weights(self.loss_weights.as_deref(), self.loss_network, quiet)
+    /// The weights of the loss network; downloads 0.55 GB if they are not built in, the user names no file and none is cached.
+    pub(super) fn find_weights(&self, quiet: bool) -> Result<LossWeights> {
+        download::loss_weights(self.loss_weights.as_deref(), self.loss_network, &self.config(), quiet)
     }
 }
 

@@ -10,7 +10,6 @@ use super::objective::ObjectiveArgs;
 use super::{MachineArgs, progress, stop_on_signal};
 use crate::optimize::{self, Method, OptimizeConfig, Start};
 use crate::output;
-use impasto_nn::loss_network::LossNetwork;
 
 /// Paint one photo by optimising its pixels: slow, but the reference for quality
 ///
@@ -91,8 +90,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let photo = impasto_picture::read_rgb(&args.photo)?;
     let style = impasto_picture::read_rgb(&args.style)?;
     let device = args.machine.open()?;
-    let weights = args.objective.fetch_weights(args.quiet)?;
-    let network = LossNetwork::open(args.objective.loss_network, &weights, &device)?;
+    let weights = args.objective.find_weights(args.quiet)?;
+    let network = weights.open(args.objective.loss_network, &device)?;
     let stop = stop_on_signal()?;
     let bar = progress::bar(config.scales * config.iterations, args.quiet);
     let painted = optimize::optimize(&network, &photo, &style, &config, |progress| {

@@ -17,7 +17,7 @@ use crate::live::{self, Address, Live};
 use crate::peers::Seat;
 use crate::precision::TrainPrecision;
 use crate::schedule::Schedule;
-use crate::train::{self, EarlierTraining, Observers, Outcome, TrainingJob};
+use crate::train::{self, EarlierTraining, Observers, Outcome, StartWeights, TrainingJob};
 
 /// The largest number of unusable photos that are listed.
 const LISTED: usize = 20;
@@ -71,9 +71,13 @@ struct NetworkArgs {
     /// Size of the network: `l`, `m`, `s` or `xs`
     #[arg(long, value_name = "NAME", default_value_t = Preset::default())]
     preset: Preset,
-    /// Start from the weights of another style instead of random weights
+    /// Start from the weights of this style-model file instead of those of a bundled style
     #[arg(long, value_name = "FILE")]
     init_from: Option<PathBuf>,
+    /// Start from random weights. By default, a network of the same size as a bundled style starts from its weights, which
+    /// takes a fraction of the time
+    #[arg(long, conflicts_with = "init_from")]
+    from_scratch: bool,
     /// Number type in the style-model file: `f32`, or `f16` for half the size
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = card::parse_dtype)]
     dtype: StoredType,
@@ -82,15 +86,19 @@ struct NetworkArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
 struct CourseArgs {
-    /// Number of training steps
-    #[arg(long, value_name = "COUNT", default_value_t = default_steps(), conflicts_with = "epochs")]
-    steps: usize,
-    /// Number of passes over all photos, instead of --steps
+    /// Time to train for [default: 15]. The number of steps is fixed at the start, from the time that a few of them take
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["steps", "epochs"])]
+    minutes: Option<f64>,
+    /// Number of training steps, instead of --minutes
+    #[arg(long, value_name = "COUNT", conflicts_with = "epochs")]
+    steps: Option<usize>,
+    /// Number of passes over all photos, instead of --minutes
     #[arg(long, value_name = "COUNT")]
     epochs: Option<usize>,
-    /// Photos per step, of all processes together. A batch that does not fit in GPU memory is split into micro-batches
-    #[arg(long, value_name = "COUNT", default_value_t = TrainConfig::default().batch)]
-    batch: usize,
+    /// Photos per step, of all processes together [default: 4 on a GPU, 1 on the CPU]. A batch that does not fit in GPU memory is
+    /// split into micro-batches
+    #[arg(long, value_name = "COUNT")]
+    batch: Option<usize>,
     /// Height and width of the training crops
     #[arg(long, value_name = "PIXELS", default_value_t = TrainConfig::default().size)]
     size: usize,
@@ -103,6 +111,9 @@ struct CourseArgs {
     /// Learning rate
     #[arg(long, value_name = "RATE", default_value_t = TrainConfig::default().learning_rate)]
     lr: f64,
+    /// Learning rate of the last layer, in units of --lr
+    #[arg(long, value_name = "FACTOR", default_value_t = TrainConfig::default().output_rate)]
+    output_rate: f64,
     /// Learning-rate schedule: `constant`, `linear` or `cosine`
     #[arg(long, value_name = "NAME", default_value_t = TrainConfig::default().schedule)]
     schedule: Schedule,
@@ -156,7 +167,7 @@ pub(super) fn run(args: &Args, words: &[OsString]) -> Result<()> {
     // Of several processes, only the first prints messages and serves the page.
     let (quiet, first) = (args.quiet || !seat.writes(), seat.writes());
     let device = args.machine.open_for(&seat)?;
-    let config = config(args, args.course.precision.unwrap_or_else(|| TrainPrecision::of_device(&device)));
+    let config = config(args, &device, &seat);
     // Opened before anything is read, so that an address in use is reported immediately.
     let live = if first { open_page(args, config.batch)? } else { None };
     let job = job(args, words, device, seat);
@@ -191,8 +202,9 @@ fn run_dir(args: &Args) -> PathBuf {
     args.run.run_dir.clone().unwrap_or_else(|| args.output.with_extension("run"))
 }
 
-fn config(args: &Args, precision: TrainPrecision) -> TrainConfig {
+fn config(args: &Args, device: &Device, seat: &Seat) -> TrainConfig {
     let CourseArgs {
+        minutes,
         steps,
         epochs,
         batch,
@@ -200,10 +212,11 @@ fn config(args: &Args, precision: TrainPrecision) -> TrainConfig {
         largest_size,
         zoom,
         lr,
+        output_rate,
         schedule,
         warmup,
         clip_norm,
-        precision: _,
+        precision,
         seed,
     } = args.course;
     TrainConfig {
@@ -215,13 +228,14 @@ fn config(args: &Args, precision: TrainPrecision) -> TrainConfig {
         size,
         largest_size,
         zoom,
-        batch,
-        length: epochs.map_or(Length::Steps(steps), Length::Epochs),
+        batch: batch.unwrap_or_else(|| default_batch(device, seat)),
+        length: length(minutes, steps, epochs),
         learning_rate: lr,
+        output_rate,
         schedule,
         warmup,
         clip_norm,
-        precision,
+        precision: precision.unwrap_or_else(|| TrainPrecision::of_device(device)),
         seed,
         ..TrainConfig::default()
     }
@@ -234,7 +248,11 @@ fn job(args: &Args, words: &[OsString], device: Device, seat: Seat) -> TrainingJ
         photos: args.photos.clone(),
         held_out: run.held_out.clone(),
         loss_weights: args.judged_by.objective.loss_weights.clone(),
-        init_from: args.network.init_from.clone(),
+        start: match (&args.network.init_from, args.network.from_scratch) {
+            (Some(path), _) => StartWeights::File(path.clone()),
+            (None, true) => StartWeights::Random,
+            (None, false) => StartWeights::Base,
+        },
         output: args.output.clone(),
         dtype: args.network.dtype,
         run_dir: run_dir(args),
@@ -266,8 +284,16 @@ fn tell(outcome: &Outcome, output: &Path) {
     }
 }
 
-fn default_steps() -> usize {
-    TrainConfig::default().length.steps(0, 1)
+/// A GPU computes a small batch almost as fast as one photo. Every process gets as many photos.
+fn default_batch(device: &Device, seat: &Seat) -> usize {
+    let TrainConfig { batch, .. } = TrainConfig::default();
+    let batch = if device.is_cpu() { batch } else { 4 * batch };
+    batch.next_multiple_of(seat.share().count)
+}
+
+fn length(minutes: Option<f64>, steps: Option<usize>, epochs: Option<usize>) -> Length {
+    let given = steps.map(Length::Steps).or(epochs.map(Length::Epochs)).or(minutes.map(Length::Minutes));
+    given.unwrap_or(TrainConfig::default().length)
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

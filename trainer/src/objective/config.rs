@@ -1,13 +1,13 @@
 //! The weights and layers of an objective, and the conventions by which its distances are scaled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use impasto_common::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use impasto_nn::loss_network::Layer;
+use impasto_nn::loss_network::{Layer, LossPadding};
 
 /// How the raw distances are scaled before they are weighted.
 ///
@@ -89,6 +89,18 @@ pub struct ObjectiveConfig {
     pub style_layers: BTreeMap<Layer, f64>,
     /// How distances are scaled.
     pub convention: Convention,
+    /// How the loss network pads. Default: not at all; styles that do not say were trained with zeros.
+    #[serde(default = "zero_padding")]
+    pub loss_padding: LossPadding,
+}
+
+fn zero_padding() -> LossPadding {
+    LossPadding::Zero
+}
+
+/// The layers whose weight, times that of their term, is not 0.
+fn used(layers: &BTreeMap<Layer, f64>, weight: f64) -> BTreeSet<Layer> {
+    layers.iter().filter(|&(_, &layer)| layer * weight > 0.0).map(|(&layer, _)| layer).collect()
 }
 
 impl Default for ObjectiveConfig {
@@ -96,16 +108,33 @@ impl Default for ObjectiveConfig {
         let layers = |names: &[&str]| names.iter().filter_map(|name| Some((name.parse().ok()?, 1.0))).collect();
         Self {
             content_weight: 1.0,
-            style_weight: 10.0,
+            style_weight: 20.0,
             tv_weight: 1.0,
             content_layers: layers(&["relu2_2"]),
             style_layers: layers(&["relu1_2", "relu2_2", "relu3_3"]),
             convention: Convention::default(),
+            loss_padding: LossPadding::None,
         }
     }
 }
 
 impl ObjectiveConfig {
+    /// The layers whose features have a weight.
+    #[must_use]
+    pub fn layers(&self) -> BTreeSet<Layer> {
+        self.used_content_layers().union(&self.used_style_layers()).copied().collect()
+    }
+
+    /// The layers of the content loss that have a weight.
+    pub(super) fn used_content_layers(&self) -> BTreeSet<Layer> {
+        used(&self.content_layers, self.content_weight)
+    }
+
+    /// The layers of the style loss that have a weight.
+    pub(super) fn used_style_layers(&self) -> BTreeSet<Layer> {
+        used(&self.style_layers, self.style_weight)
+    }
+
     /// Checks that the weights are valid and not all zero.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use impasto_common::{Error, Result, ResultExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::TrainConfig;
+use crate::config::{Length, TrainConfig};
 use crate::digest::Digest;
 
 /// Everything about a training that must stay the same for it to be resumed.
@@ -44,6 +44,12 @@ impl Identity {
             Some(difference) => Err(Error::usage(format!("cannot resume: {difference}"))
                 .with_hint("undo the change, or start again with `--restart`")),
         }
+    }
+
+    /// How long the training is planned to be; `None` if its configuration does not say it as this version does.
+    #[must_use]
+    pub fn length(&self) -> Option<Length> {
+        serde_json::from_value(self.config["length"].clone()).ok()
     }
 
     /// All fields except the length of the training; the sizes of the photos only if `with_sizes`.

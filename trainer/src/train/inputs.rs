@@ -6,8 +6,9 @@ use image::RgbImage;
 use impasto_common::model_file::StyleModel;
 use impasto_common::{Error, Result, ResultExt};
 
-use super::{EarlierTraining, TrainingJob};
+use super::{EarlierTraining, StartWeights, TrainingJob};
 use crate::config::TrainConfig;
+use crate::digest::Digest;
 use crate::photos;
 use crate::run_folder::{RunFiles, RunFolder};
 use crate::snapshot::TrainingState;
@@ -28,8 +29,16 @@ pub(super) struct Inputs {
     pub(super) watched: Vec<PathBuf>,
     /// Whether none of `watched` is trained on.
     pub(super) held_out: bool,
-    /// The style to start from, and its file.
-    pub(super) init_from: Option<(StyleModel, PathBuf)>,
+    /// The style to start from; none starts from random weights.
+    pub(super) start: Option<StartingStyle>,
+}
+
+/// A style whose weights a training starts from.
+#[derive(Debug)]
+pub(super) struct StartingStyle {
+    pub(super) model: StyleModel,
+    /// The digest of its file.
+    pub(super) digest: Digest,
 }
 
 impl Inputs {
@@ -57,8 +66,8 @@ impl Inputs {
             None => split.held_out,
         };
         let held_out = watched != split.training;
-        let init_from = job.init_from.clone().map(|path| open_style(path, config)).transpose()?;
-        Ok(Self { folder, style, style_notes, photos: split.training, watched, held_out, init_from })
+        let start = starting_style(&job.start, config)?;
+        Ok(Self { folder, style, style_notes, photos: split.training, watched, held_out, start })
     }
 }
 
@@ -72,8 +81,16 @@ fn check_run_folder(job: &TrainingJob) -> Result<()> {
     Err(Error::usage(message).with_hint("continue it with `--resume`, or delete it with `--restart`"))
 }
 
-fn open_style(path: PathBuf, config: &TrainConfig) -> Result<(StyleModel, PathBuf)> {
-    let model = StyleModel::open(&path)?;
-    init::check_start(&model, &config.network).context(|| format!("cannot start from `{}`", path.display()))?;
-    Ok((model, path))
+fn starting_style(start: &StartWeights, config: &TrainConfig) -> Result<Option<StartingStyle>> {
+    match start {
+        StartWeights::Random => Ok(None),
+        StartWeights::Base => init::base(&config.network)?
+            .map(|style| Ok(StartingStyle { model: style.model()?, digest: Digest::of(style.bytes) }))
+            .transpose(),
+        StartWeights::File(path) => {
+            let model = StyleModel::open(path)?;
+            init::check_start(&model, &config.network).context(|| format!("cannot start from `{}`", path.display()))?;
+            Ok(Some(StartingStyle { model, digest: Digest::of_file(path)? }))
+        }
+    }
 }

@@ -16,11 +16,10 @@ pub struct TrainingJob {
     pub photos: PathBuf,
     /// Photos for the contact sheets, instead of some of `photos`.
     pub held_out: Option<PathBuf>,
-    /// The weights of the loss network; none fetches them from the Hugging Face hub, or from its cache
-    /// ([`crate::loss_weights`]).
+    /// The weights of the loss network; none takes those of [`crate::loss_weights::LossWeights::find`].
     pub loss_weights: Option<PathBuf>,
-    /// The style whose weights the training starts from; none starts from random ones.
-    pub init_from: Option<PathBuf>,
+    /// The weights that the training starts from.
+    pub start: StartWeights,
     /// The style-model file to write.
     pub output: PathBuf,
     /// Its number type, f32 or f16.
@@ -41,6 +40,19 @@ pub struct TrainingJob {
     pub cache_bytes: usize,
     /// What the model card says.
     pub card: CardText,
+}
+
+/// The weights that a training starts from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StartWeights {
+    /// Those of a bundled style with the same network ([`crate::init::base`]), otherwise random ones. A training that starts
+    /// near its goal needs a fraction of the steps, whatever the two paintings are.
+    #[default]
+    Base,
+    /// Random ones.
+    Random,
+    /// Those of this style-model file, whose network must have the same sizes.
+    File(PathBuf),
 }
 
 /// What to do with an earlier training in the run folder.

@@ -51,7 +51,7 @@ impl Records {
         let facts = Facts {
             name: &setup.job.card.name,
             command: setup.job.card.command.as_deref(),
-            steps: setup.steps,
+            steps: setup.steps(),
             photos: setup.photos.len(),
             held_out: self.held_out,
         };

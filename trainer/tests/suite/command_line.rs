@@ -12,7 +12,7 @@ fn a_training_runs_in_process_and_tells_by_its_exit_code_how_it_went() {
     let fixture = Fixture::new();
     let path = |name: &str| fixture.path(name).into_os_string().into_string().unwrap();
     let train = |steps: &str, more: &[&str]| {
-        let mut words: Vec<String> = ["trainer", "train", "--preset", "xs", "--size", "32", "--batch", "1", "--quiet"]
+        let mut words: Vec<String> = ["trainer", "train", "--preset", "xs", "--size", "40", "--batch", "1", "--quiet"]
             .map(str::to_owned)
             .to_vec();
         let files =
@@ -120,7 +120,7 @@ fn ctrl_c_finishes_the_step_and_the_same_command_goes_on() {
                 "vgg.safetensors",
             ])
             .args([
-                "--photos", "photos", "--preset", "xs", "--size", "32", "--batch", "1", "--steps", "100000", "--resume",
+                "--photos", "photos", "--preset", "xs", "--size", "40", "--batch", "1", "--steps", "100000", "--resume",
             ])
             .stdin(Stdio::null())
             .stderr(Stdio::piped());

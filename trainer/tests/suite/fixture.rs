@@ -9,7 +9,7 @@ use impasto_common::network::StyleNetConfig;
 use impasto_trainer::config::{Length, TrainConfig};
 use impasto_trainer::peers::Seat;
 use impasto_trainer::random::{Purpose, generator};
-use impasto_trainer::train::{CardText, EarlierTraining, TrainingJob};
+use impasto_trainer::train::{CardText, EarlierTraining, StartWeights, TrainingJob};
 use rand::RngExt;
 
 /// Index in torchvision's `features`, inputs and outputs of VGG-16's convolutions up to `relu3_3`, thinned out.
@@ -50,7 +50,7 @@ impl Fixture {
             photos: self.path("photos"),
             held_out: None,
             loss_weights: Some(self.path("vgg.safetensors")),
-            init_from: None,
+            start: StartWeights::Random,
             output: self.path(&format!("{name}.safetensors")),
             dtype: impasto_common::weights::StoredType::F32,
             run_dir: self.path(&format!("{name}.run")),
@@ -65,11 +65,11 @@ impl Fixture {
     }
 }
 
-/// Eight steps of a network of 2, 4 and 8 channels on crops of 32 pixels.
+/// Eight steps of a network of 2, 4 and 8 channels on crops of 40 pixels.
 pub(crate) fn config() -> TrainConfig {
     TrainConfig {
         network: StyleNetConfig { channels: 2, blocks: 1 },
-        size: 32,
+        size: 40,
         style_size: 48,
         batch: 2,
         length: Length::Steps(8),

@@ -193,7 +193,13 @@ fn a_training_downloads_its_loss_network_after_all_that_can_fail_at_once() {
                 "--preset",
                 "xs",
                 "--size",
-                "32",
+                "40",
+                "--loss-network",
+                "vgg19",
+                "--content-layers",
+                "relu2_2",
+                "--style-layers",
+                "relu1_2,relu3_3",
                 "--batch",
                 "1",
                 "--steps",
@@ -215,5 +221,5 @@ fn a_training_downloads_its_loss_network_after_all_that_can_fail_at_once() {
     let done = train("style.safetensors", "style.png");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(server.requests().len(), 3);
-    assert!(fixture.path("cache/hub/models--timm--vgg16.tv_in1k/refs/main").exists());
+    assert!(fixture.path("cache/hub/models--timm--vgg19.tv_in1k/refs/main").exists());
 }

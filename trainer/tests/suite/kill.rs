@@ -15,7 +15,7 @@ fn start(fixture: &Fixture, folder: &Path, steps: usize) -> Child {
     let file = |name: &str| fixture.path(name).into_os_string();
     Command::new(env!("CARGO_BIN_EXE_trainer"))
         .current_dir(folder)
-        .args(["train", "--output", "style.safetensors", "--preset", "xs", "--size", "32", "--batch", "2"])
+        .args(["train", "--output", "style.safetensors", "--preset", "xs", "--size", "40", "--batch", "2"])
         .args(["--snapshot-every", "4", "--threads", "1", "--device", "cpu", "--resume", "--quiet"])
         .arg("--steps")
         .arg(steps.to_string())

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use candle_core::Device;
 use impasto_nn::StyleNet;
-use impasto_nn::loss_network::{Architecture, LossNetwork};
+use impasto_nn::loss_network::{Architecture, LossNetwork, LossPadding};
 use impasto_trainer::evaluate::{EvaluateConfig, evaluate};
 use impasto_trainer::init;
 use impasto_trainer::objective::{Objective, ObjectiveConfig};
@@ -44,9 +44,22 @@ fn every_method_lowers_the_objective_from_every_start() {
 #[test]
 fn coarse_scales_come_first_and_the_last_has_the_size_asked_for() {
     let fixture = Fixture::new();
-    let config = OptimizeConfig { size: 80, style_size: 64, scales: 2, iterations: 2, ..OptimizeConfig::default() };
-    let sizes: Vec<_> = course(&fixture, &config).iter().map(|progress| (progress.iteration, progress.size)).collect();
-    assert_eq!(sizes, [(1, (29, 40)), (2, (29, 40)), (3, (40, 57)), (4, (40, 57))]);
+    let sizes = |loss_padding| {
+        let objective = ObjectiveConfig { loss_padding, ..ObjectiveConfig::default() };
+        let config = OptimizeConfig {
+            objective,
+            size: 80,
+            style_size: 64,
+            scales: 2,
+            iterations: 2,
+            ..OptimizeConfig::default()
+        };
+        let course = course(&fixture, &config);
+        course.iter().map(|progress| (progress.iteration, progress.size)).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(LossPadding::Zero), [(1, (29, 40)), (2, (29, 40)), (3, (40, 57)), (4, (40, 57))]);
+    // Without padding, the loss network needs 40 pixels.
+    assert_eq!(sizes(LossPadding::None), [(3, (40, 57)), (4, (40, 57))]);
 }
 
 #[test]
@@ -79,7 +92,7 @@ fn a_network_is_as_good_as_the_iterations_it_takes_to_beat_it() {
     let parameters = init::random_parameters(&sizes, 0, &Device::Cpu).unwrap();
     let network: StyleNet = init::network(&sizes, &parameters).unwrap();
     let photos = ["photos/1.png", "photos/2.png", "photos/more/9.jpg"].map(|name| fixture.path(name));
-    let config = EvaluateConfig { size: 32, max_iterations: 60, seed: 0 };
+    let config = EvaluateConfig { size: 40, max_iterations: 60, seed: 0 };
     let evaluation = evaluate(&network, &objective, &photos, &config, &Device::Cpu, |_| true).unwrap();
     assert_eq!(evaluation.photos.len(), 3);
     for photo in &evaluation.photos {

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::{Device, Tensor};
 use impasto_common::error::ErrorKind;
 use impasto_common::model_file::StyleModel;
+use impasto_common::network::{Preset, StyleNetConfig};
 use impasto_trainer::config::{Length, TrainConfig};
 use impasto_trainer::metrics::Metrics;
-use impasto_trainer::train::{EarlierTraining, Observer, Outcome, TrainingJob, train};
+use impasto_trainer::train::{EarlierTraining, Observer, Outcome, StartWeights, TrainingJob, train};
 
 use crate::fixture::{Fixture, config};
 
@@ -65,7 +67,7 @@ fn the_loss_falls_and_the_model_tells_how_it_was_made() {
     assert!(last < 0.7 * first, "from {first} to {last}");
     let card = StyleModel::open(&job.output).unwrap().card;
     assert_eq!((card.name.as_str(), card.steps), ("checks", 60));
-    assert_eq!(card.training.unwrap()["size"], 32);
+    assert_eq!(card.training.unwrap()["size"], 40);
     let total = card.objective.unwrap()["total"].as_f64().unwrap();
     assert!((total - f64::from(mean(&witness.totals))).abs() < 1e-4);
     assert_eq!(fs::read_to_string(job.run_dir.join("metrics.csv")).unwrap().lines().count(), 61);
@@ -148,7 +150,7 @@ fn a_training_can_be_extended_but_not_changed() {
     let job = fixture.job("style");
     run(&job, &config()).unwrap();
     let refused = run(&job, &TrainConfig { learning_rate: 2e-3, ..config() }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: `learning_rate` was 0.001 and is 0.002");
+    assert_eq!(refused.to_string(), "cannot resume: `learning_rate` was 0.004 and is 0.002");
     assert_eq!(refused.kind(), ErrorKind::Usage);
     let mut other = config();
     other.objective.style_weight = 77.0;
@@ -279,10 +281,68 @@ fn another_style_can_be_the_start() {
     run(&fixture.job("first"), &config()).unwrap();
     let mut scratch = Witness::default();
     scratch.train(&fixture.job("scratch"), &config()).unwrap();
-    let job = TrainingJob { init_from: Some(fixture.path("first.safetensors")), ..fixture.job("second") };
+    let job = TrainingJob { start: StartWeights::File(fixture.path("first.safetensors")), ..fixture.job("second") };
     let mut warm = Witness::default();
     warm.train(&job, &config()).unwrap();
     assert!(warm.totals[0] < scratch.totals[0], "{} is not below {}", warm.totals[0], scratch.totals[0]);
+}
+
+#[test]
+fn a_network_of_a_bundled_styles_size_starts_from_it_unless_it_is_told_not_to() {
+    let fixture = Fixture::new();
+    let first_total = |name: &str, start: StartWeights, network: StyleNetConfig| {
+        let mut witness = Witness::default();
+        let job = TrainingJob { start, ..fixture.job(name) };
+        let config = TrainConfig { network, length: Length::Steps(1), ..config() };
+        witness.train(&job, &config).unwrap();
+        (witness.totals[0], job)
+    };
+    let bundled = Preset::M.into();
+    let (based, job) = first_total("based", StartWeights::Base, bundled);
+    let (random, _) = first_total("random", StartWeights::Random, bundled);
+    assert_ne!(based.to_bits(), random.to_bits());
+    let refused = run(&TrainingJob { start: StartWeights::Random, ..job }, &config_of_one_step(bundled)).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot resume: the style to start from has changed");
+    // No bundled style has this size.
+    let (same, _) = first_total("same", StartWeights::Base, config().network);
+    let (again, _) = first_total("again", StartWeights::Random, config().network);
+    assert_eq!(same.to_bits(), again.to_bits());
+}
+
+fn config_of_one_step(network: StyleNetConfig) -> TrainConfig {
+    TrainConfig { network, length: Length::Steps(1), ..config() }
+}
+
+#[test]
+fn a_time_becomes_a_number_of_steps_that_a_resumed_training_keeps() {
+    let fixture = Fixture::new();
+    let job = fixture.job("style");
+    let minutes = |minutes| TrainConfig { length: Length::Minutes(minutes), ..config() };
+    // So short that it is one step on any machine.
+    assert_eq!(run(&job, &minutes(1e-6)).unwrap().steps, 1);
+    assert_eq!(StyleModel::open(&job.output).unwrap().card.training.unwrap()["length"]["steps"], 1);
+    assert_eq!(run(&job, &minutes(60.0)).unwrap().steps, 1, "the plan of the first run holds");
+    assert_eq!(run(&job, &TrainConfig { length: Length::Steps(3), ..config() }).unwrap().steps, 3);
+    let begun = std::time::Instant::now();
+    let timed = run(&fixture.job("timed"), &minutes(0.05)).unwrap();
+    assert!(timed.steps > 1 && begun.elapsed().as_secs() < 60, "{} steps", timed.steps);
+}
+
+#[test]
+fn a_random_network_begins_with_the_mean_colour_of_the_style() {
+    let config = config().network;
+    let parameters = impasto_trainer::init::random_parameters(&config, 0, &Device::Cpu).unwrap();
+    impasto_trainer::init::paint_around(&parameters, &config, [200.0, 100.0, 50.0]).unwrap();
+    let network = impasto_trainer::init::network(&config, &parameters).unwrap();
+    let photo = Tensor::rand(0f32, 255f32, (1, 3, 40, 40), &Device::Cpu).unwrap();
+    let painted = network.forward(&photo).unwrap();
+    for (channel, expected) in [200.0, 100.0, 50.0].into_iter().enumerate() {
+        let levels = painted.narrow(1, channel, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let mean = levels.iter().sum::<f32>() / levels.len() as f32;
+        let deviation = (levels.iter().map(|level| (level - mean).powi(2)).sum::<f32>() / levels.len() as f32).sqrt();
+        assert!((mean - expected).abs() < 60.0, "{mean} is far from {expected}");
+        assert!((10.0..120.0).contains(&deviation), "{deviation}");
+    }
 }
 
 #[test]

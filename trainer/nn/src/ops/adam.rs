@@ -56,6 +56,9 @@ pub fn adam_step(parameters: &[AdamParameter], numbers: &AdamNumbers) -> Result<
             bail!("a parameter of {shape:?} has a gradient or moments of another shape")
         }
     }
+    if parameters.is_empty() {
+        return Ok(());
+    }
     #[cfg(feature = "cuda")]
     if cuda::step(parameters, numbers)? {
         return Ok(());
