@@ -39,7 +39,7 @@ impl DeviceChoice {
                 .map_or_else(|| Err("this program was built without CUDA".to_owned()), |open| open(ordinal))
                 .map(|device| (Some(device), None))
                 .map_err(|cause| Error::new(format!("cannot open `--device cuda:{ordinal}`: {cause}")))
-                .map_err(|error| error.with_hint("use `--device cpu`, or a build with CUDA on a machine that has it")),
+                .map_err(|error| error.with_hint("use `--device cpu`, or a build with CUDA on a machine with an NVIDIA GPU")),
         }
     }
 }
@@ -87,8 +87,8 @@ pub fn check_threads(flag: &str, threads: usize) -> Result<()> {
     if threads <= most {
         return Ok(());
     }
-    Err(Error::usage(format!("`{flag} {threads}` is too many: at most {most} on this machine"))
-        .with_hint("more threads than cores only wait for each other"))
+    Err(Error::usage(format!("`{flag} {threads}` is too many: the maximum on this machine is {most}"))
+        .with_hint("more threads than cores do not make it faster"))
 }
 
 /// Sets the number of CPU threads (`--threads`) of every kernel, including those of tensor libraries. `0` is one per core.
@@ -124,7 +124,7 @@ mod tests {
         check_threads("--threads", max_threads()).unwrap();
         let error = set_threads(1_000_000).unwrap_err();
         let most = max_threads();
-        assert_eq!(error.to_string(), format!("`--threads 1000000` is too many: at most {most} on this machine"));
+        assert_eq!(error.to_string(), format!("`--threads 1000000` is too many: the maximum on this machine is {most}"));
         assert_eq!(error.exit_code(), 2);
     }
 

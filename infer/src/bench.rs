@@ -51,10 +51,10 @@ impl Default for Length {
 impl Length {
     fn validate(self) -> Result<()> {
         match self {
-            Self::Runs(0) => Err(Error::usage("nothing can be measured in 0 runs")),
+            Self::Runs(0) => Err(Error::usage("the number of runs must be at least 1")),
             // A duration cannot hold more.
             Self::Seconds(seconds) if !(0.0..1e9).contains(&seconds) => {
-                Err(Error::usage(format!("nothing can be measured in {seconds} seconds")))
+                Err(Error::usage(format!("cannot measure for {seconds} seconds")))
             }
             _ => Ok(()),
         }
@@ -154,7 +154,7 @@ fn repeat(length: Length, mut run: impl FnMut() -> Result<Duration>) -> Result<V
 /// If a side is zero.
 pub fn photo((height, width): (usize, usize)) -> Result<Vec<f32>> {
     if height == 0 || width == 0 {
-        return Err(Error::usage(format!("a picture of {width}x{height} pixels has none")));
+        return Err(Error::usage(format!("a picture of {width}x{height} pixels is empty")));
     }
     Ok((0..3 * height * width).map(|i| (i * 7919 % 256) as f32).collect())
 }

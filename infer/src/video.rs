@@ -75,7 +75,7 @@ pub struct RenderedClip {
 }
 
 /// What to do when the disk is full.
-const ROOM: &str = "make room on the disk; the same command with `--resume` then continues with what is painted";
+const ROOM: &str = "free some disk space; the same command with `--resume` then continues after the painted frames";
 
 /// Paints the clip `source` into the file `output`.
 ///
@@ -141,7 +141,7 @@ fn render_segments(
     let FinishedSegments { segments, end } = finished;
     if segments.is_empty() {
         folder.remove(lock)?;
-        return Err(Error::new(format!("there is no frame to paint in `{}`", source.display())));
+        return Err(Error::new(format!("there are no frames to paint in `{}`", source.display())));
     }
     let joined = join.join(&segments, end.filter(|_| painted.stopped))?;
     move_into_place(&joined, output)?;
@@ -156,7 +156,7 @@ fn open_reader(source: &Path, read: ReadOptions, settings: &EncoderSettings) -> 
     let reader = VideoReader::with_options(source, read)?;
     let (found, expected) = (reader.time_base(), settings.track.time_base);
     if found != expected {
-        return Err(Error::new(format!("ffmpeg uses the time base {found}, not {expected}")));
+        return Err(Error::new(format!("ffmpeg uses the time base {found} instead of {expected}")));
     }
     Ok(reader)
 }
@@ -190,7 +190,7 @@ fn stopped(segments: &[Segment], output: &Path) -> Result<Error> {
         fs::remove_file(&segment.path).context(|| format!("cannot remove `{}`", segment.path.display()))?;
     }
     let (frames, output) = (next_frame(segments), output.display());
-    Ok(Error::interrupted(format!("stopped; `{output}` holds the {frames} frames that are painted"))
+    Ok(Error::interrupted(format!("stopped; `{output}` has the {frames} frames that were painted"))
         .with_hint("the same command with `--resume` continues"))
 }
 
@@ -255,17 +255,17 @@ fn notes(reader: &VideoReader) -> Vec<String> {
     match (info.color.is_hdr(), reader.is_tone_mapped()) {
         (true, true) => notes.push("high dynamic range is converted to standard range for painting".to_owned()),
         (true, false) => notes.push(
-            "high dynamic range is painted unconverted and looks pale: this ffmpeg lacks the filters `zscale` and `tonemap`"
+            "high dynamic range is not converted, so the result looks pale: this ffmpeg lacks the filters `zscale` and `tonemap`"
                 .to_owned(),
         ),
-        (false, _) if info.bits > 8 => notes.push(format!("painted in 8 bits; the clip has {}", info.bits)),
+        (false, _) if info.bits > 8 => notes.push(format!("the clip has {} bits per channel; it is painted in 8 bits", info.bits)),
         _ => {}
     }
     if info.has_alpha {
         notes.push("transparency is not kept".into());
     }
     if info.interlaced {
-        notes.push("the clip is interlaced and painted like that; deinterlace it first for a cleaner result".into());
+        notes.push("the clip is interlaced and is painted without deinterlacing; deinterlace it first for a cleaner result".into());
     }
     notes
 }

@@ -11,7 +11,7 @@ use impasto_trainer::init;
 
 use crate::random::Random;
 
-/// The GPU; none, said on standard error, where there is none.
+/// The GPU, or `None` with a line on standard error.
 fn gpu() -> Option<Device> {
     match device::open(DeviceChoice::Cuda(0)) {
         Ok((device, _)) => Some(device),
@@ -25,7 +25,7 @@ fn gpu() -> Option<Device> {
     }
 }
 
-/// An argument of an op: activations take part in the precision, weights and positions stay f32.
+/// An argument of an op: activations use the tested precision, weights and positions stay f32.
 enum Argument {
     Activation(Tensor),
     Weight(Tensor),

@@ -21,7 +21,7 @@ use crate::init::check_sizes;
 /// If the networks have different sizes, `amount` is not finite, or tensors are missing.
 pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleModel> {
     if !amount.is_finite() {
-        return Err(Error::usage(format!("an amount of {amount} is not a number")));
+        return Err(Error::usage(format!("the amount must be a finite number, not {amount}")));
     }
     let (share, amount) = ((1.0 - amount) as f32, amount as f32);
     let mix = |(name, from, to): (&String, &Array, &Array)| {

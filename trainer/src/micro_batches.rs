@@ -60,7 +60,7 @@ fn no_room(size: usize, error: Error) -> Error {
         .with_source(error)
         .with_hint(
             "a new run with a smaller `--size`, `--largest-size` or `--preset`, or with `--precision bf16`, needs less; \
-             on a device with more memory, `--resume` goes on from the last snapshot",
+             on a device with more memory, `--resume` continues from the last snapshot",
         )
 }
 

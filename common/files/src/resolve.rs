@@ -34,7 +34,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
                 } else if let Ok(link) = fs::read_link(&below) {
                     links += 1;
                     if links > MAX_LINKS {
-                        return Err(io::Error::other(format!("too many links in `{}`", path.display())));
+                        return Err(io::Error::other(format!("too many symbolic links in `{}`", path.display())));
                     }
                     waiting.extend(components(&link));
                 } else {

@@ -25,7 +25,7 @@ impl<W: Write> AnimationWriter<W> {
         match format {
             PictureFormat::Gif => Ok(Self::Gif(GifWriter::new(writer, repeat)?)),
             PictureFormat::WebP => Ok(Self::WebP(WebPWriter::new(writer, repeat))),
-            other => Err(Error::new(format!("{other} holds no animation")).with_hint("GIF and WebP do")),
+            other => Err(Error::new(format!("{other} does not support animation")).with_hint("use GIF or WebP")),
         }
     }
 

@@ -177,7 +177,7 @@ fn first_webp_frame(bytes: &[u8], pixels: u64) -> Result<Option<DynamicImage>> {
 /// Runs a decoder and turns a panic into an error. Decoders have panicked on odd files before, and one picture must not end a
 /// batch or a night's training.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    let gave_up = |_| Err(Error::new("the decoder gave up").with_hint("save the picture again with another program"));
+    let gave_up = |_| Err(Error::new("the decoder crashed on this file").with_hint("save the picture again with another program"));
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(gave_up)
 }
 
@@ -193,7 +193,7 @@ pub(super) fn check_size_within((width, height): (u32, u32), pixels: u64) -> Res
     }
     if u64::from(width) * u64::from(height) > pixels {
         let limit = pixels / 1_000_000;
-        return Err(Error::new(format!("a picture of {width}x{height} pixels is over the limit of {limit} million")));
+        return Err(Error::new(format!("a picture of {width}x{height} pixels exceeds the limit of {limit} million")));
     }
     Ok(())
 }
@@ -204,8 +204,8 @@ pub(super) fn prose(error: ImageError) -> Error {
         ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
             Error::new("the file is cut short").with_hint("copy or download it again")
         }
-        ImageError::Limits(_) => Error::new("decoding it would take more memory than is allowed"),
-        ImageError::Unsupported(error) => Error::new("the picture is of a variant that cannot be read")
+        ImageError::Limits(_) => Error::new("decoding the picture would exceed the memory limit"),
+        ImageError::Unsupported(error) => Error::new("this variant of the picture format is not supported")
             .with_source(error)
             .with_hint("save it as an ordinary PNG or JPEG first"),
         error => Error::new("the file is damaged").with_source(error),

@@ -77,7 +77,7 @@ impl Picture {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let format = PictureFormat::of_path(path).ok_or_else(|| {
-            Error::usage(format!("the name of `{}` does not end like that of a picture", path.display()))
+            Error::usage(format!("`{}` does not have the extension of a supported picture format", path.display()))
         })?;
         self.save_as(path, format.into())
     }
@@ -149,8 +149,8 @@ pub(super) fn check_side(format: PictureFormat, side: u32) -> Result<()> {
     if side <= limit {
         return Ok(());
     }
-    Err(Error::new(format!("a {format} picture has sides of at most {limit} pixels, not {side}"))
-        .with_hint("write a PNG, or make the picture smaller with `--max-size`"))
+    Err(Error::new(format!("a {format} picture can be at most {limit} pixels wide and high, not {side}"))
+        .with_hint("use PNG, or make the picture smaller with `--max-size`"))
 }
 
 /// The picture on white, as browsers and viewers show it.

@@ -11,8 +11,8 @@ pub(super) const MAX_PROFILE: usize = 16 << 20;
 
 /// Said of a file whose pixels are all there.
 pub(super) const PROFILE_LEFT_OUT: &str =
-    "the colour profile is damaged or larger than 16 MiB and is left out; the colours may look different";
-const ANIMATED_PNG: &str = "only the first frame is painted; animated PNG is read as a still";
+    "the colour profile is damaged or larger than 16 MiB, so it is dropped; colours may look different";
+const ANIMATED_PNG: &str = "only the first frame is painted, because animated PNG is not supported";
 
 /// A file's colour profile.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,7 +111,7 @@ impl PictureFormat {
 /// How TIFF files with 64-bit offsets begin.
 const BIG_TIFF: [&[u8]; 2] = [b"II+\0", b"MM\0+"];
 
-const READABLE: &str = "JPEG, PNG, WebP, TIFF, BMP and GIF can be read";
+const READABLE: &str = "supported formats are JPEG, PNG, WebP, TIFF, BMP and GIF";
 
 impl fmt::Display for PictureFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

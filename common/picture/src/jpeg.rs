@@ -6,7 +6,7 @@ const END_OF_IMAGE: u8 = 0xD9;
 pub(super) const START_OF_SCAN: u8 = 0xDA;
 
 /// Said of a file whose pixels are all there.
-pub(super) const NO_END_MARKER: &str = "the file lacks its end marker; all of its pixels are there";
+pub(super) const NO_END_MARKER: &str = "the file has no end marker, but all pixels are complete";
 
 /// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B), and tells whether there is one.
 pub(super) fn has_end(bytes: &[u8]) -> bool {

@@ -85,7 +85,7 @@ pub(super) fn is_usual(bytes: &[u8]) -> bool {
 /// If no decoder here is right for the layout, or the file is damaged.
 pub(super) fn decode_unusual(bytes: &[u8], max_bytes: u64) -> Result<DecodedJpeg> {
     if !JpegLayout::read(bytes).is_some_and(|layout| layout.is_known_to_other()) {
-        return Err(Error::new("its components are sampled or ordered in a way that cannot be read")
+        return Err(Error::new("its chroma subsampling or order of components is not supported")
             .with_hint("save it again as an ordinary JPEG or PNG"));
     }
     let damaged = |error: jpeg_decoder::Error| Error::new("the file is damaged").with_source(error);
@@ -102,7 +102,7 @@ pub(super) fn decode_unusual(bytes: &[u8], max_bytes: u64) -> Result<DecodedJpeg
     };
     let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk);
     Ok(DecodedJpeg {
-        image: image.ok_or_else(|| Error::new("the picture is of a variant that cannot be read"))?,
+        image: image.ok_or_else(|| Error::new("this variant of the picture format is not supported"))?,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         icc: decoder.icc_profile(),
     })
@@ -160,7 +160,7 @@ mod tests {
             let whole = match Picture::open(&path) {
                 Ok(picture) => picture,
                 Err(error) => {
-                    assert!(error.to_string().ends_with("in a way that cannot be read"), "{name}: {error}");
+                    assert!(error.to_string().ends_with("order of components is not supported"), "{name}: {error}");
                     refused.push(name);
                     continue;
                 }
@@ -183,7 +183,7 @@ mod tests {
         let whole = include_bytes!("testdata/layouts/2x2_1x1_1x1.interleaved.jpg");
         let unended = &whole[..whole.len() - 2];
         let picture = Picture::decode(unended).unwrap();
-        assert_eq!(picture.notes(), ["the file lacks its end marker; all of its pixels are there"]);
+        assert_eq!(picture.notes(), ["the file has no end marker, but all pixels are complete"]);
         assert!(picture.as_image() == Picture::decode(whole).unwrap().as_image());
         assert!(Picture::decode(whole).unwrap().notes().is_empty());
 

@@ -203,7 +203,7 @@ impl Blank {
         } else {
             RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
         };
-        let image = image.ok_or_else(|| Error::new(format!("a picture of {width}x{height} pixels has more bytes")))?;
+        let image = image.ok_or_else(|| Error::new(format!("the buffer is too small for a picture of {width}x{height} pixels")))?;
         Ok(Picture { image, icc, format, notes })
     }
 }
@@ -229,7 +229,7 @@ pub fn read_rgb_noted(path: &Path) -> Result<(RgbImage, Vec<String>)> {
     }
     let image = image.into_rgba8();
     if image.pixels().any(|pixel| pixel[3] < u8::MAX) {
-        notes.push("transparent parts of the picture are laid on white".to_owned());
+        notes.push("transparent areas of the picture are blended with white".to_owned());
     }
     Ok((encode::over_white(&image), notes))
 }
@@ -264,7 +264,7 @@ mod tests {
         Picture::from(DynamicImage::from(image)).save(&path).unwrap();
         let (image, notes) = read_rgb_noted(&path).unwrap();
         assert_eq!(image.into_raw(), [255, 255, 255, 127, 177, 255]);
-        assert_eq!(notes, ["transparent parts of the picture are laid on white"]);
+        assert_eq!(notes, ["transparent areas of the picture are blended with white"]);
         Picture::from(RgbImage::new(2, 2)).save(&path).unwrap();
         assert_eq!(read_rgb_noted(&path).unwrap().1, [""; 0]);
     }

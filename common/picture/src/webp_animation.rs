@@ -42,7 +42,7 @@ impl<W: Write> WebPWriter<W> {
         let size = (picture.width(), picture.height());
         check_side(PictureFormat::WebP, size.0.max(size.1))?;
         if *self.size.get_or_insert(size) != size {
-            return Err(Error::new(format!("a frame of {}x{} pixels in an animation of another size", size.0, size.1)));
+            return Err(Error::new(format!("a frame of {}x{} pixels does not have the size of the animation", size.0, size.1)));
         }
         self.has_alpha |= picture.has_alpha();
         let mut still = Vec::new();
@@ -64,7 +64,7 @@ impl<W: Write> WebPWriter<W> {
     ///
     /// If there is no frame, the file would have 4 GB or more, or the writer fails.
     pub fn finish(mut self) -> Result<()> {
-        let (width, height) = self.size.ok_or_else(|| Error::new("an animation needs a frame"))?;
+        let (width, height) = self.size.ok_or_else(|| Error::new("an animation needs at least one frame"))?;
         let times = match self.repeat {
             Repeat::Forever => 0,
             Repeat::Times(times) => times.clamp(1, u16::MAX.into()) as u16,
@@ -75,7 +75,7 @@ impl<W: Write> WebPWriter<W> {
         head.extend(header(*b"ANIM", 6));
         head.extend([[0; 4].as_slice(), &times.to_le_bytes()].concat());
         let bytes = 4 + head.len() + self.frames.len();
-        let length = u32::try_from(bytes).map_err(|_| Error::new("the animation is too long for WebP: 4 GB"))?;
+        let length = u32::try_from(bytes).map_err(|_| Error::new("the animation exceeds 4 GB, the limit of WebP"))?;
         let parts = [b"RIFF".as_slice(), &length.to_le_bytes(), b"WEBP", &head, &self.frames];
         parts.iter().try_for_each(|part| self.writer.write_all(part)).context(|| "cannot write the animation")
     }

@@ -34,7 +34,7 @@ impl Network {
                     let (added, own) = (prose(sizes[added]), prose(current));
                     let crop = residual.crop;
                     return Err(Error::new(format!(
-                        "layer `{name}` adds a result of {added}, cropped by {crop}, to one of {own}"
+                        "layer `{name}` adds a result of {added}, cropped by {crop} pixels on each side, to a result of {own}"
                     )));
                 }
             }
@@ -159,7 +159,7 @@ mod tests {
         let error = network.sizes((40, 40)).unwrap_err().to_string();
         assert_eq!(
             error,
-            "layer `res1.conv2.conv2d` adds a result of 10x10 pixels, cropped by 0, to one of 8x8 pixels"
+            "layer `res1.conv2.conv2d` adds a result of 10x10 pixels, cropped by 0 pixels on each side, to a result of 8x8 pixels"
         );
         network.layers[4].residual = Some(crate::network::Residual { layers: 2, crop: 1 });
         let error = network.sizes((40, 40)).unwrap_err().to_string();

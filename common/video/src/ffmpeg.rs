@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use impasto_error::{Error, Result};
 
 const INSTALL: &str = "install ffmpeg: `apt-get install ffmpeg`, `dnf install ffmpeg`, `brew install ffmpeg` or \
-                       `winget install ffmpeg`; pictures, GIF and `y4m` pipes need none";
+                       `winget install ffmpeg`; pictures, GIF files and `y4m` pipes do not need it";
 
 /// The oldest version that knows `-fps_mode`; the ones before call it `-vsync`.
 const FPS_MODE_SINCE: (u32, u32) = (5, 1);
@@ -87,7 +87,7 @@ pub fn quiet_child(program: &str) -> Command {
 /// Why a program did not start.
 pub(super) fn cannot_run(name: &str, error: std::io::Error) -> Error {
     if error.kind() == ErrorKind::NotFound {
-        return Error::new(format!("a clip needs the program `{name}`, which is not on the path")).with_hint(INSTALL);
+        return Error::new(format!("clips need the program `{name}`, which was not found in PATH")).with_hint(INSTALL);
     }
     Error::new(format!("cannot run `{name}`")).with_source(error)
 }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_program_that_is_missing_comes_with_a_way_to_get_it() {
         let error = quiet_child("no-such-ffmpeg").spawn().map_err(|error| cannot_run("ffmpeg", error)).unwrap_err();
-        assert!(error.to_string().contains("`ffmpeg`, which is not on the path"));
+        assert!(error.to_string().contains("`ffmpeg`, which was not found in PATH"));
         assert!(error.hint().unwrap().contains("apt-get install ffmpeg"));
     }
 }

@@ -109,8 +109,8 @@ pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
         let text = String::from_utf8_lossy(&output.stderr);
         let cause = text.lines().rev().find(|line| !line.is_empty()).unwrap_or("ffprobe gave no reason");
         let cause = cause.rsplit(": ").next().unwrap_or(cause).to_owned();
-        let error = Error::new(format!("ffprobe finds no clip in it: {cause}"));
-        return Err(error.with_hint("copy or download it again if it should be one")).context(action);
+        let error = Error::new(format!("ffprobe found no clip in it: {cause}"));
+        return Err(error.with_hint("if it is a clip, it may be damaged: copy or download it again")).context(action);
     }
     let probed: ProbeOutput = serde_json::from_slice(&output.stdout).context(action)?;
     info(&probed).context(action)
@@ -130,7 +130,7 @@ pub fn count_frames(path: &Path) -> Result<u64> {
     let output = output.map_err(|error| cannot_run("ffprobe", error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let count = text.trim().trim_end_matches(',').parse();
-    count.map_err(|_| Error::new("there is no video that ffprobe can read in it")).context(action)
+    count.map_err(|_| Error::new("ffprobe found no video in it")).context(action)
 }
 
 /// A path that is never taken for an option or a protocol.
@@ -257,12 +257,12 @@ impl ProbedStream {
 fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
     let streams = &probed.streams;
     let video = streams.iter().find(|stream| stream.codec_type == "video" && !stream.is_cover());
-    let video = video.ok_or_else(|| Error::new("there is no video in it"))?;
+    let video = video.ok_or_else(|| Error::new("it has no video stream"))?;
     let rotation = video.rotation();
     let turned = rotation % 180 == 90;
     let (width, height) = if turned { (video.height, video.width) } else { (video.width, video.height) };
     if width == 0 || height == 0 {
-        return Err(Error::new("its video cannot be decoded: ffprobe finds no size"));
+        return Err(Error::new("its video cannot be decoded: ffprobe reports no size"));
     }
     let others = streams.iter().filter(|stream| stream.index != video.index);
     let rates = [&video.avg_frame_rate, &video.r_frame_rate];
@@ -272,7 +272,7 @@ fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
         width,
         height,
         rotation,
-        time_base: video.time_base.parse().map_err(|_| Error::new("ffprobe finds no time base"))?,
+        time_base: video.time_base.parse().map_err(|_| Error::new("ffprobe reports no time base"))?,
         frame_rate: rates.into_iter().find_map(|rate| rate.parse().ok()),
         variable_rate: is_variable(rates),
         start: video.start_pts,

@@ -84,7 +84,7 @@ impl VideoReader {
             && start >= seconds
         {
             let path = path.display();
-            return Err(Error::usage(format!("`{path}` ends after {seconds:.2} s, before the part asked for")));
+            return Err(Error::usage(format!("`{path}` ends after {seconds:.2} s, before the requested start")));
         }
         let tone_mapped = can_tone_map(ffmpeg, &info);
         let color = Self::color_of(ffmpeg, &info);
@@ -201,7 +201,7 @@ impl VideoReader {
             }
         }
         if self.problems.is_empty() {
-            return Err(Error::new("there is no frame in it"));
+            return Err(Error::new("it has no frames"));
         }
         Err(Error::new("no frame can be decoded").with_source(self.problems.join("; ")))
     }

@@ -216,8 +216,8 @@ fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
     for word in words.filter(|word| !word.is_empty() && word.is_ascii()) {
         let (key, value) = word.split_at(1);
         match key {
-            "W" => width = value.parse().map_err(|_| wrong("has a width that is no number"))?,
-            "H" => height = value.parse().map_err(|_| wrong("has a height that is no number"))?,
+            "W" => width = value.parse().map_err(|_| wrong("has a width that is not a number"))?,
+            "H" => height = value.parse().map_err(|_| wrong("has a height that is not a number"))?,
             "F" => rate = value.parse().ok(),
             "A" => aspect = value.parse().ok().filter(|aspect: &Ratio| aspect.numerator != aspect.denominator),
             "I" => interlaced = ["t", "b", "m"].contains(&value),
@@ -227,7 +227,7 @@ fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
         }
     }
     if width == 0 || height == 0 || width.max(height) > LONGEST_SIDE {
-        return Err(wrong(&format!("claims {width}x{height} pixels")));
+        return Err(wrong(&format!("has an invalid frame size of {width}x{height} pixels")));
     }
     let (layout, bits) = chroma.split_once('p').filter(|(layout, _)| layout.len() == 3).unwrap_or((chroma, "8"));
     let bits = bits.parse().unwrap_or(8);
@@ -237,12 +237,12 @@ fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
         "444" => ChromaSubsampling::None,
         "mono" => ChromaSubsampling::Grey,
         _ => {
-            let error = wrong(&format!("has the pixel layout `{chroma}`, which is not read"));
-            return Err(error.with_hint("let ffmpeg convert it: `-pix_fmt yuv420p`"));
+            let error = wrong(&format!("has the pixel layout `{chroma}`, which is not supported"));
+            return Err(error.with_hint("convert it with ffmpeg: `-pix_fmt yuv420p`"));
         }
     };
     if !(8..=16).contains(&bits) {
-        return Err(wrong(&format!("claims {bits} bits")));
+        return Err(wrong(&format!("has an unsupported depth of {bits} bits")));
     }
     let color = Color { full_range, ..Color::guess(height) };
     let frame_rate = rate.unwrap_or(Ratio { numerator: 25, denominator: 1 });

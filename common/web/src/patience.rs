@@ -45,7 +45,7 @@ impl<S> Patient<S> {
                 let patience = self.patience;
                 let (end, _) = self.stalled.get_or_insert_with(|| (Box::pin(sleep(patience)), 0));
                 ready!(end.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its response")))
             }
         }
     }

@@ -25,7 +25,7 @@ impl Spill {
         let file = || tempfile::tempfile();
         let files = (0..FILES).map(|_| file()).collect::<io::Result<Vec<_>>>();
         let files =
-            files.context(|| format!("cannot make a temporary file in `{}`", std::env::temp_dir().display()))?;
+            files.context(|| format!("cannot create a temporary file in `{}`", std::env::temp_dir().display()))?;
         let files = files.try_into().map_err(|_| impasto_error::Error::new("a temporary file is missing"))?;
         Ok(Self(files))
     }
@@ -41,7 +41,7 @@ impl Spill {
         put(at, head)
             .and_then(|()| parts.try_for_each(|(i, part)| put(at + head.len() + i * PART, part)))
             .context(|| format!("cannot write a temporary file in `{}`", std::env::temp_dir().display()))
-            .map_err(|error| error.with_hint("make room there, name another folder with TMPDIR, or allow more memory"))
+            .map_err(|error| error.with_hint("free some space there, set TMPDIR to another folder, or allow more memory"))
     }
 
     /// Reads floats at offset `at`, in floats, where they were written before.

@@ -28,7 +28,7 @@ pub(super) fn measure(
         let painted = stylizer.stylize_owned(frame)?;
         let spent = start.elapsed();
         match painted.notes.into_iter().next() {
-            Some(note) => Err(Error::new(note).with_hint("measure smaller pictures, or with `--device cpu`")),
+            Some(note) => Err(Error::new(note).with_hint("measure smaller pictures, or use `--device cpu`")),
             None => Ok(spent),
         }
     };

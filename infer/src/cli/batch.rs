@@ -205,8 +205,8 @@ fn load(
 fn beyond_memory(bytes: &[u8], memory: u64) -> Option<String> {
     let needed = bytes_to_decode(bytes).filter(|&needed| needed > memory)? >> 20;
     Some(format!(
-        "decoding it takes {needed} MB in addition to the memory for painting; PNG, TIFF and non-progressive JPEG are read in \
-         strips if they are painted into one of these formats (`jpegtran` converts a progressive JPEG without loss)"
+        "decoding it needs {needed} MB in addition to the memory for painting; PNG, TIFF and non-progressive JPEG are read in \
+         strips if the output has one of these formats (`jpegtran` converts a progressive JPEG without loss)"
     ))
 }
 
@@ -221,12 +221,12 @@ fn decode(bytes: Vec<u8>, task: &PaintingTask, max_size: Option<u32>, notes: &mu
             return Ok(LoadedInput::Clip);
         }
         Some(_) if is_animation => {
-            return Err(Error::new(format!("an animated {own} cannot be painted into a clip here"))
-                .with_hint("paint it into .gif or .webp"));
+            return Err(Error::new(format!("an animated {own} cannot be written as a clip here"))
+                .with_hint("use an output that ends in .gif or .webp"));
         }
         Some(_) => {
-            return Err(Error::new("it is a picture, which cannot be painted into a clip")
-                .with_hint("end the name of the output like a picture's: .png"));
+            return Err(Error::new("it is a picture, which cannot be written as a clip")
+                .with_hint("use an output with the extension of a picture, such as .png"));
         }
     };
     if is_animation && format.is_animated() {
@@ -234,7 +234,7 @@ fn decode(bytes: Vec<u8>, task: &PaintingTask, max_size: Option<u32>, notes: &mu
     }
     if is_animation {
         notes.push(
-            "only the first frame is painted; an animation is kept with `--format gif` or `--format webp`".into(),
+            "only the first frame is painted; use `--format gif` or `--format webp` to keep the animation".into(),
         );
     }
     let picture = Picture::decode(&bytes)?;
@@ -318,9 +318,9 @@ fn cannot_paint(task: &PaintingTask) -> String {
 
 fn describe(loss: Loss, format: PictureFormat) -> String {
     match loss {
-        Loss::Transparency => format!("{format} has no transparency; transparent pixels are put on white"),
-        Loss::PartialTransparency => format!("{format} pixels are opaque or transparent, nothing between"),
-        Loss::Profile => format!("{format} holds no colour profile; the colours may look different"),
+        Loss::Transparency => format!("{format} does not support transparency; transparent areas are blended with white"),
+        Loss::PartialTransparency => format!("{format} does not support partial transparency; each pixel becomes opaque or transparent"),
+        Loss::Profile => format!("{format} cannot store the colour profile; colours may look different"),
     }
 }
 

@@ -105,11 +105,11 @@ fn parse_size(text: &str) -> Result<Size, String> {
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
-    seconds.ok_or_else(|| "expected a number of seconds, a day at most".into())
+    seconds.ok_or_else(|| "expected a number of seconds, at most one day (86400)".into())
 }
 
 fn parse_runs(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&runs| runs > 0).ok_or_else(|| "expected a whole number from 1".into())
+    text.parse().ok().filter(|&runs| runs > 0).ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
 /// All that is printed as JSON.
@@ -262,7 +262,7 @@ mod tests {
             ("--sizes 5x5x5", sizes),
             ("--sizes 512x512,", sizes),
             ("--presets l,xl", "expected `l`, `m`, `s` or `xs`"),
-            ("--runs 0", "expected a whole number from 1"),
+            ("--runs 0", "expected a whole number of at least 1"),
             ("--seconds nan", "expected a number of seconds"),
             ("--seconds 2 --runs 2", "cannot be used with"),
         ] {
@@ -304,9 +304,9 @@ mod tests {
         let on_cpu = measure(&subject, (6, 9), Length::Runs(1), (DeviceChoice::Cpu, None), &machine).unwrap();
         assert_eq!(graphs(std::slice::from_ref(&on_cpu)), "");
         let as_graph = Measurement { cuda_graph: Some(true), ..on_cpu.clone() };
-        let cuda_graph_failure = Some("the driver captured no work".into());
+        let cuda_graph_failure = Some("the capture is empty".into());
         let without = Measurement { cuda_graph: Some(false), cuda_graph_failure, ..on_cpu };
-        let line = "xs at 9x6 ran without a CUDA graph: the driver captured no work";
+        let line = "xs at 9x6 ran without a CUDA graph: the capture is empty";
         assert_eq!(graphs(&[as_graph, without]), format!("\n{line}\n"));
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn styles(args: &StylesArgs) -> Result<ExitCode> {
     if args.json {
         print(&to_json(&styles)?)?;
     } else if styles.is_empty() {
-        talk::note("no style is built into this program; `--style FILE` takes a style-model file");
+        talk::note("this program has no bundled style; use `--style FILE` with a style-model file");
     } else {
         let texts: Vec<_> = styles.iter().map(Description::lines).collect();
         print(&texts.join("\n"))?;

@@ -32,7 +32,7 @@ pub fn exit_on_interrupt() {
         process::exit(INTERRUPTED.into());
     });
     if let Err(error) = installed {
-        talk::note(&format!("Ctrl-C may leave a temporary file: {error}"));
+        talk::note(&format!("Ctrl-C may leave a temporary file behind: {error}"));
     }
 }
 
@@ -53,7 +53,7 @@ impl Watch {
     pub(super) fn new() -> Self {
         defer(|| {
             STOPPED.store(true, Ordering::SeqCst);
-            talk::note("stopping after this frame; press Ctrl-C again to stop at once");
+            talk::note("stopping after this frame; press Ctrl-C again to stop immediately");
         });
         Self(())
     }

@@ -55,10 +55,10 @@ impl PaintingPlan {
         } else if into_folder(inputs, output) {
             if meant(output).is_file() {
                 return Err(Error::usage(format!(
-                    "several pictures cannot be painted into one file `{}`",
+                    "several inputs cannot be painted into one file `{}`",
                     output.display()
                 ))
-                .with_hint("name a folder as `--output`"));
+                .with_hint("use a folder as `--output`"));
             }
             for input in inputs {
                 plan.add_input(input, output, format);
@@ -83,7 +83,7 @@ impl PaintingPlan {
         match pictures_below(input, folder) {
             Err(error) => self.failures.push(error),
             Ok(pictures) if pictures.is_empty() => {
-                self.failures.push(Error::new(format!("there is no picture in folder `{}`", input.display())));
+                self.failures.push(Error::new(format!("there are no pictures or clips in folder `{}`", input.display())));
             }
             Ok(pictures) => self.tasks.extend(pictures.iter().map(|picture| {
                 let below = picture.strip_prefix(input).unwrap_or(picture);
@@ -109,7 +109,7 @@ impl PaintingPlan {
             let meant = meant(output);
             if inputs.contains(&meant) {
                 return Err(Error::usage(format!("`{}` is an input and would be replaced", output.display()))
-                    .with_hint("name another `--output`"));
+                    .with_hint("choose another `--output`"));
             }
             if let Some(other) = taken.insert(meant, input) {
                 let (other, input, output) = (other.display(), input.display(), output.display());
@@ -150,7 +150,7 @@ fn is_stdout(path: &Path) -> bool {
 
 fn stream_task(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>) -> Result<PaintingTask> {
     let [input] = inputs else {
-        return Err(Error::usage("`-` stands for one picture, and there are several inputs"));
+        return Err(Error::usage("with `-`, there can be only one input"));
     };
     if input.is_dir() {
         return Err(Error::usage(format!("folder `{}` cannot be painted to standard output", input.display())));
@@ -161,10 +161,10 @@ fn stream_task(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>
     }
     if meant(output).is_dir() {
         return Err(Error::usage(format!(
-            "a picture from standard input has no name to keep in `{}`",
+            "a picture from standard input has no file name, which folder `{}` needs",
             output.display()
         ))
-        .with_hint("name a file as `--output`"));
+        .with_hint("use a file as `--output`"));
     }
     let format = Some(format_for(output, format)?);
     Ok(PaintingTask { input, output: Output::File(output.into()), format })
@@ -182,8 +182,8 @@ fn into_folder(inputs: &[PathBuf], output: &Path) -> bool {
 /// The format of a painting whose file is named: `--format` if given, else the ending of the name.
 fn format_for(output: &Path, format: Option<PaintingFormat>) -> Result<PaintingFormat> {
     format.or_else(|| PaintingFormat::of_path(output)).ok_or_else(|| {
-        Error::usage(format!("the name of `{}` does not end like that of a picture or clip", output.display()))
-            .with_hint("end it with .jpg, .png, .webp, .tiff, .bmp, .gif, .mp4, .mov, .mkv, .webm or .y4m, give `--format`, or create the folder first")
+        Error::usage(format!("`{}` does not have the extension of a supported picture or clip format", output.display()))
+            .with_hint("use .jpg, .png, .webp, .tiff, .bmp, .gif, .mp4, .mov, .mkv, .webm or .y4m, give `--format`, or create the folder first")
     })
 }
 

@@ -145,7 +145,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     print(&format!("{page}\n"))?;
     if !args.quiet {
         tell_reach(server.address());
-        talk::note("Ctrl-C ends the server");
+        talk::note("press Ctrl-C to stop the server");
     }
     if args.open {
         open_browser(&page);
@@ -231,7 +231,7 @@ fn open_browser(page: &str) {
     let mut command = Command::new(program);
     command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Err(error) = command.spawn() {
-        talk::note(&format!("cannot open the browser with `{program}`: {error}; the page is {page}"));
+        talk::note(&format!("cannot open the browser with `{program}`: {error}; open {page} yourself"));
     }
 }
 

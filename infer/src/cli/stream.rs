@@ -59,14 +59,14 @@ pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<StdinContent> {
         return Ok(StdinContent::Frames(StdinFrames::Y4m(stream(head))));
     }
     if is_video_start(&head) {
-        return Err(Error::new("it is a clip, and clips are only read from files").with_hint(
-            "give the name of the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`",
+        return Err(Error::new("it is a clip, but clips can be read only from files").with_hint(
+            "use the name of the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`",
         ));
     }
     io::stdin().lock().take(LARGEST_PICTURE - SNIFFED + 1).read_to_end(&mut head).context(action)?;
     if head.len() as u64 > LARGEST_PICTURE {
-        return Err(Error::new("standard input holds more than 1 GiB, the most that is read of a picture there")
-            .with_hint("name the file"));
+        return Err(Error::new("standard input has more than 1 GiB, the limit for a picture there")
+            .with_hint("use the name of the file"));
     }
     Ok(StdinContent::Picture(head))
 }
@@ -109,7 +109,7 @@ impl StreamTask<'_, '_> {
         if let Some(rate) = rate.filter(|_| is_pipe && info.variable_rate && options.read.frame_rate.is_none()) {
             let rate = rate.value();
             self.progress.note(&format!(
-                "the frame rate varies, and the output has one: frames are dropped or shown twice for {rate:.3} a second"
+                "the frame rate varies, but the output needs a constant one: frames are dropped or repeated to get {rate:.3} per second"
             ));
         }
         let read = ReadOptions {
@@ -137,7 +137,7 @@ impl StreamTask<'_, '_> {
         let mut reader = Y4mReader::new(reader)?;
         let info = reader.info().clone();
         if info.bits > 8 {
-            self.progress.note(&format!("painted in 8 bits; the stream has {}", info.bits));
+            self.progress.note(&format!("the stream has {} bits per channel; it is painted in 8 bits", info.bits));
         }
         let time_base = info.frame_rate.inverse();
         self.paint(&mut reader, &info, time_base, None)
@@ -199,7 +199,7 @@ fn refuse(options: &RenderOptions) -> Result<()> {
     let scaled = Scale { longest: None, ..options.scale } != Scale::default();
     if options.read != ReadOptions::default() || scaled {
         return Err(Error::usage("`--start`, `--duration`, `--fps` and `--scale` need a clip file")
-            .with_hint("let the program that writes the pipe do it"));
+            .with_hint("do this in the program that writes the pipe"));
     }
     Ok(())
 }
@@ -209,13 +209,13 @@ fn cannot(format: PaintingFormat) -> Error {
         PaintingFormat::Picture(format) => still_from_clip(format),
         format => {
             let name = format.extension();
-            Error::usage(format!("frames from or to a pipe cannot be painted into `{name}` here"))
-                .with_hint("pipe the paintings on: `.. --output - | ffmpeg -i - out.mp4`")
+            Error::usage(format!("frames from or to a pipe cannot be written as `{name}`"))
+                .with_hint("pipe the result to ffmpeg: `.. --output - | ffmpeg -i - out.mp4`")
         }
     }
 }
 
 fn still_from_clip(format: PictureFormat) -> Error {
-    Error::usage(format!("a clip cannot be painted into {format}"))
-        .with_hint("end the name of the output with .mp4, .mov, .mkv, .webm, .gif, .webp or .y4m")
+    Error::usage(format!("a clip cannot be written as {format}"))
+        .with_hint("use an output that ends in .mp4, .mov, .mkv, .webm, .gif, .webp or .y4m")
 }

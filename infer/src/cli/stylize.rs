@@ -195,7 +195,7 @@ fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Ar
         return ExitCode::SUCCESS;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };
+    let there = if skipped > 0 { format!(", {skipped} already existed") } else { String::new() };
     talk.finish(&format!("painted {} of {total} in {seconds:.1} s{there}", total - failed));
     match failed {
         0 => ExitCode::SUCCESS,
@@ -233,7 +233,7 @@ fn refuse_terminal(plan: &PaintingPlan) -> Result<()> {
     let to_terminal = plan.tasks.iter().any(|task| task.output == Output::Stdout) && io::stdout().is_terminal();
     if to_terminal {
         return Err(Error::usage("a picture would be written to the terminal")
-            .with_hint("redirect standard output, or name a file as `--output`"));
+            .with_hint("redirect standard output, or use a file as `--output`"));
     }
     let from_terminal = plan.tasks.iter().any(|task| task.input == Input::Stdin) && io::stdin().is_terminal();
     if from_terminal {

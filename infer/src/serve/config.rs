@@ -123,7 +123,7 @@ impl ServeConfig {
     pub(super) fn validate(&self) -> Result<()> {
         if self.styles.is_empty() {
             return Err(
-                Error::usage("there is no style to serve").with_hint("name a style-model file with `--style FILE`")
+                Error::usage("there is no style to serve").with_hint("use `--style FILE` with a style-model file")
             );
         }
         let limits = &self.limits;
@@ -137,7 +137,7 @@ impl ServeConfig {
         ];
         for (flag, count, most) in counts {
             if count == 0 {
-                return Err(Error::usage(format!("nothing can be served with `{flag} 0`")));
+                return Err(Error::usage(format!("`{flag}` must be above 0")));
             }
             if count > most {
                 return Err(Error::usage(format!("`{flag} {count}` is too large"))

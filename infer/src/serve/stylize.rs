@@ -57,12 +57,12 @@ async fn answer(studio: &Arc<Studio>, request: Request) -> Result<Response, Prob
     let held = inspect_body(studio, held).await?;
     let place = Arc::clone(&studio.pictures).try_acquire_owned();
     let place =
-        place.map_err(|_| Problem::busy("too many clients have not read their paintings yet", studio.retry_after()))?;
+        place.map_err(|_| Problem::busy("too many clients have not read their responses yet", studio.retry_after()))?;
     let time = studio.limits.paint_time;
     let painted = timeout(time, paint(studio, held, &options)).await.unwrap_or_else(|_| {
         let detail = format!("waiting and painting took more than {} s", time.as_secs_f32());
         Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "took_too_long", "the picture took too long", detail)
-            .with_hint("ask for a smaller picture with `max_size`, or start the server with a larger `--paint-time`"))
+            .with_hint("request a smaller picture with `max_size`, or start the server with a larger `--paint-time`"))
     })?;
     studio.metrics.painted(painted.times.paint);
     Ok(respond(painted, place))
@@ -116,10 +116,10 @@ fn unfit(error: &Error) -> Problem {
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "does_not_fit",
-        "the painting does not fit its format",
+        "the painting does not fit the output format",
         error.to_string(),
     )
-    .with_hint("ask for another `format`, or for a smaller picture with `max_size`")
+    .with_hint("request another `format`, or a smaller picture with `max_size`")
 }
 
 struct Lap(Instant);

@@ -94,7 +94,7 @@ pub(super) fn check_written(path: &Path, frames: u64, log: FfmpegLog) -> Result<
         Err(error) if log.is_empty() => Err(error),
         found => {
             let found = found.unwrap_or_default();
-            Err(Error::new(format!("{found} of {frames} frames are in the file")).with_source(log))
+            Err(Error::new(format!("the file has {found} of {frames} frames")).with_source(log))
         }
     }
 }

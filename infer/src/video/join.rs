@@ -33,7 +33,7 @@ impl ClipJoin<'_> {
     /// in the time base.
     pub(super) fn join(&self, segments: &[Segment], until: Option<i64>) -> Result<PathBuf> {
         let origin = self.origin();
-        let first = segments.first().ok_or_else(|| Error::new("no frame is painted"))?;
+        let first = segments.first().ok_or_else(|| Error::new("no frame was painted"))?;
         let list = self.folder.join("parts.ffconcat");
         fs::write(&list, self.list(segments)?).context(|| format!("cannot write `{}`", list.display()))?;
         let path = self.folder.join(format!("joined.{}", self.container.extension()));
@@ -108,9 +108,9 @@ impl ClipJoin<'_> {
             if is_disk_full(&error) {
                 return error;
             }
-            Error::usage(format!("{} does not hold the sound or the subtitles of the clip", self.container))
+            Error::usage(format!("{} cannot hold the sound or the subtitles of the clip", self.container))
                 .with_source(error)
-                .with_hint("use an `--output` that ends with .mkv, which holds any stream")
+                .with_hint("use an `--output` that ends in .mkv, which can hold any stream")
         })?;
         fs::remove_file(&path).context(|| format!("cannot remove `{}`", path.display()))
     }
@@ -121,13 +121,13 @@ impl ClipJoin<'_> {
         let notes = lost.map(|stream| {
             let what = match stream.kind {
                 StreamKind::Audio => "sound",
-                StreamKind::Subtitle => "the subtitles",
+                StreamKind::Subtitle => "subtitles",
                 StreamKind::Attachment => "an attached file",
-                StreamKind::Cover => "the cover picture",
-                StreamKind::Other => "another video or data",
+                StreamKind::Cover => "a cover picture",
+                StreamKind::Other => "other video or data",
             };
-            let codec = if stream.codec.is_empty() { String::new() } else { format!(" ({})", stream.codec) };
-            format!("{what} of stream {}{codec} cannot be copied into {}", stream.index, self.container)
+            let codec = if stream.codec.is_empty() { String::new() } else { format!(", {}", stream.codec) };
+            format!("stream {} ({what}{codec}) cannot be copied into {}", stream.index, self.container)
         });
         notes.collect()
     }

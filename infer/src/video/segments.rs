@@ -68,7 +68,7 @@ impl SegmentFolder {
                 Ok(()) | Err(TryLockError::Error(_)) => return Ok(FolderLock(file)),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(format!("another process is painting `{}`", output.display()))
-                        .with_hint("wait until it ends, or name another `--output`"));
+                        .with_hint("wait until it ends, or choose another `--output`"));
                 }
             }
         }
@@ -109,7 +109,7 @@ impl SegmentFolder {
         let Some(key) = keys.into_iter().find(|key| before.get(*key) != now.get(*key)) else { return Ok(()) };
         let value = |identity: &RunIdentity| identity.get(key).map_or_else(|| "none".to_owned(), String::clone);
         let (path, was, is) = (self.path.display(), value(before), value(now));
-        Err(Error::usage(format!("the run that left `{path}` had another {key}: {was}, not {is}"))
+        Err(Error::usage(format!("the run that left `{path}` had a different {key}: {was}, not {is}"))
             .with_hint("resume with the options of that run, or remove the folder"))
     }
 

@@ -27,7 +27,7 @@ pub(super) fn try_encoder(settings: &mut EncoderSettings, folder: &Path, observe
             let (even_width, even_height) = settings.track.size;
             let codec = &settings.codec;
             observer.note(&format!(
-                "{codec} needs even sides; the painting is cut from {width}x{height} to {even_width}x{even_height}"
+                "{codec} needs an even width and height; the painting is cropped from {width}x{height} to {even_width}x{even_height}"
             ));
         }
     }

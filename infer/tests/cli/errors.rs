@@ -28,7 +28,7 @@ fn wrong_words_end_with_exit_code_2() {
         ("stylize in.png -o out.png --max-size 0", "--max-size"),
         ("stylize in.png -o out.png --format heic", "expected `jpg`"),
         ("stylize in.png -o out.png --device gpu", "expected `auto`"),
-        ("stylize in.png -o out.xyz --style style.safetensors", "does not end like that of a picture or clip"),
+        ("stylize in.png -o out.xyz --style style.safetensors", "does not have the extension of a supported picture or clip format"),
         ("stylize in.png in.png -o -", "several inputs"),
         ("stylize . -o -", "standard output"),
     ] {
@@ -123,7 +123,7 @@ fn a_picture_that_is_none_is_named_with_the_cause() {
     for (input, words) in [
         ("text.jpg -o out.png", ["cannot read `text.jpg`: the file is not a picture", "hint: JPEG, PNG"]),
         ("nowhere.jpg -o out.png", ["cannot read `nowhere.jpg`", "painted 0 of 1"]),
-        ("folder -o out", ["there is no picture in folder `folder`", "painted 0 of 1"]),
+        ("folder -o out", ["there are no pictures or clips in folder `folder`", "painted 0 of 1"]),
     ] {
         refused(&studio, &format!("stylize {input} --style {STYLE}"), 1, &words);
     }
@@ -142,5 +142,5 @@ fn a_picture_too_long_for_its_format_is_refused_with_a_way_out() {
     let studio = Studio::new();
     studio.save("in.png", photo(16_500, 1));
     let line = format!("stylize in.png -o out.webp --style {STYLE}");
-    refused(&studio, &line, 1, &["sides of at most 16383 pixels, not 16500", "--max-size"]);
+    refused(&studio, &line, 1, &["at most 16383 pixels wide and high, not 16500", "--max-size"]);
 }

@@ -204,7 +204,7 @@ fn two_pictures_are_never_painted_into_one_file() {
     assert!(run.stderr.contains("would both be painted into"), "{}", run.stderr);
     let run = studio.run(&format!("stylize x/a.png y/a.png --style {STYLE} -o x/a.png"));
     assert_eq!(run.code, Some(2));
-    assert!(run.stderr.contains("several pictures cannot be painted into one file"), "{}", run.stderr);
+    assert!(run.stderr.contains("several inputs cannot be painted into one file"), "{}", run.stderr);
     assert!(!studio.path("out").exists());
 }
 
@@ -217,7 +217,7 @@ fn existing_paintings_are_replaced_or_left_alone_as_asked() {
     let run = studio.stylize("in -o out --skip-existing");
     assert_eq!(fs::read(studio.path("out/a.png")).unwrap(), b"old");
     assert!(run.stderr.contains("painted 1 of 1 in "), "{}", run.stderr);
-    assert!(run.stderr.contains("1 were there already"), "{}", run.stderr);
+    assert!(run.stderr.contains("1 already existed"), "{}", run.stderr);
     studio.stylize("in -o out");
     assert_eq!(studio.open("out/a.png"), studio.open("out/b.png"));
 }

@@ -89,7 +89,7 @@ fn the_colour_profile_is_carried_where_the_format_can() {
     }
     for format in ["bmp", "gif"] {
         let run = studio.stylize(&format!("in.png -o out.{format}"));
-        assert!(run.stderr.contains("holds no colour profile"), "{}", run.stderr);
+        assert!(run.stderr.contains("cannot store the colour profile"), "{}", run.stderr);
     }
 }
 
@@ -105,7 +105,7 @@ fn transparency_is_kept_or_its_loss_is_announced() {
         assert!(painting.enumerate_pixels().all(|(x, y, pixel)| pixel[3] == alpha(x, y)), "{format}");
     }
     let run = studio.stylize("in.png -o out.jpg");
-    assert!(run.stderr.contains("transparent pixels are put on white"), "{}", run.stderr);
+    assert!(run.stderr.contains("transparent areas are blended with white"), "{}", run.stderr);
     assert!(studio.open("out.jpg").into_rgb8().get_pixel(0, 0).0.iter().all(|&level| level > 230));
     let run = studio.stylize("in.png -o out.gif");
     assert!(run.stderr.contains("opaque or transparent"), "{}", run.stderr);

@@ -93,5 +93,5 @@ fn an_animated_webp_stays_one() {
     let frames: Vec<_> = Animation::decode(&bytes).unwrap().unwrap().map(Result::unwrap).collect();
     assert_eq!(frames.iter().map(|frame| frame.delay).collect::<Vec<_>>(), [70, 130, 40]);
     let run = studio.run(&format!("stylize in.webp --style {STYLE} -o out.mp4"));
-    assert!(run.code == Some(1) && run.stderr.contains("paint it into .gif or .webp"), "{}", run.stderr);
+    assert!(run.code == Some(1) && run.stderr.contains("use an output that ends in .gif or .webp"), "{}", run.stderr);
 }

@@ -204,13 +204,13 @@ fn turned_odd_silent_and_deep_clips_are_painted() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, "-f lavfi -i rgbtestsrc=size=33x27:rate=25 -t 0.4 -c:v ffv1 -pix_fmt yuv420p odd.mkv");
     let run = studio.stylize("odd.mkv -o odd.mp4");
-    assert!(run.stderr.contains("cut from 33x27 to 32x26"), "{}", run.stderr);
+    assert!(run.stderr.contains("cropped from 33x27 to 32x26"), "{}", run.stderr);
     assert_eq!(ffprobe(&studio.path("odd.mp4"), "stream=width,height,nb_frames", "v"), ["32,26,10"]);
     studio.stylize("odd.mkv -o whole.mkv --codec ffv1");
     assert_eq!(ffprobe(&studio.path("whole.mkv"), "stream=width,height", "v"), ["33,27"]);
     ffmpeg(&studio, &format!("{NTSC} -t 0.3 -c:v ffv1 -pix_fmt yuv420p10le deep.mkv"));
     let run = studio.stylize("deep.mkv -o deep.mp4");
-    assert!(run.stderr.contains("painted in 8 bits; the clip has 10"), "{}", run.stderr);
+    assert!(run.stderr.contains("the clip has 10 bits per channel; it is painted in 8 bits"), "{}", run.stderr);
     ffmpeg(&studio, &format!("{NTSC} -t 0.3 -pix_fmt yuv420p flat.mp4"));
     // The option of ffmpeg 6 and later, and the tag of the ones before.
     let turn = |line: &str| {
@@ -258,10 +258,10 @@ fn what_cannot_be_is_refused_before_anything_is_painted() {
         ("out.mp4 --crf 99", 2, "--crf"),
         ("out.mp4 --fps 0", 2, "--fps"),
         ("out.mp4 --start=-1", 2, "--start"),
-        ("out.mov --start 9", 2, "before the part asked for"),
+        ("out.mov --start 9", 2, "before the requested start"),
         ("out.mp4 --scale 9", 2, "expected `WIDTHxHEIGHT`"),
         ("out.png", 2, "a clip cannot be painted into PNG"),
-        ("out.webm", 2, "does not hold the sound"),
+        ("out.webm", 2, "cannot hold the sound"),
     ] {
         let run = studio.run(&format!("stylize in.mov --style {STYLE} --output {options}"));
         assert_eq!(run.code, Some(code), "{options}: {}", run.stderr);
@@ -281,7 +281,7 @@ fn without_ffmpeg_the_error_says_how_to_get_it() {
     let output = command.env("PATH", studio.path("")).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("needs the program") && text.contains("apt-get install ffmpeg"), "{text}");
+    assert!(text.contains("clips need the program `") && text.contains("apt-get install ffmpeg"), "{text}");
 }
 
 #[test]

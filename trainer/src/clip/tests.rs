@@ -64,7 +64,7 @@ fn clips_of_other_lengths_or_sizes_are_refused_and_a_larger_original_is_resized(
     let half = |i| imageops::thumbnail(&pan(i), 48, 32);
     let small = clip(folder.path(), "small", 3, half);
     let error = |painted: &[PathBuf]| run(&scene, painted).unwrap_err().to_string();
-    assert!(error(std::slice::from_ref(&short)).contains("has 2 frames, the original has more"));
+    assert!(error(std::slice::from_ref(&short)).contains("has only 2 frames, and the original has more"));
     assert!(error(&[scene.clone(), small.clone()]).contains("frames of different sizes"));
     assert!(run(&short, std::slice::from_ref(&scene)).unwrap_err().to_string().contains("more than the 2 frames"));
     assert_eq!(run(&scene, &[small]).unwrap().width, 48);

@@ -41,7 +41,7 @@ pub(super) fn revision(url: &str, token: Option<&str>) -> Result<Revision> {
             _ => return Err(unexpected(&asked, response.status())),
         }
     }
-    Err(Error::new(format!("`{url}` is redirected without end")))
+    Err(Error::new(format!("`{url}` redirects too many times")))
 }
 
 /// Downloads the file to `blob`; continues an earlier attempt; does nothing if the file is there.
@@ -70,7 +70,7 @@ pub(super) fn download(
     file.sync_all().context(action)?;
     if is_sha256(&revision.etag) && sha256(&mut file).context(action)? != revision.etag {
         fs::remove_file(&unfinished).context(action)?;
-        return Err(Error::new("the file arrived damaged").with_hint("try again"));
+        return Err(Error::new("the downloaded file is damaged").with_hint("try again"));
     }
     fs::rename(&unfinished, blob).context(action)
 }
@@ -99,7 +99,7 @@ fn receive(url: &str, token: Option<&str>, file: &mut File, observe: &mut impl F
         if !observe(done, total) {
             return Err(Error::interrupted("the download was stopped").with_hint(CONTINUES));
         }
-        let read = reader.read(&mut buffer).context(|| "the connection broke");
+        let read = reader.read(&mut buffer).context(|| "the connection was lost");
         let read = read.map_err(|error| error.with_hint(CONTINUES))?;
         if read == 0 {
             return Ok(());
@@ -142,11 +142,11 @@ fn etag(headers: &HeaderMap) -> Option<&str> {
 /// The text, if it can be the name of a file in the cache.
 fn file_name(text: &str) -> Result<String> {
     let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if plain { Ok(text.into()) } else { Err(Error::new(format!("the hub names a revision `{text}`"))) }
+    if plain { Ok(text.into()) } else { Err(Error::new(format!("the hub returned an invalid revision `{text}`"))) }
 }
 
 fn unexpected(url: &str, status: StatusCode) -> Error {
-    Error::new(format!("`{url}` answers {status}"))
+    Error::new(format!("`{url}` responded with status {status}"))
 }
 
 fn is_sha256(etag: &str) -> bool {

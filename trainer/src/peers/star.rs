@@ -148,7 +148,7 @@ fn call(seat: &Seat) -> Result<TcpStream> {
                 return Ok(stream);
             }
             Err(error) if start.elapsed() > MEETING => {
-                return Err(error).context(|| "the first process does not answer");
+                return Err(error).context(|| "the first process does not respond");
             }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }

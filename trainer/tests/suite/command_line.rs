@@ -96,7 +96,7 @@ fn an_error_names_the_file_and_says_what_to_do() {
     };
     let (code, talk) = run("empty");
     assert_eq!(code, Some(2));
-    assert!(talk.starts_with("error: no photos in `empty`\nhint: files ending in jpg,"), "{talk}");
+    assert!(talk.starts_with("error: there are no photos in `empty`\nhint: files with the extensions jpg,"), "{talk}");
     let (code, talk) = run("nowhere");
     assert_eq!(code, Some(1));
     assert!(talk.starts_with("error: cannot read folder `nowhere`: "), "{talk}");

@@ -126,7 +126,7 @@ fn a_broken_or_stopped_download_is_continued_where_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     let broken = Server::new(abc(2));
     let error = broken.hub(folder.path()).fetch("old/vgg", "model.safetensors", |_, _| true).unwrap_err();
-    assert!(error.to_string().starts_with("the connection broke"), "{error}");
+    assert!(error.to_string().starts_with("the connection was lost"), "{error}");
     assert_eq!(error.hint(), Some("the same command continues the download"));
     let server = Server::new(abc(usize::MAX));
     let hub = server.hub(folder.path());
@@ -142,7 +142,7 @@ fn a_file_that_arrives_damaged_is_refused_and_not_kept() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(Shelf { content: b"abd".to_vec(), ..abc(usize::MAX) });
     let error = server.hub(folder.path()).fetch("new/vgg", "model.safetensors", |_, _| true).unwrap_err();
-    assert_eq!(error.to_string(), "the file arrived damaged");
+    assert_eq!(error.to_string(), "the downloaded file is damaged");
     let blobs = folder.path().join("models--new--vgg/blobs");
     assert_eq!(fs::read_dir(blobs).unwrap().count(), 0);
 }

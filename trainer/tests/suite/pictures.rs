@@ -66,7 +66,7 @@ fn a_stopped_optimisation_gives_the_picture_as_far_as_it_came() {
 #[test]
 fn scales_below_what_a_stroke_needs_are_refused() {
     let error = OptimizeConfig { scales: 6, ..OptimizeConfig::default() }.validate().unwrap_err();
-    assert_eq!(error.to_string(), "`--scales 6` starts at 16 pixels, below 32");
+    assert_eq!(error.to_string(), "`--scales 6` starts at 16 pixels, below the minimum of 32");
 }
 
 #[test]

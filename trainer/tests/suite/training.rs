@@ -125,7 +125,7 @@ fn a_training_for_videos_is_as_repeatable_as_any_and_tells_its_temporal_loss() {
     assert!(card.objective.unwrap()["temporal"].as_f64().unwrap() > 0.0);
     assert!(fs::read_to_string(whole.run_dir.join("report.html")).unwrap().contains(">temporal</text>"));
     let refused = run(&whole, &TrainConfig { temporal_weight: 0.0, ..config }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: `temporal_weight` was 2.0 and is 0.0");
+    assert_eq!(refused.to_string(), "cannot resume: `temporal_weight` was 2.0 and is now 0.0");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_training_can_be_extended_but_not_changed() {
     let job = fixture.job("style");
     run(&job, &config()).unwrap();
     let refused = run(&job, &TrainConfig { learning_rate: 2e-3, ..config() }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: `learning_rate` was 0.001 and is 0.002");
+    assert_eq!(refused.to_string(), "cannot resume: `learning_rate` was 0.001 and is now 0.002");
     assert_eq!(refused.kind(), ErrorKind::Usage);
     let mut other = config();
     other.objective.style_weight = 77.0;
@@ -167,7 +167,7 @@ fn a_photo_that_was_replaced_under_its_name_is_noticed() {
     run(&job, &config()).unwrap();
     fs::copy(fixture.path("photos/2.png"), fixture.path("photos/1.png")).unwrap();
     let refused = run(&job, &TrainConfig { length: Length::Steps(12), ..config() }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: photos were replaced by others of the same names");
+    assert_eq!(refused.to_string(), "cannot resume: photos were replaced by others with the same names");
     assert_eq!(refused.kind(), ErrorKind::Usage);
 }
 
@@ -218,9 +218,9 @@ fn a_style_that_cannot_be_written_in_the_end_is_kept_in_the_run_folder() {
     let fixture = Fixture::new();
     let job = TrainingJob { output: fixture.path("out/style.safetensors"), ..fixture.job("style") };
     let error = train(&job, &config(), &mut Saboteur(fixture.path("out")), &AtomicBool::new(false)).unwrap_err();
-    assert!(error.to_string().starts_with("the training is done, but: cannot write `"), "{error}");
+    assert!(error.to_string().starts_with("the training is finished, but its style could not be saved: cannot write `"), "{error}");
     let kept = job.run_dir.join("style.safetensors");
-    assert_eq!(error.hint(), Some(&*format!("the style is in `{}`: copy it where you want it", kept.display())));
+    assert_eq!(error.hint(), Some(&*format!("the style was saved as `{}` instead: copy it to where you want it", kept.display())));
     run(&fixture.job("same"), &config()).unwrap();
     assert!(fs::read(kept).unwrap() == fs::read(fixture.path("same.safetensors")).unwrap());
 }
@@ -231,7 +231,7 @@ fn an_earlier_training_is_neither_overwritten_nor_in_the_way() {
     let job = fixture.job("style");
     run(&job, &config()).unwrap();
     let error = run(&TrainingJob { earlier: EarlierTraining::Refuse, ..job.clone() }, &config()).unwrap_err();
-    assert!(error.to_string().ends_with("style.run` holds a training of 8 steps"), "{error}");
+    assert!(error.to_string().ends_with("style.run` contains a training of 8 steps"), "{error}");
     let short = TrainConfig { length: Length::Steps(2), seed: 9, ..config() };
     assert_eq!(run(&TrainingJob { earlier: EarlierTraining::Discard, ..job.clone() }, &short).unwrap().steps, 2);
     assert!(!job.run_dir.join("previews/00000006.png").exists());
@@ -243,7 +243,7 @@ fn one_run_folder_takes_one_training_at_a_time() {
     let job = fixture.job("style");
     let folder = impasto_trainer::run_folder::RunFolder::open(&job.run_dir).unwrap();
     let error = run(&job, &config()).unwrap_err();
-    assert!(error.to_string().ends_with("another training is running there"), "{error}");
+    assert!(error.to_string().ends_with("another training is using it"), "{error}");
     drop(folder);
     run(&job, &config()).unwrap();
 }

@@ -109,10 +109,10 @@ impl Launch<'_> {
     pub(crate) fn check(&self, signature: &str) -> Result<()> {
         if !self.arguments.iter().map(|argument| argument.kind()).eq(signature.chars()) {
             let given: String = self.arguments.iter().map(|argument| argument.kind()).collect();
-            bail!("kernel `{}` takes {signature}, not {given}", self.kernel)
+            bail!("kernel `{}` has the arguments {signature}, but was given {given}", self.kernel)
         }
         if self.arguments.iter().any(|argument| matches!(argument, Argument::Int(..0))) {
-            bail!("kernel `{}` got a size of more than 31 bits", self.kernel)
+            bail!("kernel `{}` was given a size of more than 31 bits", self.kernel)
         }
         if self.grid.iter().zip(GRID_LIMITS).any(|(&blocks, limit)| blocks > limit) {
             bail!("kernel `{}` cannot run on a grid of {:?} blocks", self.kernel, self.grid)
@@ -142,7 +142,7 @@ pub(crate) fn blocks(count: usize) -> usize {
 pub(crate) fn fits(counts: &[usize]) -> Result<()> {
     match counts.iter().find(|&&count| count > i32::MAX as usize - THREADS) {
         Some(count) => {
-            bail!("a tensor of {count} values is too large for one kernel; take smaller pictures or batches")
+            bail!("a tensor of {count} values is too large for one kernel; use smaller pictures or batches")
         }
         None => Ok(()),
     }

@@ -140,8 +140,8 @@ impl RowDecoder for JpegRows {
 }
 
 fn open_scan(file: &File, header: &JpegHeader) -> Result<Scan> {
-    let mut file = file.try_clone().context(|| "cannot open it again")?;
-    file.seek(SeekFrom::Start(header.scan_at)).context(|| "cannot read it again")?;
+    let mut file = file.try_clone().context(|| "cannot open the file again")?;
+    file.seek(SeekFrom::Start(header.scan_at)).context(|| "cannot read the file again")?;
     Ok(Scan::new(Box::new(file), &header.frame))
 }
 

@@ -43,7 +43,7 @@ struct Row {
 fn next_row(strips: &mut StripQueue) -> Result<Vec<u8>> {
     match strips.take(1)? {
         Samples::Eight(samples) => Ok(samples),
-        Samples::Sixteen(_) => Err(Error::new("samples of 16 bits came where 8 were expected")),
+        Samples::Sixteen(_) => Err(Error::new("found samples of 16 bits where samples of 8 bits were expected")),
     }
 }
 

@@ -45,8 +45,8 @@ impl PngRows {
 /// A decoder at the first row, with the transformations that the image crate asks for: depths below 8 become 8, palettes
 /// and transparent colours become RGB and alpha.
 fn open_reader(file: &File) -> Result<Reader<BufReader<File>>> {
-    let mut file = file.try_clone().context(|| "cannot open it again")?;
-    file.rewind().context(|| "cannot read it again")?;
+    let mut file = file.try_clone().context(|| "cannot open the file again")?;
+    file.rewind().context(|| "cannot read the file again")?;
     let mut decoder = Decoder::new_with_limits(BufReader::new(file), Limits { bytes: MAX_BYTES });
     decoder.set_ignore_text_chunk(true);
     // `png_head` reads it, with less memory.

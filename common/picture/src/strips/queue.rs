@@ -69,5 +69,5 @@ impl StripQueue {
 }
 
 fn abandoned() -> Error {
-    Error::new("the picture was given up before its last row")
+    Error::new("writing was stopped before the last row")
 }

@@ -108,7 +108,7 @@ impl StripReader {
     /// If `rows` is 0, or the file is cut short or damaged. Only [`Self::rewind`] makes sense after that.
     pub fn read(&mut self, rows: u32) -> Result<Option<Picture>> {
         if rows == 0 {
-            return Err(Error::new("a strip of no rows was asked for"));
+            return Err(Error::new("a strip must have at least one row"));
         }
         let rows = rows.min(self.info.height - self.next_row);
         if rows == 0 {

@@ -39,7 +39,7 @@ impl Samples {
             }
             _ => None,
         };
-        extended.ok_or_else(|| Error::new("a part of the picture is shorter than its header says"))
+        extended.ok_or_else(|| Error::new("a strip or tile of the picture is shorter than its header says"))
     }
 
     /// The samples as an image of one to four channels: grey, grey and alpha, RGB, RGBA.

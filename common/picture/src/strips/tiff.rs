@@ -248,13 +248,13 @@ where
 fn eight(samples: Samples) -> Result<Vec<u8>> {
     match samples {
         Samples::Eight(samples) => Ok(samples),
-        Samples::Sixteen(_) => Err(Error::new("samples of 16 bits came where 8 were expected")),
+        Samples::Sixteen(_) => Err(Error::new("found samples of 16 bits where samples of 8 bits were expected")),
     }
 }
 
 fn sixteen(samples: Samples) -> Result<Vec<u16>> {
     match samples {
         Samples::Sixteen(samples) => Ok(samples),
-        Samples::Eight(_) => Err(Error::new("samples of 8 bits came where 16 were expected")),
+        Samples::Eight(_) => Err(Error::new("found samples of 8 bits where samples of 16 bits were expected")),
     }
 }

@@ -75,7 +75,7 @@ impl Turned {
     fn spill(&mut self) -> Result<File> {
         let folder = std::env::temp_dir();
         let mut file =
-            tempfile::tempfile().context(|| format!("cannot make a temporary file in `{}`", folder.display()))?;
+            tempfile::tempfile().context(|| format!("cannot create a temporary file in `{}`", folder.display()))?;
         for first in (0..self.height).step_by(BAND) {
             let rows = BAND.min(self.height - first);
             let mut samples = self.rows.read(rows)?.into_big_endian();
@@ -84,7 +84,7 @@ impl Turned {
             }
             file.write_all(&samples)
                 .context(|| format!("cannot write a temporary file in `{}`", folder.display()))
-                .map_err(|error| error.with_hint("make room there, or set TMPDIR to another folder"))?;
+                .map_err(|error| error.with_hint("free some space there, or set TMPDIR to another folder"))?;
         }
         self.note = self.rows.end()?;
         Ok(file)

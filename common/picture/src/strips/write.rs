@@ -49,7 +49,7 @@ impl StripWriter {
         let format = options.format;
         if !Self::can_write(format) {
             return Err(
-                Error::new(format!("{format} cannot be written in strips")).with_hint("PNG, TIFF and JPEG can be")
+                Error::new(format!("{format} cannot be written in strips")).with_hint("use PNG, TIFF or JPEG")
             );
         }
         if info.width == 0 || info.height == 0 {
@@ -84,7 +84,7 @@ impl StripWriter {
         let (own, whole) = (strip.info(), &self.info);
         if (own.width, own.bits, own.has_alpha) != (whole.width, whole.bits, whole.has_alpha) {
             return Err(Error::new(format!(
-                "a strip of {} pixels a row, {} bits{} is no part of a picture of {} pixels a row, {} bits{}",
+                "a strip with {} pixels per row and {} bits{} does not match a picture with {} pixels per row and {} bits{}",
                 own.width,
                 own.bits,
                 alpha(&own),
@@ -95,7 +95,7 @@ impl StripWriter {
         }
         self.missing = self.missing.checked_sub(own.height).ok_or_else(|| {
             Error::new(format!(
-                "a strip of {} rows reaches below the picture, {} are missing",
+                "a strip of {} rows is too high: only {} rows are missing",
                 own.height, self.missing
             ))
         })?;
@@ -121,7 +121,7 @@ impl StripWriter {
             return Ok(());
         }
         self.join()?;
-        Err(Error::new("the encoder has ended already"))
+        Err(Error::new("the encoder has already stopped"))
     }
 
     /// Waits for the encoder's end and says how it was.
@@ -290,11 +290,11 @@ mod tests {
         let error = writer.write(rgba.clone()).unwrap_err().to_string();
         assert_eq!(
             error,
-            "a strip of 37 pixels a row, 8 bits and alpha is no part of a picture of 37 pixels a row, 8 bits"
+            "a strip with 37 pixels per row and 8 bits and alpha does not match a picture with 37 pixels per row and 8 bits"
         );
         writer.write(strip_of(rgb, 0, 20)).unwrap();
         let error = writer.write(strip_of(rgb, 0, 4)).unwrap_err().to_string();
-        assert_eq!(error, "a strip of 4 rows reaches below the picture, 3 are missing");
+        assert_eq!(error, "a strip of 4 rows is too high: only 3 rows are missing");
         writer.write(strip_of(rgb, 20, 3)).unwrap();
         writer.finish().unwrap();
     }
@@ -316,7 +316,7 @@ mod tests {
         let path = folder.path().join("picture");
         let info = PictureInfo { width: 70_000, height: 1, bits: 8, has_alpha: false, icc: None };
         let error = StripWriter::create(&path, &info, PictureFormat::Jpeg.into()).err().unwrap();
-        assert!(error.to_string().contains("sides of at most 65535 pixels, not 70000"), "{error}");
+        assert!(error.to_string().contains("at most 65535 pixels wide and high, not 70000"), "{error}");
         let error = StripWriter::create(&path, &info, PictureFormat::Gif.into()).err().unwrap();
         assert_eq!(error.to_string(), "GIF cannot be written in strips");
     }

@@ -110,7 +110,7 @@ impl GpuPainter for GpuEngine {
         let frame = |bytes| PixelFrame { bytes, channels, size };
         let (height, width) = size;
         if bytes.len() != height * width * channels {
-            return Err((frame(bytes), "it has more or fewer bytes than pixels".into()));
+            return Err((frame(bytes), "its bytes do not match its size".into()));
         }
         let program = match program(&self.description, size) {
             Ok(program) => program,
@@ -140,7 +140,7 @@ impl GpuPainter for GpuEngine {
         if bytes > memory {
             let (needed, allowed) = (bytes >> 20, memory >> 20);
             return Ok(Some(format!(
-                "the GPU takes it as a whole, which needs {needed} MiB of main memory; {allowed} MiB are allowed"
+                "the GPU paints it as a whole, which needs {needed} MiB of main memory, but only {allowed} MiB are allowed"
             )));
         }
         let levels = read(picture)?;

@@ -220,7 +220,7 @@ impl Reader<'_> {
     fn filter(&self, index: usize, layer: &LoweredLayer) -> Result<Filter> {
         let (kernel, _) = self.kernel(index)?;
         let Some(norm) = &self.network.layers[index].normalization else {
-            return Err(Error::new("a layer without a normalization has no form on a GPU"));
+            return Err(Error::new("the GPU kernels do not support a layer without normalization"));
         };
         let part = |part: &str| values(self.tensors, &format!("{}.{part}", norm.name), &[kernel.outputs]);
         let (scales, biases) = (part("weight")?, part("bias")?);

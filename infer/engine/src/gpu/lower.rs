@@ -78,7 +78,7 @@ impl LoweredLayer {
 /// If the GPU's kernels have no form for one of them: the reason, as it goes into a sentence.
 pub(super) fn lower(network: &Network) -> Result<Vec<LoweredLayer>, String> {
     if network.layers.len() < 2 {
-        return Err("its network has one layer only".into());
+        return Err("its network has only one layer".into());
     }
     (0..network.layers.len()).map(|index| lower_one(network, index)).collect()
 }
@@ -87,13 +87,13 @@ fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
     let (layer, last) = (&network.layers[index], network.layers.len() - 1);
     let convolution = &layer.convolution;
     let fault =
-        |what: &str| Err(format!("the GPU's kernels do not know a layer that {what}, as `{}`", convolution.name));
+        |what: &str| Err(format!("the GPU kernels do not support layer `{}`, which {what}", convolution.name));
     if index < last && layer.normalization.is_none() {
-        return fault("is not normalized");
+        return fault("has no normalization");
     }
     let (kernel, padding, resampling) = (convolution.kernel, convolution.padding, convolution.resampling);
     if index == last && resampling != Resampling::None {
-        return fault("is the last and changes the size");
+        return fault("is the last layer and changes the size");
     }
     let around = if padding.reflects() { Border::Mirrored } else { Border::Zero };
     let (mut lead, mut border, mut stride) = (padding.pixels(), around, 1);
@@ -106,7 +106,7 @@ fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
             PlainForm::Same
         }
         Resampling::Nearest(_) if (kernel, padding.pixels()) != (3, 1) => {
-            return fault("enlarges and is not 3x3 with a border of 1");
+            return fault("upsamples and is not 3x3 with a padding of 1");
         }
         Resampling::Nearest(_) => {
             // The mirrored border of the enlarged picture is the repeated edge of the small one.
@@ -114,7 +114,7 @@ fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
             PlainForm::Enlarged
         }
         Resampling::Transposed { .. } => {
-            let Some(taps) = TransposedTaps::new(convolution) else { return fault("is transposed in no known way") };
+            let Some(taps) = TransposedTaps::new(convolution) else { return fault("is transposed in an unsupported way") };
             lead = taps.lead;
             PlainForm::Transposed(taps)
         }
@@ -134,10 +134,10 @@ mod tests {
         let mut network = sound.clone();
         network.layers[1].normalization = None;
         let reason = lower(&network).unwrap_err();
-        assert_eq!(reason, "the GPU's kernels do not know a layer that is not normalized, as `conv2.conv2d`");
+        assert_eq!(reason, "the GPU kernels do not support layer `conv2.conv2d`, which has no normalization");
         let mut network = sound;
         network.layers[3].convolution.kernel = 5;
         let reason = lower(&network).unwrap_err();
-        assert!(reason.contains("enlarges and is not 3x3 with a border of 1, as `deconv1.conv2d`"), "{reason}");
+        assert!(reason.contains("layer `deconv1.conv2d`, which upsamples and is not 3x3 with a padding of 1"), "{reason}");
     }
 }

@@ -15,7 +15,7 @@ const MOST_ELEMENTS: usize = i32::MAX as usize;
 const MOST_CHANNELS: usize = 2048;
 
 /// The error text for a picture too large for 32-bit indices.
-const TOO_LARGE: &str = "it has too many pixels for a GPU's kernels";
+const TOO_LARGE: &str = "it has too many pixels for the GPU kernels";
 
 /// The program that paints a frame of `size`.
 ///
@@ -126,7 +126,7 @@ impl ProgramBuilder<'_> {
         let is_whole =
             |addend: &Addend| addend.lead + height <= addend.field.height && addend.lead + width <= addend.field.width;
         let name = &self.network.layers[index].convolution.name;
-        addend.filter(is_whole).map(Some).ok_or_else(|| format!("what layer `{name}` adds is not whole on the GPU"))
+        addend.filter(is_whole).map(Some).ok_or_else(|| format!("the residual of layer `{name}` is incomplete on the GPU"))
     }
 
     /// The plain convolution of a layer to this many channels, with as many pixels as its results of `size` take.

@@ -117,7 +117,7 @@ impl GpuHandle {
             }
         };
         let thread = thread::Builder::new().name(format!("cuda:{ordinal}")).spawn(run);
-        let thread = thread.context(|| "cannot start the GPU's thread")?;
+        let thread = thread.context(|| "cannot start the GPU thread")?;
         let name = gpu.recv().map_err(|_| lost())??;
         Ok(Self { ordinal, name, requests: Some(requests), thread: Some(thread) })
     }
@@ -172,7 +172,7 @@ fn open(ordinal: usize) -> Result<PaintingGpu> {
 
 /// The error if the GPU's thread has ended, which happens only if it panicked.
 pub(super) fn lost() -> Error {
-    Error::new("the GPU's thread has ended").with_hint("use `--device cpu`")
+    Error::new("the GPU thread has stopped unexpectedly").with_hint("use `--device cpu`")
 }
 
 /// A network on the GPU.
@@ -250,7 +250,7 @@ impl GpuThread {
     }
 
     fn load(&mut self, weights: Weights, value: Value) -> Result<usize> {
-        let loaded = self.gpu.load(&weights, value).context(|| "cannot put the weights on the GPU")?;
+        let loaded = self.gpu.load(&weights, value).context(|| "cannot copy the weights to the GPU")?;
         self.last += 1;
         self.networks.insert(self.last, LoadedNetwork { weights, value, loaded });
         Ok(self.last)
@@ -282,7 +282,7 @@ impl GpuThread {
         match begun {
             Ok((key, slot)) => self.under_way.push_back(UnderWay { key, slot, data, reply }),
             Err(error) if error.is_out_of_memory() => {
-                let refused = Some("the GPU's memory does not suffice".into());
+                let refused = Some("there is not enough GPU memory".into());
                 let _ = reply.send(Ok(PaintAnswer { data, after: Vec::new(), refused }));
             }
             Err(error) => {
@@ -321,7 +321,7 @@ impl GpuThread {
     }
 
     fn canvas(&self, order: &PaintOrder) -> Result<Canvas> {
-        let network = self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not on the GPU"))?;
+        let network = self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not loaded on the GPU"))?;
         let paint =
             Paint { program: &order.program, weights: &network.weights, value: network.value, pixels: order.pixels };
         Ok(Canvas::new(&self.gpu, &paint, &network.loaded, MAX_UNDER_WAY)?)

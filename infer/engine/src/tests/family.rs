@@ -217,7 +217,7 @@ fn memory_is_planned_for_any_list_of_layers() {
         let generous = MemoryPlan::new(&network, &schedule, (301, 402), 1 << 30).unwrap();
         assert!(generous.bands.iter().all(|&rows| rows.is_multiple_of(4)), "{name}: {:?}", generous.bands);
         let error = MemoryPlan::new(&network, &schedule, (301, 402), 1 << 10).unwrap_err();
-        assert!(error.hint().is_some_and(|hint| hint.starts_with("it takes at least")), "{name}: {error}");
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("painting it needs at least")), "{name}: {error}");
     }
 }
 

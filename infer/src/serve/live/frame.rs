@@ -44,7 +44,7 @@ pub(super) struct Brush {
 impl Brush {
     fn new(options: &RequestOptions) -> Result<Self, Problem> {
         if options.format.is_some_and(|format| format != PictureFormat::Jpeg) {
-            return Err(Problem::option("the paintings of a camera are always JPEG"));
+            return Err(Problem::option("paintings of a camera are always JPEG"));
         }
         Ok(Self { stylizer: Arc::new(options.stylizer()?), quality: options.quality })
     }
@@ -130,7 +130,7 @@ pub(super) fn id_of(bytes: &[u8]) -> u32 {
 /// The pixels of a frame.
 pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
     let (head, rest) =
-        bytes.split_first_chunk::<HEAD>().ok_or_else(|| bad_frame("it is shorter than its head of 8 bytes"))?;
+        bytes.split_first_chunk::<HEAD>().ok_or_else(|| bad_frame("it is shorter than its header of 8 bytes"))?;
     let &[_, _, _, _, w0, w1, h0, h1] = head;
     let [width, height] = [[w0, w1], [h0, h1]].map(u16::from_le_bytes).map(u32::from);
     if (width, height) == (0, 0) {
@@ -140,12 +140,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 || pixels > FRAME_PIXELS || rest.len() as u64 != 4 * pixels {
         let detail =
-            format!("{} bytes are not the RGBA of {width}x{height} pixels, or the frame is too large", rest.len());
+            format!("{} bytes are not {width}x{height} pixels in RGBA, or the frame is too large", rest.len());
         return Err(bad_frame(&detail));
     }
     let rgb = rest.as_chunks::<4>().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect();
     // The length matches the sizes, so there is always an image.
-    RgbImage::from_raw(width, height, rgb).map(Picture::from).ok_or_else(|| bad_frame("its sizes are wrong"))
+    RgbImage::from_raw(width, height, rgb).map(Picture::from).ok_or_else(|| bad_frame("its size does not match its pixels"))
 }
 
 fn bad_frame(detail: &str) -> Problem {

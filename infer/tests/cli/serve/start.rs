@@ -43,7 +43,7 @@ fn said_at_the_start(flags: &str) -> String {
     let (mut child, _) = start(&studio, flags, Stdio::piped());
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
-    while !said.contains("Ctrl-C ends the server") && stderr.read_line(&mut said).unwrap() > 0 {}
+    while !said.contains("press Ctrl-C to stop the server") && stderr.read_line(&mut said).unwrap() > 0 {}
     child.kill().unwrap();
     child.wait().unwrap();
     stderr.read_to_string(&mut said).unwrap();

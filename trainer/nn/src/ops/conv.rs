@@ -91,7 +91,7 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let floats = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&floats[start..end]),
-        None => candle_core::bail!("the kernels take contiguous tensors"),
+        None => candle_core::bail!("the kernels need contiguous tensors"),
     }
 }
 
