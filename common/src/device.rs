@@ -39,7 +39,9 @@ impl DeviceChoice {
                 .map_or_else(|| Err("this program was built without CUDA".to_owned()), |open| open(ordinal))
                 .map(|device| (Some(device), None))
                 .map_err(|cause| Error::new(format!("cannot open `--device cuda:{ordinal}`: {cause}")))
-                .map_err(|error| error.with_hint("use `--device cpu`, or a build with CUDA on a machine with an NVIDIA GPU")),
+                .map_err(|error| {
+                    error.with_hint("use `--device cpu`, or a build with CUDA on a machine with an NVIDIA GPU")
+                }),
         }
     }
 }
@@ -124,7 +126,10 @@ mod tests {
         check_threads("--threads", max_threads()).unwrap();
         let error = set_threads(1_000_000).unwrap_err();
         let most = max_threads();
-        assert_eq!(error.to_string(), format!("`--threads 1000000` is too many: the maximum on this machine is {most}"));
+        assert_eq!(
+            error.to_string(),
+            format!("`--threads 1000000` is too many: the maximum on this machine is {most}")
+        );
         assert_eq!(error.exit_code(), 2);
     }
 

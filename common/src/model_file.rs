@@ -202,8 +202,10 @@ fn parse_card(card: &str) -> Result<ModelCard> {
     unique_keys::check(card).context(|| "its card is ambiguous")?;
     let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if format > u64::from(FORMAT) {
-        return Err(Error::new(format!("it has format version {format}, but this program supports versions up to {FORMAT}"))
-            .with_hint("update this program"));
+        return Err(Error::new(format!(
+            "it has format version {format}, but this program supports versions up to {FORMAT}"
+        ))
+        .with_hint("update this program"));
     }
     serde_json::from_value(value).context(|| "its card is incomplete")
 }

@@ -199,7 +199,7 @@ mod tests {
         let subject = Subject::preset(Preset::Xs).unwrap();
         let machine = BenchMachine { gpu: Some(GpuFigures { name: "a GPU".into(), peak_gflops: 1000.0 }), ..MACHINE };
         let runs = [Duration::from_millis(8)];
-        let rates = GpuRates { alone: 0.002, under_way: 0.004, memory: 9, graph_failure: Some("busy".into()) };
+        let rates = GpuRates { alone: 0.002, in_flight: 0.004, memory: 9, graph_failure: Some("busy".into()) };
         let found = describe(&subject, (500, 1000), runs[0], &runs, &machine, (None, Some(rates)));
         assert_eq!((found.median_ms, found.on_gpu_ms, found.gpu_memory_bytes), (8.0, Some(2.0), Some(9)));
         assert!((found.frames_per_second - 250.0).abs() < 1e-9 && (found.gflops - found.gflop * 500.0).abs() < 1e-9);

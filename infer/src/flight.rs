@@ -19,14 +19,14 @@ const MAX_AHEAD: usize = 3;
 /// A frame that the CPU paints is painted when its turn comes, so paintings are returned in the order of their frames.
 pub struct Flight<'a> {
     stylizer: &'a Stylizer,
-    under_way: VecDeque<BegunPainting>,
+    in_flight: VecDeque<BegunPainting>,
 }
 
 impl<'a> Flight<'a> {
     /// A painter without a frame yet.
     #[must_use]
     pub fn new(stylizer: &'a Stylizer) -> Self {
-        Self { stylizer, under_way: VecDeque::new() }
+        Self { stylizer, in_flight: VecDeque::new() }
     }
 }
 
@@ -38,18 +38,18 @@ impl FramePainter for Flight<'_> {
     fn push(&mut self, frame: Option<Picture>) -> Result<Option<Painted>> {
         let is_over = frame.is_none();
         if let Some(frame) = frame {
-            self.under_way.push_back(self.stylizer.begin(frame, &Statistics::own())?);
+            self.in_flight.push_back(self.stylizer.begin(frame, &Statistics::own())?);
         }
         // Only a GPU paints in the background.
-        let waits = self.under_way.iter().all(|painting| matches!(painting, BegunPainting::OnGpu(..)));
-        if !is_over && waits && self.under_way.len() < MAX_AHEAD {
+        let waits = self.in_flight.iter().all(|painting| matches!(painting, BegunPainting::OnGpu(..)));
+        if !is_over && waits && self.in_flight.len() < MAX_AHEAD {
             return Ok(None);
         }
-        self.under_way.pop_front().map(|painting| self.stylizer.finish(painting, &mut Statistics::own())).transpose()
+        self.in_flight.pop_front().map(|painting| self.stylizer.finish(painting, &mut Statistics::own())).transpose()
     }
 
     fn reset(&mut self) {
-        self.under_way.clear();
+        self.in_flight.clear();
     }
 }
 

@@ -265,7 +265,10 @@ fn notes(reader: &VideoReader) -> Vec<String> {
         notes.push("transparency is not kept".into());
     }
     if info.interlaced {
-        notes.push("the clip is interlaced and is painted without deinterlacing; deinterlace it first for a cleaner result".into());
+        notes.push(
+            "the clip is interlaced and is painted without deinterlacing; deinterlace it first for a cleaner result"
+                .into(),
+        );
     }
     notes
 }

@@ -1,5 +1,5 @@
-//! Every op on a GPU against the CPU: f32 within 1e-4, bf16 within 2e-2, gradients included. Without a GPU, or in a build without
-//! CUDA, skipped: the tests of `common/kernels` run the same kernels on the CPU.
+//! Compares every op on a GPU with the CPU: f32 within 1e-4, bf16 within 2e-2, gradients included. Skipped without a GPU or in
+//! a build without CUDA; the tests of `common/kernels` run the same kernels on the CPU.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use impasto_common::device::DeviceChoice;

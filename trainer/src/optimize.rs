@@ -137,8 +137,11 @@ impl OptimizeConfig {
         }
         let smallest = self.size.min(self.style_size) >> (self.scales - 1).min(16);
         if smallest < 32 {
-            return Err(Error::usage(format!("`--scales {}` starts at {smallest} pixels, below the minimum of 32", self.scales))
-                .with_hint("use fewer scales or larger sizes"));
+            return Err(Error::usage(format!(
+                "`--scales {}` starts at {smallest} pixels, below the minimum of 32",
+                self.scales
+            ))
+            .with_hint("use fewer scales or larger sizes"));
         }
         self.objective.validate()
     }
@@ -299,7 +302,8 @@ impl Optimiser {
                 adam.step(parameters, &Gradients::of(parameters, gradients)?, *rate, 1.0)
             }
             Self::Lbfgs(lbfgs) => {
-                let gradient = gradients.get(picture).ok_or_else(|| Error::new("the objective does not depend on the picture"))?;
+                let gradient =
+                    gradients.get(picture).ok_or_else(|| Error::new("the objective does not depend on the picture"))?;
                 let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
                 let mut values = picture.flatten_all()?.to_vec1::<f32>()?;
                 lbfgs.step(&mut values, &gradient);

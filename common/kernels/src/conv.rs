@@ -1,5 +1,6 @@
-//! Convolution and the gradient of its input, by implicit matrix products: pads a band of rows of one picture, for all channels,
-//! into a buffer that fits the L2 cache, and runs `correlate` over it. Convolutions that [`winograd`] computes faster go there.
+//! Convolution and the gradient of its input, by implicit matrix products. A band of rows of one picture, with all channels,
+//! is padded into a buffer that fits the L2 cache, and `correlate` runs over it. Convolutions that [`winograd`] computes faster
+//! are passed to it.
 //!
 //! The input gradient is the same with transposed weights, once for each phase of the stride, followed by the adjoint of
 //! padding and upsampling.

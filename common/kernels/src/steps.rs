@@ -1,8 +1,8 @@
 //! A painting on a GPU, as a list of steps over one memory block, the arena.
 //!
-//! The list is data: `impasto_engine` makes it for a network and a size, a GPU carries it out in one graph, and in tests
-//! plain loops carry it out on the processor, which proves it without a GPU. Pictures lie channels innermost, as tensor
-//! cores take them, and every picture carries the border that the next convolution needs: no convolution pads.
+//! The list is data: `impasto_engine` makes it for a network and a size, a GPU runs it as one CUDA graph, and tests run it
+//! with plain loops on the CPU, so that it can be checked without a GPU. A picture here is any feature map. Pictures are
+//! stored channels last, as tensor cores need them, and include the padding of the next convolution, so no convolution pads.
 
 /// Channels that a thread moves at a time: 16 bytes in half precision. The channel count of every picture in the arena is a
 /// multiple of this.
@@ -74,19 +74,19 @@ pub fn tiles(pixels: usize) -> (usize, usize) {
 
 /// The kind of padding beyond the edge of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Border {
+pub enum PaddingMode {
     /// Reflection: the picture is mirrored, the edge not repeated.
-    Mirrored,
+    Reflect,
     /// Replication: the edge pixel is repeated.
-    Edge,
+    Replicate,
     /// The network's zero (zero padding).
     Zero,
 }
 
 /// The arrangement of a convolution's results in its output picture. A convolution that upsamples stores several results in
-/// the channels of one pixel (as in space to depth): pixel `(i, j)` holds `phases` x `phases` results, at `(phases i - skip
-/// + a, phases j - skip + b)`. The result of phase `(a, b)` begins at channel `(phases a + b) * channels`. Positions
-/// outside `height` and `width` are not results.
+/// the channels of one pixel (as in space to depth): pixel `(i, j)` has `phases` x `phases` results, those at
+/// `(phases i - skip + a, phases j - skip + b)`. The result of phase `(a, b)` begins at channel `(phases a + b) * channels`.
+/// Positions outside `height` and `width` are not results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lattice {
     /// Results in a pixel, per side: 1, or 2 after a convolution that upsamples.
@@ -128,8 +128,8 @@ pub enum PaintStep {
     /// The mean of each colour of the frame, rounded to a level.
     Survey,
     /// The frame minus the mean of each colour, divided by [`UNIT`], as `side` x `side` shifted copies stacked as channels:
-    /// channel `3 * (side a + b) + c` of pixel `(y, x)` is colour `c` of the frame's pixel `(y + 3 a - lead, x + 3 b -
-    /// lead)`. Other channels are 0. The border is not [`Border::Edge`].
+    /// channel `3 * (side a + b) + c` of pixel `(y, x)` is colour `c` of the frame's pixel
+    /// `(y + 3 a - lead, x + 3 b - lead)`. Other channels are 0. The padding is not [`PaddingMode::Replicate`].
     Expand {
         /// The picture to write.
         to: Field,
@@ -138,7 +138,7 @@ pub enum PaintStep {
         /// Rows and columns by which the first shift precedes a pixel.
         lead: usize,
         /// The padding outside the frame.
-        border: Border,
+        padding_mode: PaddingMode,
     },
     /// A convolution without padding, with the stride of the layer.
     Convolve {
@@ -153,9 +153,9 @@ pub enum PaintStep {
     Measure {
         /// The results.
         from: Field,
-        /// How they lie.
+        /// The arrangement of the results.
         lattice: Lattice,
-        /// Whose normalisation.
+        /// The layer whose normalisation is used.
         layer: usize,
     },
     /// Normalises the results as measured, adds `residual`, applies the ReLU if `relu`, and writes them with `pad` pixels
@@ -164,23 +164,23 @@ pub enum PaintStep {
     Apply {
         /// The results.
         from: Field,
-        /// How they lie.
+        /// The arrangement of the results.
         lattice: Lattice,
-        /// Whose normalisation.
+        /// The layer whose normalisation is used.
         layer: usize,
         /// Whether negative values become 0.
         relu: bool,
         /// The addend.
         residual: Option<Addend>,
         /// The kind of padding.
-        border: Border,
+        padding_mode: PaddingMode,
         /// Pixels of padding on each side.
         pad: usize,
         /// The normalised picture to write.
         to: Field,
     },
-    /// The painting: each colour is the sum of `side` times `side` parts, part `side a + b` from pixel `(y + 3 a, x + 3
-    /// b)`, and is then mapped by [`Weights::join`].
+    /// The painting: each colour is the sum of `side` times `side` parts, part `side a + b` from pixel
+    /// `(y + 3 a, x + 3 b)`, and is then mapped by [`Weights::join`].
     Join {
         /// The parts of each colour.
         from: Field,

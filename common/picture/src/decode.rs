@@ -177,7 +177,9 @@ fn first_webp_frame(bytes: &[u8], pixels: u64) -> Result<Option<DynamicImage>> {
 /// Runs a decoder and turns a panic into an error. Decoders have panicked on odd files before, and one picture must not end a
 /// batch or a night's training.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    let gave_up = |_| Err(Error::new("the decoder crashed on this file").with_hint("save the picture again with another program"));
+    let gave_up = |_| {
+        Err(Error::new("the decoder crashed on this file").with_hint("save the picture again with another program"))
+    };
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(gave_up)
 }
 

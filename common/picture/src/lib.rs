@@ -203,7 +203,8 @@ impl Blank {
         } else {
             RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
         };
-        let image = image.ok_or_else(|| Error::new(format!("the buffer is too small for a picture of {width}x{height} pixels")))?;
+        let image = image
+            .ok_or_else(|| Error::new(format!("the buffer is too small for a picture of {width}x{height} pixels")))?;
         Ok(Picture { image, icc, format, notes })
     }
 }

@@ -42,7 +42,10 @@ impl<W: Write> WebPWriter<W> {
         let size = (picture.width(), picture.height());
         check_side(PictureFormat::WebP, size.0.max(size.1))?;
         if *self.size.get_or_insert(size) != size {
-            return Err(Error::new(format!("a frame of {}x{} pixels does not have the size of the animation", size.0, size.1)));
+            return Err(Error::new(format!(
+                "a frame of {}x{} pixels does not have the size of the animation",
+                size.0, size.1
+            )));
         }
         self.has_alpha |= picture.has_alpha();
         let mut still = Vec::new();

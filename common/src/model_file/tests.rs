@@ -73,7 +73,8 @@ fn another_network_is_described() {
     let mut tensors = Tensors::new();
     add(&mut tensors, "features.0.weight", &[1]);
     let error = error_of(&weights::to_safetensors(&tensors, StoredType::F32, HashMap::new()).unwrap());
-    let expected = "it is a different network: expected `conv1.conv2d.weight`, found `features.0.weight` .. (1 tensors)";
+    let expected =
+        "it is a different network: expected `conv1.conv2d.weight`, found `features.0.weight` .. (1 tensors)";
     assert_eq!(error.to_string(), expected);
     assert!(error.hint().is_some());
 }

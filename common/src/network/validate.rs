@@ -36,7 +36,9 @@ impl Network {
             self.validate_following(index).map_err(|what| layer.fault(&what))?;
         }
         if channels != COLOURS {
-            return Err(last.fault(&format!("is the last layer, but has {channels} output channels instead of {COLOURS}")));
+            return Err(
+                last.fault(&format!("is the last layer, but has {channels} output channels instead of {COLOURS}"))
+            );
         }
         if last.normalization.is_some() || last.residual.is_some() || last.activation != Activation::None {
             return Err(last.fault("is the last layer: only the output map may follow its convolution"));
@@ -154,7 +156,10 @@ mod tests {
         let found = fault(|network| network.layers[4].residual = Some(Residual { layers: 3, crop: 0 }));
         assert_eq!(found, "layer `res1.conv2.conv2d` adds 4 channels to 8");
         let found = fault(|network| network.layers[0].residual = Some(Residual { layers: 1, crop: 0 }));
-        assert!(found.starts_with("layer `conv1.conv2d` has a residual that is not the result of an earlier layer"), "{found}");
+        assert!(
+            found.starts_with("layer `conv1.conv2d` has a residual that is not the result of an earlier layer"),
+            "{found}"
+        );
         let found = fault(|network| network.layers[3].convolution.name = "conv1.conv2d".into());
         assert_eq!(found, "tensor `conv1.conv2d.weight` belongs to two layers");
         assert_eq!(fault(|network| network.layers.clear()), "the network has no layers");
@@ -168,7 +173,10 @@ mod tests {
         let found = fault(|network| network.layers[5].convolution.resampling = transposed);
         assert!(found.starts_with("layer `deconv1.conv2d` is transposed and needs a zero padding"), "{found}");
         let found = fault(|network| network.layers[5].convolution.resampling = Resampling::None);
-        assert_eq!(found, "layer `conv1.conv2d` is the first layer of a network that does not restore the size of the picture");
+        assert_eq!(
+            found,
+            "layer `conv1.conv2d` is the first layer of a network that does not restore the size of the picture"
+        );
         let found = fault(|network| network.layers[7].activation = Activation::Relu);
         assert!(found.starts_with("layer `deconv3.conv2d` is the last layer: only"), "{found}");
         let found = fault(|network| network.output = OutputMap::Tanh { scale: f32::NAN });

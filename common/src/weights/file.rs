@@ -50,9 +50,8 @@ impl<R: Read + Seek> WeightFile<R> {
         let (length, start, end) = ends(&mut reader).context(|| "cannot read it")?;
         let content = match start[..] {
             [] => {
-                return Err(
-                    Error::new("the file is empty").with_hint("the download or copy failed: download or copy the file again")
-                );
+                return Err(Error::new("the file is empty")
+                    .with_hint("the download or copy failed: download or copy the file again"));
             }
             // Safetensors comes first: its first eight bytes, the length of the header, can look like the start of either
             // other kind.

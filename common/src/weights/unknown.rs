@@ -12,7 +12,8 @@ const DOWNLOAD: &str = "download the file itself: this may be a page that asks f
 const PICTURE: &str = "a picture is not a style model: `trainer train --style PICTURE` makes a model from it";
 const UNPACK: &str = "unpack it and use the model in it";
 const LFS: &str = "run `git lfs pull` in its repository, or download it from the repository's page";
-const NUMPY: &str = "rename its arrays to the names of the PyTorch network, and save them with `safetensors.numpy.save_file`";
+const NUMPY: &str =
+    "rename its arrays to the names of the PyTorch network, and save them with `safetensors.numpy.save_file`";
 const LUA: &str = "load it with a Torch7 reader for Python, rename its weights to the names of the PyTorch network, and save them with `torch.save`";
 const ONNX: &str = "use the checkpoint that it was exported from: a `.pth` or `.safetensors` file";
 const TENSORFLOW: &str =

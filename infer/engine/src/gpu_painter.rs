@@ -54,7 +54,7 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
         frame: PixelFrame,
         blend: Blend,
         statistics: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)>;
+    ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)>;
 
     /// Paints `picture` into `sink`: see [`Engine::paint_steadily`](crate::Engine::paint_steadily). Returns the reason if
     /// this GPU cannot paint the picture; `sink` has then received nothing.
@@ -89,7 +89,7 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
 }
 
 /// A frame that a GPU is painting.
-pub trait FrameUnderWay: fmt::Debug + Send {
+pub trait FrameInFlight: fmt::Debug + Send {
     /// Waits for the frame. If the GPU could not paint it, returns the reason and the unchanged frame.
     ///
     /// # Errors

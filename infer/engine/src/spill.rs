@@ -41,7 +41,9 @@ impl Spill {
         put(at, head)
             .and_then(|()| parts.try_for_each(|(i, part)| put(at + head.len() + i * PART, part)))
             .context(|| format!("cannot write a temporary file in `{}`", std::env::temp_dir().display()))
-            .map_err(|error| error.with_hint("free some space there, set TMPDIR to another folder, or allow more memory"))
+            .map_err(|error| {
+                error.with_hint("free some space there, set TMPDIR to another folder, or allow more memory")
+            })
     }
 
     /// Reads floats at offset `at`, in floats, where they were written before.

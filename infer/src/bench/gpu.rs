@@ -38,8 +38,8 @@ pub(super) fn measure(
     let times = gpu.times(size, count)?;
     let mut alone: Vec<_> = times.milliseconds.iter().map(|&ms| Duration::from_secs_f64(f64::from(ms) / 1e3)).collect();
     alone.sort_unstable();
-    let under_way = clip(stylizer, &frame, count)?.as_secs_f64() / count as f64;
-    let rates = GpuRates { alone: median(&alone), under_way, memory: times.memory, graph_failure: times.graph_failure };
+    let in_flight = clip(stylizer, &frame, count)?.as_secs_f64() / count as f64;
+    let rates = GpuRates { alone: median(&alone), in_flight, memory: times.memory, graph_failure: times.graph_failure };
     Ok((cold, runs, rates))
 }
 

@@ -62,7 +62,7 @@ pub(super) struct GpuRates {
     /// Seconds of a frame on the GPU alone.
     pub(super) alone: f64,
     /// Seconds of a frame of a clip, with several in flight.
-    pub(super) under_way: f64,
+    pub(super) in_flight: f64,
     /// Bytes of the GPU's memory, besides the weights.
     pub(super) memory: u64,
     /// Why the painting was not one CUDA graph, if it was not.
@@ -80,7 +80,7 @@ pub(super) fn describe(
 ) -> Measurement {
     let config = subject.model.card.network;
     let seconds = median(sorted);
-    let (of_clip, alone) = gpu.as_ref().map_or((seconds, seconds), |rates| (rates.under_way, rates.alone));
+    let (of_clip, alone) = gpu.as_ref().map_or((seconds, seconds), |rates| (rates.in_flight, rates.alone));
     let gflop = paint_operations(&config, (height, width)) / 1e9;
     Measurement {
         network: subject.name.clone(),

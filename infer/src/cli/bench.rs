@@ -1,4 +1,4 @@
-//! `infer bench`: words to networks, sizes and a length; measurements to a table or JSON.
+//! `infer bench`: turns arguments into networks, sizes and a duration, and measurements into a table or JSON.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::stylize::{check_computing, find_model};
 use super::talk::Talk;
 use crate::bench::{BenchMachine, Length, Measurement, Subject, measure};
 
-/// No picture format that we know has longer sides.
+/// No supported picture format has longer sides.
 const MAX_SIDE: usize = 65_535;
 
 /// Measure how fast this machine paints
@@ -81,7 +81,7 @@ pub(super) struct Args {
     threads: usize,
 }
 
-/// Pixels as tensors count them, not as people write them.
+/// The size in the order of tensors, height first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Size {
     height: usize,
@@ -112,7 +112,7 @@ fn parse_runs(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&runs| runs > 0).ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
-/// All that is printed as JSON.
+/// The whole JSON output.
 #[derive(Debug, Serialize)]
 struct Report {
     version: &'static str,
@@ -120,11 +120,11 @@ struct Report {
     measurements: Vec<Measurement>,
 }
 
-/// Measures and prints what the arguments say.
+/// Measures what the arguments ask for, and prints it.
 ///
 /// # Errors
 ///
-/// If a style cannot be loaded or a picture not be painted.
+/// If a style cannot be loaded or a picture cannot be painted.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.threads > 0 {
         set_threads(args.threads)?;
@@ -153,7 +153,7 @@ fn measure_all(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<Report>
     Ok(Report { version: env!("CARGO_PKG_VERSION"), machine, measurements })
 }
 
-/// What paints, which the first network tells.
+/// The machine that paints, as reported by the first network.
 fn machine(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<BenchMachine> {
     let Some(subject) = subjects.first() else { return Ok(BenchMachine::measure()) };
     let stylizer = subject.stylizer(args.device, args.precision)?;
@@ -210,7 +210,8 @@ fn table(report: &Report) -> String {
     text + &graphs(&report.measurements)
 }
 
-/// A line for each painting on a GPU that was not one CUDA graph, or one line if all were; nothing without a GPU.
+/// One line for each painting on a GPU that did not run as one CUDA graph, or a single line if all did. Empty without a
+/// GPU.
 fn graphs(measurements: &[Measurement]) -> String {
     let on_gpu: Vec<_> = measurements.iter().filter(|found| found.cuda_graph.is_some()).collect();
     if on_gpu.is_empty() {

@@ -24,7 +24,7 @@ pub(super) fn paint_file(stylizer: &Stylizer, task: &PaintingTask, options: &Cli
         (Output::File(output), Some(PaintingFormat::Clip(container))) => {
             render(stylizer, path, output, container, options, &mut progress)
         }
-        // A name that says nothing.
+        // The name gives no format.
         (Output::File(output), None) => render(stylizer, path, output, Container::Mp4, options, &mut progress),
         _ => {
             let painter = options.painter(stylizer)?;

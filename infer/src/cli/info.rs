@@ -36,7 +36,7 @@ pub(super) struct InfoArgs {
     json: bool,
 }
 
-/// A style model's card, and what is counted in the file.
+/// A style model's card, and counts from the file.
 #[derive(Debug, Serialize)]
 struct Description {
     #[serde(flatten)]

@@ -156,7 +156,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let _ = stop.send(());
     });
     server.run(async {
-        // A dropped sender means the same.
+        // A dropped sender has the same meaning.
         let _ = stopped.await;
     })?;
     Ok(ExitCode::SUCCESS)
@@ -169,7 +169,7 @@ fn config(args: &Args) -> Result<ServeConfig> {
     let models = named.chain(bundled.map(impasto_common::styles::BundledStyle::model));
     let builder = Stylizer::builder().device(args.device).precision(args.precision);
     let styles = models.map(|model| builder.build(&model?)).collect::<Result<Vec<_>>>()?;
-    // All give the same reason if the GPU cannot be used.
+    // If the GPU cannot be used, all styles give the same reason.
     let mut notes: Vec<_> = styles.iter().filter_map(|style| style.engine().fallback_reason()).collect();
     notes.dedup();
     notes.iter().filter(|_| !args.quiet).for_each(|text| talk::note(text));
@@ -202,7 +202,7 @@ fn tell(event: &ServeEvent, quiet: bool) {
         ServeEvent::Failed(what) => talk::note(what),
         _ if quiet => {}
         ServeEvent::Answered { method, path, status, time } => {
-            // A client's words may contain control characters for the terminal.
+            // The client's text may contain control characters for the terminal.
             let (method, path) = (method.escape_debug(), path.escape_debug());
             talk::line(&format!("{method} {path} {status} in {:.0} ms", time.as_secs_f64() * 1e3));
         }
@@ -212,7 +212,7 @@ fn tell(event: &ServeEvent, quiet: bool) {
     }
 }
 
-/// Says so if other machines can reach the server.
+/// Prints a notice if other machines can reach the server.
 fn tell_reach(address: SocketAddr) {
     if !address.ip().is_loopback() {
         talk::note("other machines on the network can reach this server, and it has no password");

@@ -68,8 +68,16 @@ impl Metrics {
             let _ = writeln!(text, "impasto_frames_total{{fate=\"{fate}\"}} {}", count.load(Ordering::Relaxed));
         }
         let gauges = [
-            ("impasto_pictures", "Pictures in memory, from the queue to the last byte of the response.", gauges.pictures),
-            ("impasto_queue_length", "Pictures that wait to be painted, not counting those being painted.", gauges.queue_length),
+            (
+                "impasto_pictures",
+                "Pictures in memory, from the queue to the last byte of the response.",
+                gauges.pictures,
+            ),
+            (
+                "impasto_queue_length",
+                "Pictures that wait to be painted, not counting those being painted.",
+                gauges.queue_length,
+            ),
             ("impasto_connections", "Open connections, not counting cameras.", gauges.connections),
             ("impasto_cameras", "Open cameras.", gauges.cameras),
         ];

@@ -32,10 +32,15 @@ impl SteadyOptions {
         }
         if !(0.0..1.0).contains(&self.statistics) {
             let weight = self.statistics;
-            return Err(Error::usage(format!("the weight of earlier statistics must be at least 0 and below 1, not {weight}")));
+            return Err(Error::usage(format!(
+                "the weight of earlier statistics must be at least 0 and below 1, not {weight}"
+            )));
         }
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
-            return Err(Error::usage(format!("the tolerance must be a number of levels above 0, not {}", self.tolerance)));
+            return Err(Error::usage(format!(
+                "the tolerance must be a number of levels above 0, not {}",
+                self.tolerance
+            )));
         }
         if self.flow.finest > 1 {
             return Err(Error::usage("optical flow can be computed only at full or half size"));

@@ -3,7 +3,7 @@ use std::thread;
 
 use impasto_common::network::StyleNetConfig;
 use impasto_common::weights::{Array, Tensors};
-use impasto_engine::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PaintPrecision, PixelFrame, Rows, Sink};
+use impasto_engine::{Blend, FrameInFlight, GpuPainter, GpuTimes, PaintPrecision, PixelFrame, Rows, Sink};
 
 use super::*;
 
@@ -81,7 +81,7 @@ impl GpuPainter for RefusingGpu {
         frame: PixelFrame,
         _: Blend,
         _: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
+    ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)> {
         self.0.wait();
         Err((frame, "it has too many pixels for the GPU's kernels".into()))
     }

@@ -84,7 +84,7 @@ fn paint_each(
     first: u64,
 ) -> Result<PaintedFrames> {
     let mut painted = PaintedFrames { frames: 0, stopped: false };
-    // The times of the frames that are under way.
+    // The timestamps of the frames in flight.
     let mut times = VecDeque::new();
     let mut frames = frames.into_iter();
     let mut failure = None;

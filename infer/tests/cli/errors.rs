@@ -28,7 +28,10 @@ fn wrong_words_end_with_exit_code_2() {
         ("stylize in.png -o out.png --max-size 0", "--max-size"),
         ("stylize in.png -o out.png --format heic", "expected `jpg`"),
         ("stylize in.png -o out.png --device gpu", "expected `auto`"),
-        ("stylize in.png -o out.xyz --style style.safetensors", "does not have the extension of a supported picture or clip format"),
+        (
+            "stylize in.png -o out.xyz --style style.safetensors",
+            "does not have the extension of a supported picture or clip format",
+        ),
         ("stylize in.png in.png -o -", "several inputs"),
         ("stylize . -o -", "standard output"),
     ] {

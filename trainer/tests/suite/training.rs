@@ -218,9 +218,15 @@ fn a_style_that_cannot_be_written_in_the_end_is_kept_in_the_run_folder() {
     let fixture = Fixture::new();
     let job = TrainingJob { output: fixture.path("out/style.safetensors"), ..fixture.job("style") };
     let error = train(&job, &config(), &mut Saboteur(fixture.path("out")), &AtomicBool::new(false)).unwrap_err();
-    assert!(error.to_string().starts_with("the training is finished, but its style could not be saved: cannot write `"), "{error}");
+    assert!(
+        error.to_string().starts_with("the training is finished, but its style could not be saved: cannot write `"),
+        "{error}"
+    );
     let kept = job.run_dir.join("style.safetensors");
-    assert_eq!(error.hint(), Some(&*format!("the style was saved as `{}` instead: copy it to where you want it", kept.display())));
+    assert_eq!(
+        error.hint(),
+        Some(&*format!("the style was saved as `{}` instead: copy it to where you want it", kept.display()))
+    );
     run(&fixture.job("same"), &config()).unwrap();
     assert!(fs::read(kept).unwrap() == fs::read(fixture.path("same.safetensors")).unwrap());
 }

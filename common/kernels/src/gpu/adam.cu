@@ -1,6 +1,6 @@
 // Adam (Kingma and Ba, 2015) and the norm of the gradient, for all parameters of a network in one launch.
 //
-// A block has a row of the table: up to some thousand values of one parameter.
+// Each block updates one row of the table: up to some thousand values of one parameter.
 
 struct row {
   float* weight;

@@ -1,6 +1,6 @@
 // Mean squared differences between two tensors and between the neighbours of a picture, and their gradients.
 
-// Sums of squared differences by part of `span` values; without `b`, of squares.
+// Partial sums of squared differences over chunks of `span` values; without `b`, of squares.
 KERNEL square_parts(const value* a, const value* b, float* parts, int count, int span) {
   long long first = (long long)blockIdx.x * span;
   float sum = 0.f;
@@ -14,7 +14,7 @@ KERNEL square_parts(const value* a, const value* b, float* parts, int count, int
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-// The sum of all parts times a factor, or its root, by one block.
+// The sum of all partial sums times a factor, or the square root of that, computed by one block.
 KERNEL total(const float* parts, float* result, int count, float factor, int root) {
   float sum = 0.f;
   for (int i = threadIdx.x; i < count; i += THREADS) sum += parts[i];
@@ -22,13 +22,13 @@ KERNEL total(const float* parts, float* result, int count, float factor, int roo
   if (threadIdx.x == 0) *result = root ? sqrtf(sum) : sum;
 }
 
-// factor * gradient * (a - b), where the gradient is one number.
+// factor * gradient * (a - b), where the gradient is a single number.
 KERNEL scaled_difference(const value* a, const value* b, const float* gradient, value* da, int count, float factor) {
   int at = blockIdx.x * THREADS + threadIdx.x;
   if (at < count) da[at] = narrow(factor * *gradient * (widen(a[at]) - widen(b[at])));
 }
 
-// Sums of squared differences to the right and lower neighbours by part of `span` pixels of all planes.
+// Partial sums, over chunks of `span` pixels of all planes, of squared differences from the right and lower neighbours.
 KERNEL variation_parts(const value* xs, float* parts, int count, int height, int width, int span) {
   long long first = (long long)blockIdx.x * span;
   float sum = 0.f;

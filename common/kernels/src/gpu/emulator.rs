@@ -126,7 +126,10 @@ impl Buffer for EmulatedMemory {
 impl Drop for EmulatedMemory {
     fn drop(&mut self) {
         let guard = &bytemuck::cast_slice::<u128, u8>(&self.words)[self.bytes..];
-        assert!(std::thread::panicking() || guard.iter().all(|&byte| byte == FRESH), "a kernel wrote past the end of a buffer");
+        assert!(
+            std::thread::panicking() || guard.iter().all(|&byte| byte == FRESH),
+            "a kernel wrote past the end of a buffer"
+        );
     }
 }
 

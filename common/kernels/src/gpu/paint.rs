@@ -6,7 +6,7 @@ use super::launch::{Argument, Launch, Place, THREADS, blocks};
 use super::machine::{Buffer, Convolution, Direction, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
-use crate::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, PaintStep, Program, Weights, tiles};
+use crate::steps::{CHANNELS, COLOURS, Field, Lattice, PART, PaddingMode, PaintStep, Program, Weights, tiles};
 
 /// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
 const PIXELS: usize = 4;
@@ -140,9 +140,9 @@ impl<M: GpuMachine> Started<'_, M> {
                 self.launch("survey", count, &pictures, &[pixels, stride, each], &[])?;
                 self.launch("merge_survey", COLOURS, &[places.parts, places.centre], &[count, pixels], &[])
             }
-            PaintStep::Expand { to, side, lead, border } => {
+            PaintStep::Expand { to, side, lead, padding_mode } => {
                 let frame = places.frame;
-                let sizes = [height, width, stride, to.height, to.width, to.channels, side, lead, code(border)];
+                let sizes = [height, width, stride, to.height, to.width, to.channels, side, lead, code(padding_mode)];
                 let pictures = [only(bytes, frame), only(levels, frame), places.centre, self.at(&to)];
                 self.launch("expand", blocks(to.len() / CHANNELS), &pictures, &sizes, &self.zeros())
             }
@@ -192,13 +192,27 @@ impl<M: GpuMachine> Started<'_, M> {
     }
 
     fn apply(&self, step: &PaintStep) -> Result<()> {
-        let &PaintStep::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return Ok(()) };
+        let &PaintStep::Apply { from, lattice, layer, relu, residual, padding_mode, pad, to } = step else {
+            return Ok(());
+        };
         let (channels, Lattice { phases, skip, height, width }) = (lattice.channels(&from), lattice);
         let (addend, pitch, lead) = residual
             .map_or((Place::NONE, 0, 0), |residual| (self.at(&residual.field), residual.field.width, residual.lead));
         let pictures = [self.at(&from), addend, self.normals(layer), self.at(&to)];
-        let sizes =
-            [height, width, from.width, channels, phases, skip, to.height, to.width, pad, code(border), pitch, lead];
+        let sizes = [
+            height,
+            width,
+            from.width,
+            channels,
+            phases,
+            skip,
+            to.height,
+            to.width,
+            pad,
+            code(padding_mode),
+            pitch,
+            lead,
+        ];
         let flags = [relu.into()];
         // Threads beyond a whole number of channel groups do nothing.
         let lanes = THREADS / (channels / CHANNELS);
@@ -235,11 +249,11 @@ impl<M: GpuMachine> Started<'_, M> {
 }
 
 /// The kernels' code for a kind of padding.
-fn code(border: Border) -> usize {
-    match border {
-        Border::Edge => 0,
-        Border::Mirrored => 1,
-        Border::Zero => 2,
+fn code(padding_mode: PaddingMode) -> usize {
+    match padding_mode {
+        PaddingMode::Replicate => 0,
+        PaddingMode::Reflect => 1,
+        PaddingMode::Zero => 2,
     }
 }
 

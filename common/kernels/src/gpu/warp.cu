@@ -1,4 +1,4 @@
-// A plane read between its pixels by cubic convolution (Keys, 1981), and the adjoint of that.
+// Samples a plane between its pixels by cubic convolution (Keys, 1981), and the adjoint of that.
 
 #define SHARPNESS (-0.75f)
 
@@ -12,7 +12,7 @@ __device__ inline float far_weight(float d) {
   return ((SHARPNESS * d - 5.f * SHARPNESS) * d + 8.f * SHARPNESS) * d - 4.f * SHARPNESS;
 }
 
-// What a position reads along an axis of `size` pixels; outside, the nearest border pixel.
+// The pixels and weights for a position along an axis of `size` pixels; outside, the nearest edge pixel is used.
 __device__ inline taps taps_at(float position, int size) {
   position = fminf(fmaxf(position, -2.f), size + 1.f);
   float below = floorf(position), t = position - below;
@@ -28,7 +28,7 @@ __device__ inline taps taps_at(float position, int size) {
   return result;
 }
 
-// positions: (batch, 2, places), rows first.
+// `positions` is (batch, 2, places), the row coordinate first.
 KERNEL warp(const value* xs, const float* positions, value* ys, int channels, int height, int width, int places) {
   int at = blockIdx.y * THREADS + threadIdx.x;
   if (at >= places) return;
@@ -45,7 +45,7 @@ KERNEL warp(const value* xs, const float* positions, value* ys, int channels, in
   ys[plane * places + at] = narrow(sum);
 }
 
-// The largest magnitude by part.
+// The largest magnitude of each chunk of `span` values.
 KERNEL largest_parts(const value* xs, float* parts, int count, int span) {
   long long first = (long long)blockIdx.x * span;
   float largest = 0.f;
@@ -58,8 +58,8 @@ KERNEL largest_parts(const value* xs, float* parts, int count, int span) {
   if (threadIdx.x == 0) parts[blockIdx.x] = largest;
 }
 
-// The factor that turns gradients into whole numbers: 2^40 for the largest. Its exponent alone: exact to undo. A gradient that
-// is not finite has no such factor, and must show.
+// The factor that converts gradients to fixed point, so that the largest is about 2^40. It is a power of two, so dividing by it is
+// exact. If a gradient is not finite, the factor is NaN, which then appears in the result.
 KERNEL fixed_factor(const float* parts, float* factor, int count) {
   float largest = 0.f;
   for (int i = threadIdx.x; i < count; i += THREADS) largest = larger(largest, parts[i]);
@@ -76,7 +76,7 @@ KERNEL clear(unsigned long long* sums, int count) {
   if (at < count) sums[at] = 0;
 }
 
-// Positions may share pixels, so threads add to the same one: in whole numbers, whose sum does not depend on the order.
+// Several threads may add to the same pixel. Sums of integers do not depend on the order, so the result is deterministic.
 KERNEL warp_adjoint(const value* dy, const float* positions, const float* factor, unsigned long long* sums, int channels,
                     int height, int width, int places) {
   int at = blockIdx.y * THREADS + threadIdx.x;

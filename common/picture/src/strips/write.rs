@@ -48,9 +48,7 @@ impl StripWriter {
     pub fn create(path: impl AsRef<Path>, info: &PictureInfo, options: EncodeOptions) -> Result<Self> {
         let format = options.format;
         if !Self::can_write(format) {
-            return Err(
-                Error::new(format!("{format} cannot be written in strips")).with_hint("use PNG, TIFF or JPEG")
-            );
+            return Err(Error::new(format!("{format} cannot be written in strips")).with_hint("use PNG, TIFF or JPEG"));
         }
         if info.width == 0 || info.height == 0 {
             return Err(Error::new(format!("the picture has no pixels: {}x{}", info.width, info.height)));
@@ -94,10 +92,7 @@ impl StripWriter {
             )));
         }
         self.missing = self.missing.checked_sub(own.height).ok_or_else(|| {
-            Error::new(format!(
-                "a strip of {} rows is too high: only {} rows are missing",
-                own.height, self.missing
-            ))
+            Error::new(format!("a strip of {} rows is too high: only {} rows are missing", own.height, self.missing))
         })?;
         self.send(Some(strip))
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::super::gpu_painter::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PixelFrame};
+use super::super::gpu_painter::{Blend, FrameInFlight, GpuPainter, GpuTimes, PixelFrame};
 use super::super::{PaintPrecision, Rows, Sink, Statistics};
 use super::fold;
 use super::program::program;
@@ -105,7 +105,7 @@ impl GpuPainter for GpuEngine {
         frame: PixelFrame,
         blend: Blend,
         statistics: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
+    ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)> {
         let PixelFrame { bytes, channels, size } = frame;
         let frame = |bytes| PixelFrame { bytes, channels, size };
         let (height, width) = size;
@@ -188,7 +188,7 @@ struct FrameOnGpu {
     layers: Vec<(usize, usize)>,
 }
 
-impl FrameUnderWay for FrameOnGpu {
+impl FrameInFlight for FrameOnGpu {
     fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, Option<String>)> {
         let PaintAnswer { data, after, refused } = received(&self.answer)?;
         if refused.is_none() {

@@ -2,7 +2,7 @@
 
 use crate::convolution::TransposedTaps;
 use impasto_common::network::{Network, Padding, Resampling};
-use impasto_kernels::steps::{Border, SIDE};
+use impasto_kernels::steps::{PaddingMode, SIDE};
 
 /// The side of the kernels that are split into shifted parts.
 const NINE: usize = 9;
@@ -28,7 +28,7 @@ pub(super) struct LoweredLayer {
     pub(super) form: PlainForm,
     pub(super) stride: usize,
     /// The kind of padding around the input, and its rows and columns before the first pixel.
-    pub(super) border: Border,
+    pub(super) padding_mode: PaddingMode,
     pub(super) lead: usize,
     /// The side of the layer's own kernel.
     kernel: usize,
@@ -60,9 +60,9 @@ impl LoweredLayer {
         if matches!(self.form, PlainForm::Shifted | PlainForm::Parted) { SIDE } else { 1 }
     }
 
-    /// Height or width of the bordered input, of which `input` are the layer's own, from which `result` rows or columns of the
-    /// layer's result come. An input of shifts is smaller by what these reach.
-    pub(super) fn bordered(&self, input: usize, result: usize) -> usize {
+    /// Height or width of the padded input that gives `result` rows or columns of the layer's result; without padding it has
+    /// `input` rows or columns. An input of shifted copies is smaller by the reach of the shifts.
+    pub(super) fn padded_side(&self, input: usize, result: usize) -> usize {
         if self.stride > 1 {
             return input + 2 * self.lead;
         }
@@ -86,8 +86,7 @@ pub(super) fn lower(network: &Network) -> Result<Vec<LoweredLayer>, String> {
 fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
     let (layer, last) = (&network.layers[index], network.layers.len() - 1);
     let convolution = &layer.convolution;
-    let fault =
-        |what: &str| Err(format!("the GPU kernels do not support layer `{}`, which {what}", convolution.name));
+    let fault = |what: &str| Err(format!("the GPU kernels do not support layer `{}`, which {what}", convolution.name));
     if index < last && layer.normalization.is_none() {
         return fault("has no normalization");
     }
@@ -95,8 +94,8 @@ fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
     if index == last && resampling != Resampling::None {
         return fault("is the last layer and changes the size");
     }
-    let around = if padding.reflects() { Border::Mirrored } else { Border::Zero };
-    let (mut lead, mut border, mut stride) = (padding.pixels(), around, 1);
+    let around = if padding.reflects() { PaddingMode::Reflect } else { PaddingMode::Zero };
+    let (mut lead, mut padding_mode, mut stride) = (padding.pixels(), around, 1);
     let form = match resampling {
         Resampling::None if kernel == NINE && index == 0 => PlainForm::Shifted,
         Resampling::None if kernel == NINE && index == last => PlainForm::Parted,
@@ -109,17 +108,20 @@ fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
             return fault("upsamples and is not 3x3 with a padding of 1");
         }
         Resampling::Nearest(_) => {
-            // The mirrored border of the enlarged picture is the repeated edge of the small one.
-            border = if matches!(padding, Padding::Reflect(_)) { Border::Edge } else { Border::Zero };
+            // Reflection padding of the upsampled picture is replication padding of the small one.
+            padding_mode =
+                if matches!(padding, Padding::Reflect(_)) { PaddingMode::Replicate } else { PaddingMode::Zero };
             PlainForm::Enlarged
         }
         Resampling::Transposed { .. } => {
-            let Some(taps) = TransposedTaps::new(convolution) else { return fault("is transposed in an unsupported way") };
+            let Some(taps) = TransposedTaps::new(convolution) else {
+                return fault("is transposed in an unsupported way");
+            };
             lead = taps.lead;
             PlainForm::Transposed(taps)
         }
     };
-    Ok(LoweredLayer { form, stride, border, lead, kernel })
+    Ok(LoweredLayer { form, stride, padding_mode, lead, kernel })
 }
 
 #[cfg(test)]
@@ -138,6 +140,9 @@ mod tests {
         let mut network = sound;
         network.layers[3].convolution.kernel = 5;
         let reason = lower(&network).unwrap_err();
-        assert!(reason.contains("layer `deconv1.conv2d`, which upsamples and is not 3x3 with a padding of 1"), "{reason}");
+        assert!(
+            reason.contains("layer `deconv1.conv2d`, which upsamples and is not 3x3 with a padding of 1"),
+            "{reason}"
+        );
     }
 }

@@ -60,9 +60,9 @@ impl ProgramBuilder<'_> {
         self.steps.push(PaintStep::Survey);
         self.parts = COLOURS * tiles(height * width).0;
         let first = self.layers[0];
-        let (side, lead, border) = (first.side(), first.lead, first.border);
-        let mut current = self.field(self.bordered(0, size, self.sizes[0]), padded(side * side * COLOURS));
-        self.steps.push(PaintStep::Expand { to: current, side, lead, border });
+        let (side, lead, padding_mode) = (first.side(), first.lead, first.padding_mode);
+        let mut current = self.field(self.padded_size(0, size, self.sizes[0]), padded(side * side * COLOURS));
+        self.steps.push(PaintStep::Expand { to: current, side, lead, padding_mode });
         for index in 0..last {
             // Of the last layer's input, only the part that the painting's pixels depend on.
             let seen = if index + 1 == last { size } else { self.sizes[index + 1] };
@@ -79,9 +79,9 @@ impl ProgramBuilder<'_> {
     }
 
     /// The padded size of layer `index`'s input of size `input`, from the size of the needed part of its result.
-    fn bordered(&self, index: usize, input: (usize, usize), result: (usize, usize)) -> (usize, usize) {
+    fn padded_size(&self, index: usize, input: (usize, usize), result: (usize, usize)) -> (usize, usize) {
         let layer = &self.layers[index];
-        (layer.bordered(input.0, result.0), layer.bordered(input.1, result.1))
+        (layer.padded_side(input.0, result.0), layer.padded_side(input.1, result.1))
     }
 
     /// A layer's convolution of `from`, its normalization and the steps after it, with the padding that the next layer
@@ -97,11 +97,20 @@ impl ProgramBuilder<'_> {
         let lattice = Lattice { phases, skip: own.skip(), height: size.0, width: size.1 };
         self.steps.push(PaintStep::Measure { from: results, lattice, layer: index });
         self.parts = self.parts.max(PART * results.tiles().0 * results.channels);
-        let to = self.field(self.bordered(index + 1, size, seen), lattice.channels(&results));
+        let to = self.field(self.padded_size(index + 1, size, seen), lattice.channels(&results));
         let residual = self.addend(index, size)?;
         let relu = self.network.layers[index].activation == Activation::Relu;
-        let (border, pad) = (next.border, next.lead);
-        self.steps.push(PaintStep::Apply { from: results, lattice, layer: index, relu, residual, border, pad, to });
+        let (padding_mode, pad) = (next.padding_mode, next.lead);
+        self.steps.push(PaintStep::Apply {
+            from: results,
+            lattice,
+            layer: index,
+            relu,
+            residual,
+            padding_mode,
+            pad,
+            to,
+        });
         self.arena.free(results);
         if let Some(added) = self.network.added(index).filter(|&added| !self.is_added_from(added, index + 1)) {
             self.results[added].take().into_iter().for_each(|addend| self.arena.free(addend.field));
@@ -126,7 +135,10 @@ impl ProgramBuilder<'_> {
         let is_whole =
             |addend: &Addend| addend.lead + height <= addend.field.height && addend.lead + width <= addend.field.width;
         let name = &self.network.layers[index].convolution.name;
-        addend.filter(is_whole).map(Some).ok_or_else(|| format!("the residual of layer `{name}` is incomplete on the GPU"))
+        addend
+            .filter(is_whole)
+            .map(Some)
+            .ok_or_else(|| format!("the residual of layer `{name}` is incomplete on the GPU"))
     }
 
     /// The plain convolution of a layer to this many channels, with as many pixels as its results of `size` take.

@@ -356,7 +356,7 @@ mod on_a_gpu {
     }
 
     #[test]
-    fn frames_under_way_come_back_in_order_whatever_their_size() {
+    fn frames_in_flight_come_back_in_order_whatever_their_size() {
         let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
         let Some(engine) = engine(&network, &weights(&network), PaintPrecision::F16) else { return };
         let frame = |i: usize, size: (usize, usize)| {
@@ -375,9 +375,9 @@ mod on_a_gpu {
         let sizes = [(20, 30), (31, 17), (8, 8), (40, 12), (25, 25), (9, 60)];
         let frames: Vec<_> = (0..24).map(|i| frame(i, sizes[i % 6 / 2 * 2 + usize::from(i % 5 == 0)])).collect();
         let alone: Vec<_> = frames.iter().map(|frame| finish(begin(frame.clone()))).collect();
-        let under_way: Vec<_> = frames.iter().map(|frame| begin(frame.clone())).collect();
-        let together: Vec<_> = under_way.into_iter().map(finish).collect();
-        assert!(alone == together, "the same frame gives the same bytes, whatever else is under way");
+        let in_flight: Vec<_> = frames.iter().map(|frame| begin(frame.clone())).collect();
+        let together: Vec<_> = in_flight.into_iter().map(finish).collect();
+        assert!(alone == together, "the same frame gives the same bytes, whatever else is in flight");
     }
 
     #[test]

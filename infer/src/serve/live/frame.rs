@@ -139,13 +139,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
     }
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 || pixels > FRAME_PIXELS || rest.len() as u64 != 4 * pixels {
-        let detail =
-            format!("{} bytes are not {width}x{height} pixels in RGBA, or the frame is too large", rest.len());
+        let detail = format!("{} bytes are not {width}x{height} pixels in RGBA, or the frame is too large", rest.len());
         return Err(bad_frame(&detail));
     }
     let rgb = rest.as_chunks::<4>().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect();
     // The length matches the sizes, so there is always an image.
-    RgbImage::from_raw(width, height, rgb).map(Picture::from).ok_or_else(|| bad_frame("its size does not match its pixels"))
+    RgbImage::from_raw(width, height, rgb)
+        .map(Picture::from)
+        .ok_or_else(|| bad_frame("its size does not match its pixels"))
 }
 
 fn bad_frame(detail: &str) -> Problem {
