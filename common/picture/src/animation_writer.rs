@@ -1,4 +1,4 @@
-//! Writes an animation in either of the two formats.
+//! Writes animations in either of the two formats.
 
 use std::io::Write;
 
@@ -9,9 +9,9 @@ use impasto_error::{Error, Result};
 
 /// Writes an animation in the format of a file.
 pub enum AnimationWriter<W: Write> {
-    /// GIF: 256 colours a frame.
+    /// GIF, with 256 colours per frame.
     Gif(GifWriter<W>),
-    /// Animated WebP, without loss.
+    /// Animated WebP, lossless.
     WebP(WebPWriter<W>),
 }
 
@@ -20,7 +20,7 @@ impl<W: Write> AnimationWriter<W> {
     ///
     /// # Errors
     ///
-    /// If files of this format hold stills only, or the writer fails.
+    /// If this format does not support animation, or the writer fails.
     pub fn new(format: PictureFormat, writer: W, repeat: Repeat) -> Result<Self> {
         match format {
             PictureFormat::Gif => Ok(Self::Gif(GifWriter::new(writer, repeat)?)),

@@ -1,6 +1,6 @@
-//! Animated WebP files, written frame by frame: the image crate encodes stills, and an animation is a list of stills.
+//! Writes animated WebP files frame by frame. The image crate encodes stills, and an animation is a list of stills.
 //!
-//! The container is that of <https://developers.google.com/speed/webp/docs/riff_container>; every frame is whole and
+//! The container is that of <https://developers.google.com/speed/webp/docs/riff_container>; every frame is complete and
 //! lossless.
 
 use std::io::Write;
@@ -13,11 +13,11 @@ use super::animation::{AnimationFrame, Repeat};
 use super::encode::check_side;
 use impasto_error::{Error, Result, ResultExt};
 
-/// Bytes of a RIFF header and of a chunk's.
+/// The sizes, in bytes, of a RIFF header and of a chunk header.
 const RIFF_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 8;
 
-/// Collects the frames of an animated WebP file. Its header holds their total size, so everything is written at the end.
+/// Collects the frames of an animated WebP file. Its header contains their total size, so everything is written at the end.
 pub struct WebPWriter<W: Write> {
     writer: W,
     repeat: Repeat,
@@ -36,7 +36,7 @@ impl<W: Write> WebPWriter<W> {
     ///
     /// # Errors
     ///
-    /// If its size is not that of the first, or too large for WebP.
+    /// If its size differs from that of the first frame, or is too large for WebP.
     pub fn push(&mut self, frame: AnimationFrame) -> Result<()> {
         let AnimationFrame { picture, delay } = frame;
         let size = (picture.width(), picture.height());
@@ -52,7 +52,7 @@ impl<W: Write> WebPWriter<W> {
         let encoder = WebPEncoder::new_lossless(&mut still);
         let image = picture.into_image().into_rgba8();
         encoder.write_image(&image, size.0, size.1, ExtendedColorType::Rgba8).context(|| "cannot encode a frame")?;
-        // From 0, 0 on, of this size, for so long, not blended with the frame before.
+        // Position 0, 0, then the size and the duration, and the flag that the frame is not blended with the previous one.
         let head = [&[0; 6][..], &u24(size.0 - 1), &u24(size.1 - 1), &u24(delay), &[0b10]].concat();
         let bitstream = still.get(RIFF_HEADER..).ok_or_else(|| Error::new("the encoder wrote no frame"))?;
         self.frames.extend(header(*b"ANMF", head.len() + bitstream.len()));
