@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_number_of_threads_is_refused_with_the_most_there_may_be() {
+    fn too_many_threads_are_refused_with_the_maximum() {
         check_threads("--threads", max_threads()).unwrap();
         let error = set_threads(1_000_000).unwrap_err();
         let most = max_threads();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_by_name_is_an_error_where_there_is_none_and_auto_is_the_cpu_with_a_notice() {
+    fn a_missing_gpu_is_an_error_if_requested_and_auto_uses_the_cpu_with_a_notice() {
         let none: OpenGpu<()> = |_| Err("there is no NVIDIA driver on this machine".into());
         let notice = "computing on the CPU: there is no NVIDIA driver on this machine";
         assert_eq!(DeviceChoice::Auto.open_with(Some(none)).unwrap(), (None, Some(notice.into())));

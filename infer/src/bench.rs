@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_and_sizes_of_nothing_are_refused() {
+    fn empty_durations_and_sizes_are_refused() {
         let subject = Subject::preset(Preset::Xs).unwrap();
         for length in [Length::Runs(0), Length::Seconds(-1.0), Length::Seconds(f64::NAN), Length::Seconds(1e10)] {
             assert_eq!(measure(&subject, (9, 9), length, HERE, &MACHINE).unwrap_err().exit_code(), 2);

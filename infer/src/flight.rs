@@ -63,7 +63,7 @@ mod tests {
     use crate::bench::Subject;
 
     #[test]
-    fn the_cpu_paints_each_frame_when_it_comes() {
+    fn the_cpu_paints_each_frame_when_it_arrives() {
         let stylizer = Subject::preset(Preset::Xs).unwrap().stylizer(DeviceChoice::Cpu, None).unwrap();
         let mut flight = Flight::new(&stylizer);
         for i in 0..3 {

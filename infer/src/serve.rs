@@ -35,7 +35,7 @@ use impasto_common::{Error, Result, ResultExt};
 use impasto_web::{Hosts, listen_hint};
 use tokio::time::timeout;
 
-pub use config::{Limits, Observer, ServeConfig, ServeEvent};
+pub use config::{Limits, ServeConfig, ServeEvent, ServeObserver};
 use studio::Studio;
 
 /// Threads that read and write; painting has its own.

@@ -41,7 +41,7 @@ fn every_crate_uses_the_crates_that_the_map_allows_it() {
 }
 
 #[test]
-fn painting_needs_no_tensors_and_only_command_lines_and_servers_know_their_frameworks() {
+fn painting_needs_no_tensors_and_frameworks_stay_in_command_lines_and_servers() {
     for (name, _) in MAP {
         let manifest = workspace::read(&format!("{name}/Cargo.toml"));
         let needed = dependencies(&manifest, Table::Required);
@@ -89,7 +89,7 @@ fn libraries_neither_print_nor_exit() {
 }
 
 #[test]
-fn no_file_is_a_drawer() {
+fn no_file_has_a_meaningless_name() {
     let drawers = workspace::sources().into_iter().filter(|source| {
         let name = source.path.rsplit('/').next().unwrap_or_default();
         DRAWERS.contains(&name)

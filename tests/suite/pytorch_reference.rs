@@ -180,7 +180,7 @@ fn features_of_the_loss_network_and_the_objective_with_its_gradient() {
 }
 
 #[test]
-fn lbfgs_walks_as_torch_does() {
+fn lbfgs_takes_the_same_steps_as_torch() {
     let stored = under(&reference("optimisers"), "lbfgs");
     let [curvature, target, start] = ["curvature", "target", "start"].map(|name| values(&stored[name]));
     let gradient = |at: &[f32]| -> Vec<f32> {

@@ -55,7 +55,7 @@ impl Hub {
 
     /// The file `name` of `repository` (`OWNER/NAME`), downloaded if no revision of it is cached.
     ///
-    /// `observe` is told the bytes that have come and the bytes in all, and says whether to continue. A download that ended
+    /// `observe` gets the number of bytes received and of all bytes, and returns whether to continue. A download that ended
     /// early is continued by the next call.
     ///
     /// # Errors

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_is_the_gradient_of_a_rectifier() {
+    fn the_mask_is_the_gradient_of_the_relu() {
         let g = geometries().nth(40).unwrap();
         let (xs, weight, dys) = arguments(&g);
         let mask = noise(g.output_len(), 5);

@@ -24,7 +24,7 @@ pub const SHIFTED: usize = (SHIFTS * COLOURS).next_multiple_of(CHANNELS);
 pub const UNIT: f32 = 128.0;
 
 /// Number of values in a partial sum of [`PaintStep::Measure`]: count, mean, squared distances.
-pub const PART: usize = 3;
+pub const MOMENTS: usize = 3;
 
 /// The most tiles into which a picture is split for its statistics, and the fewest pixels of a tile. Both are fixed, so
 /// that sums have the same order on every GPU.
@@ -179,12 +179,12 @@ pub enum PaintStep {
         /// The normalised picture to write.
         to: Field,
     },
-    /// The painting: each colour is the sum of `side` times `side` parts, part `side a + b` from pixel
+    /// The painting: each colour is the sum of `side` x `side` summands, summand `side a + b` from pixel
     /// `(y + 3 a, x + 3 b)`, and is then mapped by [`Weights::join`].
     Join {
-        /// The parts of each colour.
+        /// The summands of each colour.
         from: Field,
-        /// Parts along each axis.
+        /// Summands along each axis.
         side: usize,
     },
 }
@@ -199,7 +199,7 @@ pub struct Program {
     /// Elements of the arena.
     pub arena: usize,
     /// Floats for partial sums.
-    pub parts: usize,
+    pub partials: usize,
 }
 
 /// A convolution's weights in the program's layout, `(outputs, kernel, kernel, inputs)`.
@@ -251,8 +251,8 @@ pub struct Channel {
 pub struct Weights {
     /// Of each layer.
     pub filters: Vec<Filter>,
-    /// In this order: the factor of each part of the painting, the bias of each colour, the scale of the hyperbolic tangent
-    /// (0 for none), and the factor and the offset of each colour that map the result to levels.
+    /// In this order: the factor of each summand of the painting, the bias of each colour, the scale of the hyperbolic
+    /// tangent (0 for none), and the factor and the offset of each colour that map the result to levels.
     pub join: Vec<f32>,
     /// The level of each colour that corresponds to the network's 0.
     pub zero: [f32; COLOURS],

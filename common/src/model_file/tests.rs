@@ -26,7 +26,7 @@ fn error_of(bytes: &[u8]) -> Error {
 }
 
 #[test]
-fn a_model_comes_back_from_its_bytes_and_its_bytes_repeat() {
+fn a_model_is_restored_from_its_bytes_and_writes_the_same_bytes_again() {
     let bytes = bytes_of(tiny());
     assert_eq!(bytes, bytes_of(tiny()));
     let model = StyleModel::from_bytes(&bytes, "x").unwrap();
@@ -62,7 +62,7 @@ fn a_missing_tensor_is_named() {
 }
 
 #[test]
-fn weights_that_are_not_numbers_are_refused() {
+fn weights_that_are_nan_or_infinite_are_refused() {
     let mut tensors = tiny();
     tensors.insert("in1.bias".into(), Array::new([2], vec![0.0, f32::NAN]).unwrap());
     assert_eq!(error_of(&bytes_of(tensors)).to_string(), "tensor `in1.bias` has values that are NaN or infinite");
@@ -80,7 +80,7 @@ fn another_network_is_described() {
 }
 
 #[test]
-fn a_newer_format_and_sizes_out_of_reason_are_refused() {
+fn a_newer_format_and_unreasonable_sizes_are_refused() {
     let card = ModelCard { format: FORMAT + 1, ..ModelCard::new("x", TINY) };
     let bytes = StyleModel { card, tensors: tiny() }.to_bytes(StoredType::F32).unwrap();
     assert_eq!(error_of(&bytes).to_string(), "it has format version 2, but this program supports versions up to 1");
@@ -110,7 +110,7 @@ const CHECKPOINTS: [&[u8]; 2] =
 const BEST_AND_LAST: &[u8] = include_bytes!("../weights/testdata/best.pth");
 
 #[test]
-fn the_network_of_a_checkpoint_is_found_wherever_it_lies() {
+fn the_network_of_a_checkpoint_is_found_under_any_key() {
     let models = CHECKPOINTS.map(|bytes| StyleModel::from_bytes(bytes, "x").unwrap());
     for model in &models {
         assert_eq!(model.card.network, StyleNetConfig { channels: 1, blocks: 1 });
@@ -152,7 +152,7 @@ fn without_card(tensors: &Tensors) -> Vec<u8> {
 }
 
 #[test]
-fn prefixes_are_taken_off_and_what_is_not_of_the_network_is_left_out() {
+fn prefixes_are_removed_and_foreign_tensors_are_left_out() {
     let mut tensors: Tensors = tiny().into_iter().map(|(name, array)| (format!("a.b.{name}"), array)).collect();
     add(&mut tensors, "a.b.res9.conv1.conv2d.weight", &[1]);
     add(&mut tensors, "optimizer.step", &[1]);
@@ -162,7 +162,7 @@ fn prefixes_are_taken_off_and_what_is_not_of_the_network_is_left_out() {
 }
 
 #[test]
-fn a_part_of_a_network_beside_a_whole_one_is_no_network() {
+fn an_incomplete_network_beside_a_complete_one_is_ignored() {
     let mut tensors = tiny();
     add(&mut tensors, "gradients.conv1.conv2d.weight", &[2, 3, 9, 9]);
     assert_eq!(StyleModel::from_bytes(&without_card(&tensors), "x").unwrap().tensors, tiny());
@@ -192,7 +192,7 @@ fn with_header(header: &str, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_name_that_is_twice_in_a_header_or_card_is_refused() {
+fn a_name_that_occurs_twice_in_a_header_or_card_is_refused() {
     let tensor = r#""conv1.conv2d.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
     let error = error_of(&with_header(&format!("{{{tensor},{tensor}}}"), 4)).to_string();
     assert!(error.contains("its header is ambiguous: the key `conv1.conv2d.weight` occurs twice"), "{error}");

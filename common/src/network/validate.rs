@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_kernel_computes_is_named() {
+    fn unsupported_layers_are_named() {
         let found = fault(|network| network.layers[1].convolution.resampling = Resampling::Stride(3));
         assert_eq!(found, "layer `conv2.conv2d` changes the size by a factor of 3, expected 2");
         let transposed = Resampling::Transposed { stride: 2, output_padding: 1 };
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_comes_back_from_json() {
+    fn a_description_survives_json() {
         let network = StyleNetConfig::default().network();
         let json = serde_json::to_string(&network).unwrap();
         assert_eq!(serde_json::from_str::<Network>(&json).unwrap(), network);

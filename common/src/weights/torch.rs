@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_pytorch_hold_what_python_put_there() {
+    fn files_of_pytorch_are_read_with_the_values_that_python_wrote() {
         for bytes in [ZIP, NESTED, LEGACY] {
             let tensors = read(bytes).unwrap();
             let values = |name: &str| tensors[name].values();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_format_is_known_in_every_protocol() {
+    fn the_old_format_is_read_in_every_pickle_protocol() {
         let magic = &LEGACY_START[2..];
         let rest = &LEGACY[LEGACY_START.len()..];
         for start in [&b"\x80\x03"[..], b"\x80\x04\x95\x0d\0\0\0\0\0\0\0"] {

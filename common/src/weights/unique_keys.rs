@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_is_there_twice_is_named_at_any_depth() {
+    fn a_key_that_occurs_twice_is_named_at_any_depth() {
         check(r#"{"a": [1, -2, 0.5, "x", null, true, {"a": {}}], "b": {"a": 1}}"#).unwrap();
         for json in [r#"{"a": 1, "b": 2, "a": 1}"#, r#"[{"x": {"\u0061": 1, "a": 2}}]"#] {
             let error = check(json).unwrap_err().to_string();

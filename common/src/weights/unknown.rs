@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_name_by_mistake_is_called_what_it_is() {
+    fn files_of_other_kinds_are_named_by_their_kind() {
         let mut tar = vec![b'a'; 257];
         tar.extend(b"ustar\0");
         let mut index = vec![0, 0, 5, 1];
@@ -175,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_tensorflow_checkpoint_are_known_by_their_name() {
+    fn values_of_a_tensorflow_checkpoint_are_recognised_by_their_name() {
         let error = another_file(&[0, 0, 128, 63], &[0, 0, 128, 63], "fns.ckpt.data-00000-of-00001");
         assert!(error.to_string().ends_with("but the data of a TensorFlow checkpoint"), "{error}");
     }
 
     #[test]
-    fn a_zip_file_says_whether_arrays_or_a_model_are_in_it() {
+    fn the_error_for_a_zip_file_says_whether_it_contains_arrays_or_a_model() {
         let error = |names: &[&str]| another_zip(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert!(error(&["arr_0.npy"]).to_string().contains("NumPy"));
         let model = error(&["read me.txt", "styles/candy.pth"]);

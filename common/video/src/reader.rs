@@ -24,7 +24,7 @@ const TOLD_PROBLEMS: usize = 3;
 
 /// How long to wait for the timestamp of a frame. It is logged before the pixels are written, so it should already be
 /// there.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The slow but exact modes of swscale. Each fast mode is off by a level or two.
 const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic";
@@ -247,7 +247,7 @@ impl VideoReader {
     /// The timestamp of the current frame, which is always greater than the previous one.
     fn next_pts(&mut self) -> Result<i64> {
         let told = loop {
-            match self.log.recv_timeout(PATIENCE) {
+            match self.log.recv_timeout(TIMEOUT) {
                 Ok(LogLine::Frame(pts)) => break pts,
                 Ok(line) => self.note(line),
                 Err(RecvTimeoutError::Disconnected) => break None,

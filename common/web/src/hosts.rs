@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_localhost_and_the_given_names_are_answered_and_no_other() {
+    fn numeric_addresses_localhost_and_the_given_names_are_accepted_and_no_others() {
         for host in [
             "localhost",
             "LOCALHOST:7400",

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_words_say_what_was_expected() {
+    fn invalid_values_are_refused_with_the_expected_ones() {
         let sizes = "expected WIDTHxHEIGHT of 1 to 65535 pixels, such as 1920x1080";
         for (line, expected) in [
             ("--sizes 512", sizes),

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_body_is_the_librarys() {
+    fn the_default_body_limit_equals_the_librarys() {
         assert_eq!(parse_memory("32M"), Ok(Limits::default().body as u64));
     }
 }

@@ -16,7 +16,7 @@ const MOST_WAITING: usize = 65_536;
 const MOST_BODY_BYTES: usize = 1 << 30;
 
 /// A callback for the server's events; called from the server's threads.
-pub type Observer = Arc<dyn Fn(&ServeEvent) + Send + Sync>;
+pub type ServeObserver = Arc<dyn Fn(&ServeEvent) + Send + Sync>;
 
 /// An event of the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +58,7 @@ pub struct ServeConfig {
     /// Limits for everything that a request can make grow.
     pub limits: Limits,
     /// A callback for the server's events. Default: ignores them.
-    pub observer: Observer,
+    pub observer: ServeObserver,
 }
 
 /// Limits for everything that a request can make grow.

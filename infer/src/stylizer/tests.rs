@@ -50,7 +50,7 @@ fn a_bundled_style_of_an_unknown_name_is_a_usage_error() {
 }
 
 #[test]
-fn what_lies_under_transparent_pixels_does_not_change_the_painting() {
+fn the_colours_of_transparent_pixels_do_not_change_the_painting() {
     let stylizer = Stylizer::bundled("starry_night").unwrap();
     let visible = |hidden: [u8; 3]| {
         let image = image::RgbaImage::from_fn(40, 32, |x, y| {

@@ -1,8 +1,8 @@
-//! What goes wrong, how it is said, and what is left behind.
+//! Errors: their messages, their exit codes, and the files left behind.
 
 use crate::studio::{Run, STYLE, Studio, photo};
 
-/// Expects an exit code and words on standard error, and nothing on standard output or beside the inputs.
+/// Expects an exit code and words on standard error, nothing on standard output, and no files other than the inputs.
 fn refused(studio: &Studio, line: &str, code: i32, words: &[&str]) {
     let run = studio.run(line);
     assert_eq!(run.code, Some(code), "{line}: {}", run.stderr);
@@ -15,7 +15,7 @@ fn refused(studio: &Studio, line: &str, code: i32, words: &[&str]) {
 }
 
 #[test]
-fn wrong_words_end_with_exit_code_2() {
+fn invalid_arguments_end_with_exit_code_2() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     for (line, word) in [
@@ -40,7 +40,7 @@ fn wrong_words_end_with_exit_code_2() {
 }
 
 #[test]
-fn a_precision_that_the_processor_lacks_is_said_with_another() {
+fn an_unsupported_precision_is_refused_with_a_supported_one() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     let words = ["cannot compute with `--precision f16`", "hint: use `f32`"];
@@ -50,10 +50,10 @@ fn a_precision_that_the_processor_lacks_is_said_with_another() {
     refused(&studio, "stylize in.png -o out.png --precision f8", 2, &["expected `f32`, `bf16` or `f16`"]);
 }
 
-/// A build with the feature reports a machine without a GPU; on a machine with one there is nothing to refuse.
+/// A build with the feature reports that the machine has no GPU. On a machine with a GPU, nothing is refused.
 #[cfg(not(feature = "cuda"))]
 #[test]
-fn a_gpu_that_was_asked_for_by_name_is_missed_by_name() {
+fn a_missing_gpu_that_was_requested_is_named() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     for command in ["stylize in.png -o out.png", "bench", "serve --listen 127.0.0.1:0"] {
@@ -72,7 +72,7 @@ fn an_unknown_style_lists_the_known_ones() {
 }
 
 #[test]
-fn a_style_file_that_is_none_is_named_with_the_cause() {
+fn a_file_that_is_not_a_style_is_named_with_the_cause() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     let whole = std::fs::read(studio.path(STYLE)).unwrap();
@@ -96,10 +96,10 @@ fn a_style_file_that_is_none_is_named_with_the_cause() {
     }
 }
 
-/// A file of this name may come out of an archive, and reach the program through a pattern such as `*`.
+/// A file with such a name may come from an archive and reach the program through a pattern such as `*`.
 #[cfg(unix)]
 #[test]
-fn control_characters_of_a_file_name_are_shown_and_do_not_reach_the_terminal() {
+fn control_characters_of_a_file_name_are_escaped_for_the_terminal() {
     let studio = Studio::new();
     let name = "x\u{1b}[2J\nerror: forged";
     studio.write(name, b"neither a picture nor a model");
@@ -119,7 +119,7 @@ fn control_characters_of_a_file_name_are_shown_and_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn a_picture_that_is_none_is_named_with_the_cause() {
+fn a_file_that_is_not_a_picture_is_named_with_the_cause() {
     let studio = Studio::new();
     studio.write("text.jpg", b"this is no picture, whatever its name says");
     std::fs::create_dir(studio.path("folder")).unwrap();
@@ -141,7 +141,7 @@ fn a_folder_that_cannot_be_written_to_is_an_error_that_leaves_nothing() {
 }
 
 #[test]
-fn a_picture_too_long_for_its_format_is_refused_with_a_way_out() {
+fn a_picture_too_long_for_its_format_is_refused_with_a_hint() {
     let studio = Studio::new();
     studio.save("in.png", photo(16_500, 1));
     let line = format!("stylize in.png -o out.webp --style {STYLE}");

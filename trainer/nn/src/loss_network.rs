@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn torchvision_numbers_the_convolutions_of_both_networks_like_this() {
+    fn convolutions_of_both_networks_have_the_numbers_of_torchvision() {
         let indices = |architecture: Architecture| architecture.convolutions().map(|(_, i)| i).collect::<Vec<_>>();
         assert_eq!(indices(Architecture::Vgg16), [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]);
         assert_eq!(indices(Architecture::Vgg19), [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_the_architecture_lacks_is_a_usage_error() {
+    fn a_layer_that_the_architecture_does_not_have_is_a_usage_error() {
         let zeros = |shape: &[usize]| Array::new(shape, vec![0.0; shape.iter().product()]).unwrap();
         let (weight, bias) = (zeros(&[2, 3, 3, 3]), zeros(&[2]));
         let tensors = Tensors::from([("features.0.weight".into(), weight), ("features.0.bias".into(), bias)]);

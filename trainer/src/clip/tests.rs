@@ -39,7 +39,7 @@ fn the_warping_error_is_the_squared_distance_along_the_movement() {
 }
 
 #[test]
-fn what_moves_with_the_scene_is_calm_and_what_stays_on_the_screen_is_not() {
+fn strokes_that_move_with_the_scene_are_stable_and_strokes_fixed_to_the_screen_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let scene = clip(folder.path(), "scene", 4, pan);
     let negative = clip(folder.path(), "negative", 4, |i| {

@@ -15,7 +15,7 @@ use ureq::{Agent, RequestBuilder};
 const REDIRECTS: usize = 5;
 
 /// How long to wait for a connection, and then for an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A revision of a file on the hub.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,8 +117,8 @@ fn agent(redirects: u32) -> Agent {
         .max_redirects(redirects)
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .http_status_as_error(false)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE));
+        .timeout_connect(Some(TIMEOUT))
+        .timeout_recv_response(Some(TIMEOUT));
     config.build().into()
 }
 

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_of_another_size_is_noticed_unless_the_snapshot_is_older_than_that() {
+    fn a_photo_of_a_different_size_is_noticed_unless_the_snapshot_predates_the_check() {
         let now = identity(Some("1\n2\n"));
         now.continues(&now).unwrap();
         let error = now.continues(&identity(Some("1\n3\n"))).unwrap_err();

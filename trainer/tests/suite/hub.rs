@@ -1,4 +1,4 @@
-//! Downloads from a hub, for which a small local server stands in.
+//! Downloads from a hub, which is replaced by a small local server.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,7 +24,7 @@ const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f2001
 struct Shelf {
     content: Vec<u8>,
     etag: String,
-    /// Bytes after which the connection breaks.
+    /// The number of bytes after which the connection is closed.
     breaks_after: usize,
 }
 
@@ -114,7 +114,7 @@ fn a_file_is_downloaded_once_into_the_shared_layout() {
     let requests = ["HEAD /new/vgg/resolve/main/model.safetensors ", "GET /new/vgg/resolve/main/model.safetensors "];
     assert_eq!(server.requests(), [requests[0], requests[1], "GET /store/blob "]);
     assert_eq!(fetch(&mut told).unwrap(), path);
-    // A snapshot of another program is used, whatever the main revision is.
+    // A snapshot of another program is used, regardless of the main revision.
     fs::remove_dir_all(repository.join("refs")).unwrap();
     fs::rename(repository.join("snapshots").join(COMMIT), repository.join("snapshots/other")).unwrap();
     assert!(fetch(&mut told).unwrap().ends_with("snapshots/other/model.safetensors"));
@@ -148,7 +148,7 @@ fn a_file_that_arrives_damaged_is_refused_and_not_kept() {
 }
 
 #[test]
-fn a_hub_without_the_file_and_a_hub_that_is_not_there_are_errors_that_name_the_address() {
+fn a_hub_without_the_file_and_an_unreachable_hub_are_errors_that_name_the_address() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(abc(usize::MAX));
     let hub = server.hub(folder.path());
@@ -177,7 +177,7 @@ fn the_environment_says_where_files_come_from_and_where_they_are_kept() {
 }
 
 #[test]
-fn a_training_downloads_its_loss_network_after_all_that_can_fail_at_once() {
+fn a_training_downloads_its_loss_network_after_all_other_checks() {
     let fixture = Fixture::new();
     let content = fs::read(fixture.path("vgg.safetensors")).unwrap();
     // Not a SHA-256 of the content, because this test defines the content.

@@ -53,7 +53,7 @@ fn run(job: &TrainingJob, config: &TrainConfig) -> impasto_common::Result<Outcom
 }
 
 #[test]
-fn the_loss_falls_and_the_model_tells_how_it_was_made() {
+fn the_loss_falls_and_the_card_records_how_the_model_was_made() {
     let fixture = Fixture::new();
     let mut witness = Witness::default();
     let config = TrainConfig { length: Length::Steps(60), learning_rate: 3e-2, ..config() };
@@ -98,7 +98,7 @@ fn a_run_stopped_anywhere_and_resumed_ends_with_the_bytes_of_an_uninterrupted_on
 }
 
 #[test]
-fn a_training_for_videos_is_as_repeatable_as_any_and_tells_its_temporal_loss() {
+fn a_training_for_videos_is_repeatable_and_reports_its_temporal_loss() {
     let fixture = Fixture::new();
     let config = TrainConfig { temporal_weight: 2.0, ..config() };
     let whole = fixture.job("whole");
@@ -129,7 +129,7 @@ fn a_training_for_videos_is_as_repeatable_as_any_and_tells_its_temporal_loss() {
 }
 
 #[test]
-fn the_temporal_loss_falls_when_it_weighs() {
+fn the_temporal_loss_falls_when_it_has_a_weight() {
     let fixture = Fixture::new();
     let temporal_of_the_end = |weight: f64| {
         let job = fixture.job(&format!("weight{weight}"));
@@ -201,7 +201,7 @@ fn an_output_that_cannot_be_written_is_refused_before_the_first_step() {
     }
 }
 
-/// Puts a file where the folder of the output was, after the first step.
+/// Replaces the folder of the output with a file after the first step.
 struct Saboteur(PathBuf);
 
 impl Observer for Saboteur {
@@ -232,7 +232,7 @@ fn a_style_that_cannot_be_written_in_the_end_is_kept_in_the_run_folder() {
 }
 
 #[test]
-fn an_earlier_training_is_neither_overwritten_nor_in_the_way() {
+fn an_earlier_training_is_not_overwritten_and_can_be_restarted() {
     let fixture = Fixture::new();
     let job = fixture.job("style");
     run(&job, &config()).unwrap();
@@ -280,7 +280,7 @@ fn losses_that_overflow_at_any_rate_end_in_an_error_that_says_so() {
 }
 
 #[test]
-fn another_style_can_be_the_start() {
+fn a_training_can_start_from_another_style() {
     let fixture = Fixture::new();
     run(&fixture.job("first"), &config()).unwrap();
     let mut scratch = Witness::default();
@@ -292,7 +292,7 @@ fn another_style_can_be_the_start() {
 }
 
 #[test]
-fn photos_of_no_use_are_listed_and_the_training_goes_on() {
+fn unusable_photos_are_listed_and_the_training_continues() {
     let fixture = Fixture::new();
     let whole = fs::read(fixture.path("photos/more/9.jpg")).unwrap();
     fs::write(fixture.path("photos/cut.jpg"), &whole[..whole.len() / 3]).unwrap();

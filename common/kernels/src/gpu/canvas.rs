@@ -107,7 +107,7 @@ impl Canvas {
     /// Allocates the memory of a painting with up to `slots` frames in flight, paints a black frame, and captures the
     /// graph.
     ///
-    /// A graph that cannot be captured is no error: see [`Self::graph_failure`].
+    /// A graph that cannot be captured is not an error: see [`Self::graph_failure`].
     ///
     /// # Errors
     ///
@@ -192,7 +192,7 @@ impl Canvas {
         let frames = (2 + 2 * slots) * self.frame_bytes;
         let arena = self.program.arena * self.value.bytes();
         let workspace = self.workspace.as_ref().map_or(0, GpuMemory::bytes);
-        (arena + frames + workspace + self.program.parts * size_of::<f32>() + 2 * self.before_bytes) as u64
+        (arena + frames + workspace + self.program.partials * size_of::<f32>() + 2 * self.before_bytes) as u64
     }
 
     /// Begins to paint `frame` in a free slot, and returns before it is painted.

@@ -161,8 +161,8 @@ KERNEL unpack_weight(const value* packed, float* weight, int outputs, int inputs
   weight[at] = widen(packed[from]);
 }
 
-// Partial sums, over chunks of `span` values, of a channel's gated values in all pictures: parts[channel][chunk].
-KERNEL channel_parts(const value* dy, const value* gate, float* parts, int batch, int channels, int plane, int span) {
+// Partial sums, over chunks of `span` values, of a channel's gated values in all pictures: partials[channel][chunk].
+KERNEL partial_channel_sums(const value* dy, const value* gate, float* partials, int batch, int channels, int plane, int span) {
   long long all = (long long)batch * plane, first = (long long)blockIdx.y * span;
   float sum = 0.f;
   for (int i = threadIdx.x; i < span; i += THREADS) {
@@ -170,14 +170,14 @@ KERNEL channel_parts(const value* dy, const value* gate, float* parts, int batch
     if (at < all) sum += gated(dy, gate, (at / plane * channels + blockIdx.x) * plane + at % plane);
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) parts[blockIdx.x * gridDim.y + blockIdx.y] = sum;
+  if (threadIdx.x == 0) partials[blockIdx.x * gridDim.y + blockIdx.y] = sum;
 }
 
 // Adds the partial sums of each row, in order.
-KERNEL add_parts(const float* parts, float* sums, int rows, int count) {
+KERNEL add_partials(const float* partials, float* sums, int rows, int count) {
   int row = blockIdx.x * THREADS + threadIdx.x;
   if (row >= rows) return;
   double sum = 0.;
-  for (int i = 0; i < count; ++i) sum += parts[(long long)row * count + i];
+  for (int i = 0; i < count; ++i) sum += partials[(long long)row * count + i];
   sums[row] = (float)sum;
 }

@@ -151,9 +151,9 @@ pub(crate) fn fits(counts: &[usize]) -> Result<()> {
 /// How a sum over `count` values is split: the number of partial sums, and the values of each. Depends only on the count.
 ///
 /// A partial sum has at least `least` values, unless that would make more than `most` of them.
-pub(crate) fn parts(count: usize, least: usize, most: usize) -> (usize, usize) {
-    let parts = count.div_ceil(least).clamp(1, most);
-    let span = count.div_ceil(parts).max(1);
+pub(crate) fn chunks(count: usize, least: usize, most: usize) -> (usize, usize) {
+    let chunks = count.div_ceil(least).clamp(1, most);
+    let span = count.div_ceil(chunks).max(1);
     (count.div_ceil(span).max(1), span)
 }
 

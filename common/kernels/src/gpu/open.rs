@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_driver_is_told_in_words_and_anything_else_in_one_line() {
+    fn a_missing_driver_is_explained_and_any_other_error_shortened_to_a_line() {
         let text = "DriverError(CUDA_ERROR_STUB_LIBRARY, \"<Failure when calling cuGetErrorString()>\")\n   0: frame";
         assert_eq!(cause(text), "there is no NVIDIA driver on this machine");
         assert_eq!(cause("something else\n   0: frame"), "something else");

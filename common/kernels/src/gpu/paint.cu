@@ -53,23 +53,23 @@ __device__ inline float level_of(const unsigned char* bytes, const float* levels
   return bytes ? (float)bytes[(long long)pixel * stride + colour] : levels[(long long)colour * pixels + pixel];
 }
 
-// The sum of each colour over each tile of `tile` pixels: parts[tile][colour].
-KERNEL survey(const unsigned char* bytes, const float* levels, float* parts, int pixels, int stride, int tile) {
+// The sum of each colour over each tile of `tile` pixels: partials[tile][colour].
+KERNEL survey(const unsigned char* bytes, const float* levels, float* partials, int pixels, int stride, int tile) {
   int first = blockIdx.x * tile, end = smaller(first + tile, pixels);
   for (int colour = 0; colour < COLOURS; ++colour) {
     float sum = 0.f;
     for (int pixel = first + threadIdx.x; pixel < end; pixel += THREADS)
       sum += level_of(bytes, levels, stride, pixels, pixel, colour);
     sum = block_sum(sum);
-    if (threadIdx.x == 0) parts[COLOURS * blockIdx.x + colour] = sum;
+    if (threadIdx.x == 0) partials[COLOURS * blockIdx.x + colour] = sum;
   }
 }
 
 // The mean of each colour, rounded to a whole level. One block per colour.
-KERNEL merge_survey(const float* parts, float* centre, int tiles, int pixels) {
+KERNEL merge_survey(const float* partials, float* centre, int tiles, int pixels) {
   __shared__ double cells[THREADS];
   double sum = 0.;
-  for (int i = threadIdx.x; i < tiles; i += THREADS) sum += parts[COLOURS * i + blockIdx.x];
+  for (int i = threadIdx.x; i < tiles; i += THREADS) sum += partials[COLOURS * i + blockIdx.x];
   cells[threadIdx.x] = sum;
   __syncthreads();
   for (int half = THREADS / 2; half > 0; half /= 2) {
@@ -118,9 +118,9 @@ __device__ inline void merge(number* own, const number* other) {
   own[0] = count;
 }
 
-// The moments of each channel over each tile of `tile` pixels: parts[tile][channel]. With two phases, a pixel has four results;
+// The moments of each channel over each tile of `tile` pixels: partials[tile][channel]. With two phases, a pixel has four results;
 // those outside `rows` and `columns` do not count.
-KERNEL measure(const value* from, float* parts, int height, int width, int channels, int phases, int skip, int rows,
+KERNEL measure(const value* from, float* partials, int height, int width, int channels, int phases, int skip, int rows,
                int columns, int tile) {
   __shared__ float cells[THREADS][3];
   int groups = channels / EIGHT, lanes = THREADS / groups;
@@ -157,7 +157,7 @@ KERNEL measure(const value* from, float* parts, int height, int width, int chann
       __syncthreads();
     }
     if (lane == 0) {
-      float* to = parts + 3 * ((long long)blockIdx.x * channels + group * EIGHT + i);
+      float* to = partials + 3 * ((long long)blockIdx.x * channels + group * EIGHT + i);
       for (int j = 0; j < 3; ++j) to[j] = cells[threadIdx.x][j];
     }
   }
@@ -169,15 +169,15 @@ KERNEL measure(const value* from, float* parts, int height, int width, int chann
 // of the colours; `red`, `green` and `blue` are the levels that correspond to the network's 0. `control[0]` is the weight of the
 // earlier frames. `before` and `after` have the mean and variance of each channel in the network's own units; the first `from`
 // channels belong to other layers.
-KERNEL merge_tiles(const float* parts, const float* constants, const float* centre, const double* control, const double* before, double* after,
+KERNEL merge_tiles(const float* partials, const float* constants, const float* centre, const double* control, const double* before, double* after,
                    float* normals, int tiles, int channels, int phases, int from, float red, float green, float blue,
                    float epsilon) {
   __shared__ double cells[THREADS][3];
   int channel = blockIdx.x, count = phases * phases;
   double own[3] = {0., 0., 0.};
   for (int i = threadIdx.x; i < tiles * count; i += THREADS) {
-    const float* part = parts + 3 * ((long long)(i / count) * count * channels + (i % count) * channels + channel);
-    double other[3] = {part[0], part[1], part[2]};
+    const float* moments = partials + 3 * ((long long)(i / count) * count * channels + (i % count) * channels + channel);
+    double other[3] = {moments[0], moments[1], moments[2]};
     merge(own, other);
   }
   for (int j = 0; j < 3; ++j) cells[threadIdx.x][j] = own[j];
@@ -267,11 +267,11 @@ __device__ inline void keep_colours(float* painted, const float* photo) {
   for (int i = 0; i < COLOURS; ++i) painted[i] = target + saturation * (photo[i] - own);
 }
 
-// Adds up the painting from its parts. `join` has the factors of the parts and the bias of each colour, then the scale of the
+// Adds up the painting from its summands. `join` has the factors of the summands and the bias of each colour, then the scale of the
 // hyperbolic tangent (0 for none), then the factor and the offset of each colour that map the result to levels. The painting is
 // written either as `levels`, (3, height, width), or as `bytes` blended with the frame: control[1] is the strength, and control[2]
 // is not 0 if the frame's colours are kept.
-KERNEL join(const value* parts, const float* join, const double* control, const unsigned char* frame, float* levels,
+KERNEL join(const value* summands, const float* join, const double* control, const unsigned char* frame, float* levels,
             unsigned char* bytes, int height, int width, int stride, int columns, int channels, int side) {
   unsigned pixel = blockIdx.x * (unsigned)THREADS + threadIdx.x;
   if (pixel >= (unsigned)height * width) return;
@@ -279,9 +279,9 @@ KERNEL join(const value* parts, const float* join, const double* control, const 
   float painted[COLOURS];
   for (int colour = 0; colour < COLOURS; ++colour) painted[colour] = join[channels + colour];
   for (int shift = 0; shift < side * side; ++shift) {
-    const value* part =
-        parts + ((long long)(y + 3 * (shift / side)) * columns + x + 3 * (shift % side)) * channels + COLOURS * shift;
-    for (int colour = 0; colour < COLOURS; ++colour) painted[colour] += join[COLOURS * shift + colour] * widen(part[colour]);
+    const value* summand =
+        summands + ((long long)(y + 3 * (shift / side)) * columns + x + 3 * (shift % side)) * channels + COLOURS * shift;
+    for (int colour = 0; colour < COLOURS; ++colour) painted[colour] += join[COLOURS * shift + colour] * widen(summand[colour]);
   }
   const float* map = join + channels + COLOURS;
   for (int colour = 0; colour < COLOURS; ++colour) {

@@ -6,7 +6,7 @@ use super::launch::{Argument, Launch, Place, THREADS, blocks};
 use super::machine::{Buffer, Convolution, Direction, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
-use crate::steps::{CHANNELS, COLOURS, Field, Lattice, PART, PaddingMode, PaintStep, Program, Weights, tiles};
+use crate::steps::{CHANNELS, COLOURS, Field, Lattice, MOMENTS, PaddingMode, PaintStep, Program, Weights, tiles};
 
 /// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
 const PIXELS: usize = 4;
@@ -50,8 +50,8 @@ pub struct Places {
     pub join: Place,
     /// Pictures: [`Program::arena`] elements.
     pub arena: Place,
-    /// f32: [`Program::parts`].
-    pub parts: Place,
+    /// f32: [`Program::partials`].
+    pub partials: Place,
     /// f32: the mean of each colour of the frame.
     pub centre: Place,
     /// f32: mean, factor and bias of each channel of each normalisation.
@@ -136,9 +136,9 @@ impl<M: GpuMachine> Started<'_, M> {
             PaintStep::Survey => {
                 let (frame, pixels) = (places.frame, height * width);
                 let (count, each) = tiles(pixels);
-                let pictures = [only(bytes, frame), only(levels, frame), places.parts];
+                let pictures = [only(bytes, frame), only(levels, frame), places.partials];
                 self.launch("survey", count, &pictures, &[pixels, stride, each], &[])?;
-                self.launch("merge_survey", COLOURS, &[places.parts, places.centre], &[count, pixels], &[])
+                self.launch("merge_survey", COLOURS, &[places.partials, places.centre], &[count, pixels], &[])
             }
             PaintStep::Expand { to, side, lead, padding_mode } => {
                 let frame = places.frame;
@@ -173,11 +173,11 @@ impl<M: GpuMachine> Started<'_, M> {
         let (places, Lattice { phases, skip, height, width }) = (self.places, lattice);
         let (tiles, pixels) = from.tiles();
         let sizes = [from.height, from.width, from.channels, phases, skip, height, width, pixels];
-        self.launch("measure", tiles, &[self.at(from), places.parts], &sizes, &[])?;
+        self.launch("measure", tiles, &[self.at(from), places.partials], &sizes, &[])?;
         let channels = lattice.channels(from);
         let before = self.paint.weights.channels_before(layer);
         let pictures = [
-            places.parts,
+            places.partials,
             places.constants.after(before * CONSTANTS * size_of::<f32>()),
             places.centre,
             places.before,
@@ -229,7 +229,7 @@ impl<M: GpuMachine> Started<'_, M> {
     }
 
     fn normals(&self, layer: usize) -> Place {
-        self.places.normals.after(self.paint.weights.channels_before(layer) * PART * size_of::<f32>())
+        self.places.normals.after(self.paint.weights.channels_before(layer) * MOMENTS * size_of::<f32>())
     }
 
     fn launch(
@@ -287,8 +287,8 @@ impl<M: GpuMachine> Loaded<M> {
 pub struct Room<M: GpuMachine> {
     /// See [`Places::arena`].
     pub arena: M::Buffer,
-    /// See [`Places::parts`].
-    pub parts: M::Buffer,
+    /// See [`Places::partials`].
+    pub partials: M::Buffer,
     /// See [`Places::centre`].
     pub centre: M::Buffer,
     /// See [`Places::normals`].
@@ -315,9 +315,9 @@ impl<M: GpuMachine> Room<M> {
         let frame = pixels.bytes(program.size);
         Ok(Self {
             arena: machine.buffer(program.arena * value.bytes())?,
-            parts: machine.buffer(program.parts * size_of::<f32>())?,
+            partials: machine.buffer(program.partials * size_of::<f32>())?,
             centre: machine.buffer(COLOURS * size_of::<f32>())?,
-            normals: machine.buffer(channels * PART * size_of::<f32>())?,
+            normals: machine.buffer(channels * MOMENTS * size_of::<f32>())?,
             before: machine.buffer((CONTROLS + 2 * channels) * size_of::<f64>())?,
             after: machine.buffer(2 * channels * size_of::<f64>())?,
             frame: machine.buffer(frame)?,
@@ -325,14 +325,14 @@ impl<M: GpuMachine> Room<M> {
         })
     }
 
-    /// The addresses of all parts.
+    /// The addresses of all buffers.
     pub fn places(&self, loaded: &Loaded<M>) -> Places {
         Places {
             filters: loaded.filters.iter().map(Buffer::place).collect(),
             constants: loaded.constants.place(),
             join: loaded.join.place(),
             arena: self.arena.place(),
-            parts: self.parts.place(),
+            partials: self.partials.place(),
             centre: self.centre.place(),
             normals: self.normals.place(),
             before: self.before.place(),

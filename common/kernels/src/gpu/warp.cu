@@ -46,7 +46,7 @@ KERNEL warp(const value* xs, const float* positions, value* ys, int channels, in
 }
 
 // The largest magnitude of each chunk of `span` values.
-KERNEL largest_parts(const value* xs, float* parts, int count, int span) {
+KERNEL partial_largest(const value* xs, float* partials, int count, int span) {
   long long first = (long long)blockIdx.x * span;
   float largest = 0.f;
   for (int i = threadIdx.x; i < span; i += THREADS) {
@@ -55,14 +55,14 @@ KERNEL largest_parts(const value* xs, float* parts, int count, int span) {
     largest = larger(largest, fabsf(widen(xs[at])));
   }
   largest = block_largest(largest);
-  if (threadIdx.x == 0) parts[blockIdx.x] = largest;
+  if (threadIdx.x == 0) partials[blockIdx.x] = largest;
 }
 
 // The factor that converts gradients to fixed point, so that the largest is about 2^40. It is a power of two, so dividing by it is
 // exact. If a gradient is not finite, the factor is NaN, which then appears in the result.
-KERNEL fixed_factor(const float* parts, float* factor, int count) {
+KERNEL fixed_factor(const float* partials, float* factor, int count) {
   float largest = 0.f;
-  for (int i = threadIdx.x; i < count; i += THREADS) largest = larger(largest, parts[i]);
+  for (int i = threadIdx.x; i < count; i += THREADS) largest = larger(largest, partials[i]);
   largest = block_largest(largest);
   if (threadIdx.x == 0) {
     int exponent = 0;
@@ -87,9 +87,9 @@ KERNEL warp_adjoint(const value* dy, const float* positions, const float* factor
   float gradient = widen(dy[plane * places + at]) * *factor;
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) {
-      long long part = (long long)(rows.weight[i] * columns.weight[j] * gradient);
-      if (part != 0)
-        atomicAdd(sums + (plane * height + rows.at[i]) * width + columns.at[j], (unsigned long long)part);
+      long long contribution = (long long)(rows.weight[i] * columns.weight[j] * gradient);
+      if (contribution != 0)
+        atomicAdd(sums + (plane * height + rows.at[i]) * width + columns.at[j], (unsigned long long)contribution);
     }
 }
 

@@ -83,7 +83,7 @@ fn engine_with_full_gpu() -> AnyEngine {
 }
 
 #[test]
-fn the_cpu_paints_where_no_gpu_was_asked_for() {
+fn the_cpu_paints_if_no_gpu_was_requested() {
     let config = network();
     let engine = AnyEngine::new(&config, &weights(&config), DeviceChoice::Cpu, None).unwrap();
     assert_eq!((engine.precision(), engine.fallback_reason()), (PaintPrecision::F32, None));

@@ -54,7 +54,8 @@ impl GpuEngine {
     ///
     /// # Errors
     ///
-    /// If there is no such GPU, its memory does not suffice, or a tensor is missing or of another shape than `description` asks for.
+    /// If there is no such GPU, it has too little memory, or a tensor is missing or does not have the shape in
+    /// `description`.
     pub(in super::super) fn new(
         description: &Network,
         tensors: &Tensors,

@@ -4,7 +4,7 @@ use crate::convolution::TransposedTaps;
 use impasto_common::network::{Network, Padding, Resampling};
 use impasto_kernels::steps::{PaddingMode, SIDE};
 
-/// The side of the kernels that are split into shifted parts.
+/// The side of the kernels that are split into shifted 3x3 kernels.
 const NINE: usize = 9;
 
 /// The plain convolution that a layer becomes.
@@ -12,13 +12,13 @@ const NINE: usize = 9;
 pub(super) enum PlainForm {
     /// The layer's own kernel.
     Same,
-    /// A 9x9 kernel from three colours as a 3x3 one from nine shifts of them.
+    /// A 9x9 convolution of three colours, as a 3x3 one of nine shifted copies of them.
     Shifted,
-    /// A 9x9 kernel to three colours as a 3x3 one to nine parts of them.
-    Parted,
-    /// Enlarging twice and convolving 3x3 as a 2x2 convolution to four times the channels.
-    Enlarged,
-    /// A transposed convolution as a plain one to four times the channels.
+    /// A 9x9 convolution to three colours, as a 3x3 one to nine summands of each.
+    Split,
+    /// Upsampling by two and a 3x3 convolution, as a 2x2 convolution to four times the channels.
+    Upsampled,
+    /// A transposed convolution, as a plain one to four times the channels.
     Transposed(TransposedTaps),
 }
 
@@ -39,25 +39,25 @@ impl LoweredLayer {
     pub(super) fn kernel(&self) -> usize {
         match self.form {
             PlainForm::Same => self.kernel,
-            PlainForm::Shifted | PlainForm::Parted => SIDE,
-            PlainForm::Enlarged => 2,
+            PlainForm::Shifted | PlainForm::Split => SIDE,
+            PlainForm::Upsampled => 2,
             PlainForm::Transposed(taps) => taps.cells,
         }
     }
 
     /// Results of the layer in each pixel of the plain convolution's result, per side.
     pub(super) fn phases(&self) -> usize {
-        if matches!(self.form, PlainForm::Enlarged | PlainForm::Transposed(_)) { 2 } else { 1 }
+        if matches!(self.form, PlainForm::Upsampled | PlainForm::Transposed(_)) { 2 } else { 1 }
     }
 
     /// Unused results of pixel 0 before the layer's first result, per side.
     pub(super) fn skip(&self) -> usize {
-        usize::from(self.form == PlainForm::Enlarged)
+        usize::from(self.form == PlainForm::Upsampled)
     }
 
-    /// Shifts of the frame, or parts of the painting, per side.
+    /// Shifts of the frame, or summands of the painting, per side.
     pub(super) fn side(&self) -> usize {
-        if matches!(self.form, PlainForm::Shifted | PlainForm::Parted) { SIDE } else { 1 }
+        if matches!(self.form, PlainForm::Shifted | PlainForm::Split) { SIDE } else { 1 }
     }
 
     /// Height or width of the padded input that gives `result` rows or columns of the layer's result; without padding it has
@@ -66,7 +66,7 @@ impl LoweredLayer {
         if self.stride > 1 {
             return input + 2 * self.lead;
         }
-        let reach = if self.form == PlainForm::Parted { self.kernel } else { self.kernel() };
+        let reach = if self.form == PlainForm::Split { self.kernel } else { self.kernel() };
         (result + self.skip()).div_ceil(self.phases()) - 1 + reach
     }
 }
@@ -98,7 +98,7 @@ fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
     let (mut lead, mut padding_mode, mut stride) = (padding.pixels(), around, 1);
     let form = match resampling {
         Resampling::None if kernel == NINE && index == 0 => PlainForm::Shifted,
-        Resampling::None if kernel == NINE && index == last => PlainForm::Parted,
+        Resampling::None if kernel == NINE && index == last => PlainForm::Split,
         Resampling::None => PlainForm::Same,
         Resampling::Stride(step) => {
             stride = step;
@@ -111,7 +111,7 @@ fn lower_one(network: &Network, index: usize) -> Result<LoweredLayer, String> {
             // Reflection padding of the upsampled picture is replication padding of the small one.
             padding_mode =
                 if matches!(padding, Padding::Reflect(_)) { PaddingMode::Replicate } else { PaddingMode::Zero };
-            PlainForm::Enlarged
+            PlainForm::Upsampled
         }
         Resampling::Transposed { .. } => {
             let Some(taps) = TransposedTaps::new(convolution) else {
@@ -130,7 +130,7 @@ mod tests {
     use impasto_common::network::StyleNetConfig;
 
     #[test]
-    fn layers_without_a_form_are_named() {
+    fn unsupported_layers_are_named() {
         let sound = StyleNetConfig { channels: 2, blocks: 0 }.network();
         assert_eq!(lower(&sound).unwrap().len(), 6);
         let mut network = sound.clone();

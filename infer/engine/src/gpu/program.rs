@@ -3,7 +3,7 @@
 use super::fold::padded;
 use super::lower::{LoweredLayer, lower};
 use impasto_common::network::{Activation, Network};
-use impasto_kernels::steps::{Addend, COLOURS, Field, Lattice, PART, PaintStep, Program, tiles};
+use impasto_kernels::steps::{Addend, COLOURS, Field, Lattice, MOMENTS, PaintStep, Program, tiles};
 
 /// Alignment of pictures in elements: required by tensor-core loads, in any precision.
 const ALIGNMENT: usize = 128;
@@ -33,7 +33,7 @@ pub(crate) fn program(network: &Network, size: (usize, usize)) -> Result<Program
         results,
         steps: Vec::new(),
         arena: Arena::default(),
-        parts: 0,
+        partials: 0,
         fits: true,
     };
     builder.build(size)
@@ -49,7 +49,7 @@ struct ProgramBuilder<'a> {
     results: Vec<Option<Addend>>,
     steps: Vec<PaintStep>,
     arena: Arena,
-    parts: usize,
+    partials: usize,
     fits: bool,
 }
 
@@ -58,7 +58,7 @@ impl ProgramBuilder<'_> {
         let (height, width) = size;
         let last = self.layers.len() - 1;
         self.steps.push(PaintStep::Survey);
-        self.parts = COLOURS * tiles(height * width).0;
+        self.partials = COLOURS * tiles(height * width).0;
         let first = self.layers[0];
         let (side, lead, padding_mode) = (first.side(), first.lead, first.padding_mode);
         let mut current = self.field(self.padded_size(0, size, self.sizes[0]), padded(side * side * COLOURS));
@@ -69,13 +69,13 @@ impl ProgramBuilder<'_> {
             current = self.layer(index, current, seen)?;
         }
         let side = self.layers[last].side();
-        let parts = self.convolve(last, current, padded(side * side * COLOURS), size);
+        let summands = self.convolve(last, current, padded(side * side * COLOURS), size);
         self.arena.free(current);
-        self.steps.push(PaintStep::Join { from: parts, side });
+        self.steps.push(PaintStep::Join { from: summands, side });
         if !self.fits {
             return Err(TOO_LARGE.into());
         }
-        Ok(Program { size, steps: self.steps, arena: self.arena.len, parts: self.parts })
+        Ok(Program { size, steps: self.steps, arena: self.arena.len, partials: self.partials })
     }
 
     /// The padded size of layer `index`'s input of size `input`, from the size of the needed part of its result.
@@ -96,7 +96,7 @@ impl ProgramBuilder<'_> {
         }
         let lattice = Lattice { phases, skip: own.skip(), height: size.0, width: size.1 };
         self.steps.push(PaintStep::Measure { from: results, lattice, layer: index });
-        self.parts = self.parts.max(PART * results.tiles().0 * results.channels);
+        self.partials = self.partials.max(MOMENTS * results.tiles().0 * results.channels);
         let to = self.field(self.padded_size(index + 1, size, seen), lattice.channels(&results));
         let residual = self.addend(index, size)?;
         let relu = self.network.layers[index].activation == Activation::Relu;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_full_high_definition_takes_few_of_its_pictures_at_a_time() {
+    fn a_full_hd_frame_keeps_few_feature_maps_at_a_time() {
         let program = of(Preset::L, (1080, 1920)).unwrap();
         // Three of 32 channels in full size.
         let picture = 1080 * 1920 * 32;

@@ -125,7 +125,7 @@ fn spread(levels: &[f32]) -> f32 {
 }
 
 #[test]
-fn the_processor_paints_what_the_trainable_network_does_on_every_level_and_with_every_plan() {
+fn the_cpu_paints_the_same_as_the_trainable_network_with_every_instruction_set_and_plan() {
     use Place::{File, Whole, Window};
     for (name, network) in networks() {
         let tensors = weights_of(&network);
@@ -154,7 +154,7 @@ fn the_processor_paints_what_the_trainable_network_does_on_every_level_and_with_
 }
 
 #[test]
-fn the_gpus_program_and_kernels_paint_what_the_trainable_network_does() {
+fn the_gpu_program_and_kernels_paint_the_same_as_the_trainable_network() {
     let machine = Emulator::new();
     for (name, network) in &networks()[..3] {
         let tensors = weights_of(network);
@@ -175,7 +175,7 @@ fn the_gpus_program_and_kernels_paint_what_the_trainable_network_does() {
 }
 
 #[test]
-fn statistics_over_frames_are_those_of_the_processor_whatever_the_range_of_pixels() {
+fn statistics_over_frames_equal_those_of_the_cpu_for_any_pixel_range() {
     let network = unusual();
     let tensors = weights_of(&network);
     let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_lie_about_themselves_are_refused() {
+    fn frames_that_do_not_match_their_header_are_refused() {
         let code = |bytes: &[u8]| decode(bytes).unwrap_err().code;
         assert_eq!(code(b""), "bad_frame");
         assert_eq!(code(&raw(2, 1, &[0; 7])), "bad_frame");

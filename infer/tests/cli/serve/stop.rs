@@ -41,7 +41,7 @@ fn an_interrupt_finishes_running_requests_and_accepts_no_new_ones() {
 }
 
 #[test]
-fn a_second_interrupt_ends_at_once() {
+fn a_second_interrupt_stops_immediately() {
     let mut served = Served::new();
     let _idle = served.live("");
     let mut half = served.connect();
@@ -56,7 +56,7 @@ fn a_second_interrupt_ends_at_once() {
 }
 
 #[test]
-fn work_that_outlasts_the_grace_is_cut_off() {
+fn work_that_outlasts_the_grace_period_is_aborted() {
     let mut served = Served::with("--grace 0.2");
     let mut half = served.connect();
     std::io::Write::write_all(&mut half, b"POST /v1/stylize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")

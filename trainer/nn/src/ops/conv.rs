@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_gradients_are_those_of_candles_composition() {
+    fn results_and_gradients_equal_those_of_candles_operations() {
         for (kernel, (h, w)) in [(1, (3, 5)), (3, (7, 19)), (3, (4, 34)), (9, (11, 9))] {
             for config in configs(kernel) {
                 let (xs, weight, bias) = (noise((2, 3, h, w), 1), noise((5, 3, kernel, kernel), 2), noise(5, 3));
