@@ -25,12 +25,12 @@
 pub mod bench;
 mod blend;
 pub mod cli;
-mod flight;
+mod pipelined_painter;
 pub mod serve;
 mod steady;
 mod stylizer;
 pub mod video;
 
-pub use flight::Flight;
+pub use pipelined_painter::PipelinedPainter;
 pub use steady::{Composed, Patchwork, Stabilizer, SteadyOptions};
 pub use stylizer::{Painted, PaintedFile, PaintedPlanes, StylizeOptions, Stylizer, StylizerBuilder};

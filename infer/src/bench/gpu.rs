@@ -9,7 +9,7 @@ use impasto_picture::Picture;
 use super::measurement::GpuRates;
 use super::{Length, median, repeat};
 use crate::video::FramePainter;
-use crate::{Flight, Stylizer};
+use crate::{PipelinedPainter, Stylizer};
 
 /// The number of runs on the GPU alone, and of frames of a clip, per individually timed run.
 const MORE: usize = 10;
@@ -45,16 +45,16 @@ pub(super) fn measure(
 
 /// The time that `count` frames of a clip take, after some warm-up frames.
 fn clip(stylizer: &Stylizer, frame: &Picture, count: usize) -> Result<Duration> {
-    let mut flight = Flight::new(stylizer);
+    let mut painter = PipelinedPainter::new(stylizer);
     for _ in 0..MORE {
-        flight.push(Some(frame.clone()))?;
+        painter.push(Some(frame.clone()))?;
     }
     let start = Instant::now();
     for _ in 0..count {
-        flight.push(Some(frame.clone()))?;
+        painter.push(Some(frame.clone()))?;
     }
     let spent = start.elapsed();
-    while flight.push(None)?.is_some() {}
+    while painter.push(None)?.is_some() {}
     Ok(spent)
 }
 

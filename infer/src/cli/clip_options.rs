@@ -3,7 +3,7 @@
 use impasto_common::Result;
 
 use crate::video::{FramePainter, RenderOptions};
-use crate::{Flight, Stabilizer, SteadyOptions, Stylizer};
+use crate::{PipelinedPainter, Stabilizer, SteadyOptions, Stylizer};
 
 /// How clips are painted.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ impl ClipOptions {
     pub(super) fn painter<'a>(&self, stylizer: &'a Stylizer) -> Result<Box<dyn FramePainter + 'a>> {
         Ok(match self.steady {
             Some(steady) => Box::new(Stabilizer::new(stylizer.clone(), steady)?),
-            None => Box::new(Flight::new(stylizer)),
+            None => Box::new(PipelinedPainter::new(stylizer)),
         })
     }
 }

@@ -58,7 +58,7 @@ impl Description {
 
     fn lines(&self) -> String {
         let card = &self.card;
-        let preset = self.preset.map_or_else(|| "own".to_owned(), |preset| preset.to_string());
+        let preset = self.preset.map_or_else(|| "custom".to_owned(), |preset| preset.to_string());
         let network = card.network;
         let mut text = String::new();
         let mut line = |label: &str, value: &str| {

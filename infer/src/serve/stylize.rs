@@ -81,10 +81,10 @@ async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Res
     let asked = Instant::now();
     let work = move |interest: &Interest| {
         let mut times = Times { wait: asked.elapsed(), ..Times::default() };
-        let mut lap = Lap(Instant::now());
+        let mut stopwatch = Stopwatch(Instant::now());
         let picture = Picture::decode_within(&held.bytes, pixels).map_err(|error| Problem::damaged(&error))?;
         drop(held);
-        times.decode = lap.lap();
+        times.decode = stopwatch.lap();
         still_wanted(interest)?;
         let format = format.or(picture.format()).unwrap_or(PictureFormat::Jpeg);
         let large = u64::from(picture.width()) * u64::from(picture.height()) > KEPT_PIXELS;
@@ -93,11 +93,11 @@ async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Res
             stylizer.release();
         }
         let crate::Painted { picture: painting, notes } = painting.map_err(|error| Problem::failed(&error))?;
-        times.paint = lap.lap();
+        times.paint = stopwatch.lap();
         still_wanted(interest)?;
         let losses = painting.losses(format);
         let bytes = painting.encode(EncodeOptions { format, quality }).map_err(|error| unfit(&error))?;
-        times.encode = lap.lap();
+        times.encode = stopwatch.lap();
         Ok(PaintedPicture { bytes, format, losses, notes, times })
     };
     let result = studio.painters.run(Lane::Picture, work).await;
@@ -122,9 +122,9 @@ fn unfit(error: &Error) -> Problem {
     .with_hint("request another `format`, or a smaller picture with `max_size`")
 }
 
-struct Lap(Instant);
+struct Stopwatch(Instant);
 
-impl Lap {
+impl Stopwatch {
     /// The time since the last lap.
     fn lap(&mut self) -> Duration {
         let now = Instant::now();

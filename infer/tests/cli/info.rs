@@ -21,7 +21,7 @@ fn info_shows_the_card_and_counts_the_parameters() {
     assert_eq!(shown["bytes"], std::fs::metadata(studio.path(STYLE)).unwrap().len());
     let text = String::from_utf8(studio.run(&format!("info {STYLE}")).stdout).unwrap();
     assert!(text.contains("name:       tiny\n"), "{text}");
-    assert!(text.contains("preset:     own (2 channels, 1 residual blocks)\n"), "{text}");
+    assert!(text.contains("preset:     custom (2 channels, 1 residual blocks)\n"), "{text}");
 }
 
 /// Clears the screen and sets the window title, each in two ways, because C1 characters are also commands.

@@ -36,12 +36,12 @@ pub(super) struct WaitingFrame {
 
 /// How frames are painted.
 #[derive(Clone)]
-pub(super) struct Brush {
+pub(super) struct FrameOptions {
     pub(super) stylizer: Arc<Stylizer>,
     pub(super) quality: u8,
 }
 
-impl Brush {
+impl FrameOptions {
     fn new(options: &RequestOptions) -> Result<Self, Problem> {
         if options.format.is_some_and(|format| format != PictureFormat::Jpeg) {
             return Err(Problem::option("paintings of a camera are always JPEG"));
@@ -52,7 +52,7 @@ impl Brush {
 
 struct SlotContents {
     frame: Option<WaitingFrame>,
-    brush: Brush,
+    frame_options: FrameOptions,
     painted: u64,
     dropped: u64,
 }
@@ -65,7 +65,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(options: &RequestOptions) -> Result<Self, Problem> {
-        let held = SlotContents { frame: None, brush: Brush::new(options)?, painted: 0, dropped: 0 };
+        let held = SlotContents { frame: None, frame_options: FrameOptions::new(options)?, painted: 0, dropped: 0 };
         Ok(Self { held: Mutex::new(held), filled: Notify::new() })
     }
 
@@ -83,12 +83,12 @@ impl Slot {
     }
 
     /// Waits for a frame and takes it, with its painting options and the number of frames dropped so far.
-    pub(super) async fn take(&self) -> (WaitingFrame, Brush, u32) {
+    pub(super) async fn take(&self) -> (WaitingFrame, FrameOptions, u32) {
         loop {
             {
                 let mut held = self.held();
                 if let Some(frame) = held.frame.take() {
-                    return (frame, held.brush.clone(), held.dropped as u32);
+                    return (frame, held.frame_options.clone(), held.dropped as u32);
                 }
             }
             self.filled.notified().await;
@@ -97,7 +97,7 @@ impl Slot {
 
     /// Changes how the next frames are painted.
     pub(super) fn change(&self, options: &RequestOptions) -> Result<(), Problem> {
-        self.held().brush = Brush::new(options)?;
+        self.held().frame_options = FrameOptions::new(options)?;
         Ok(())
     }
 

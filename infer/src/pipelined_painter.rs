@@ -17,12 +17,12 @@ const MAX_AHEAD: usize = 3;
 /// Paints each frame by itself. On a GPU, several frames are in flight at a time.
 ///
 /// A frame that the CPU paints is painted when its turn comes, so paintings are returned in the order of their frames.
-pub struct Flight<'a> {
+pub struct PipelinedPainter<'a> {
     stylizer: &'a Stylizer,
     in_flight: VecDeque<BegunPainting>,
 }
 
-impl<'a> Flight<'a> {
+impl<'a> PipelinedPainter<'a> {
     /// A painter without a frame yet.
     #[must_use]
     pub fn new(stylizer: &'a Stylizer) -> Self {
@@ -30,7 +30,7 @@ impl<'a> Flight<'a> {
     }
 }
 
-impl FramePainter for Flight<'_> {
+impl FramePainter for PipelinedPainter<'_> {
     fn paint(&mut self, frame: Picture) -> Result<Painted> {
         self.stylizer.stylize_owned(frame)
     }
@@ -65,12 +65,12 @@ mod tests {
     #[test]
     fn the_cpu_paints_each_frame_when_it_arrives() {
         let stylizer = Subject::preset(Preset::Xs).unwrap().stylizer(DeviceChoice::Cpu, None).unwrap();
-        let mut flight = Flight::new(&stylizer);
+        let mut painter = PipelinedPainter::new(&stylizer);
         for i in 0..3 {
             let frame = Picture::from(RgbImage::from_fn(9, 7, |x, y| Rgb([(40 * i + 9 * x) as u8, y as u8, 7])));
             let expected = stylizer.stylize(&frame).unwrap();
-            assert_eq!(flight.push(Some(frame)).unwrap(), Some(expected));
+            assert_eq!(painter.push(Some(frame)).unwrap(), Some(expected));
         }
-        assert_eq!(flight.push(None).unwrap(), None);
+        assert_eq!(painter.push(None).unwrap(), None);
     }
 }
