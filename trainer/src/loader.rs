@@ -225,6 +225,9 @@ mod tests {
         RgbImage::new(3, 3).save(folder.path().join("tiny.png")).unwrap();
         let mut loader = Loader::start(photos(folder.path(), 0), CONFIG, 0).unwrap();
         let error = loader.take().unwrap_err().to_string();
-        assert!(error.starts_with("none of 1 photos can be used: ") && error.contains("too small: 3x3"), "{error}");
+        assert!(
+            error.starts_with("none of 1 photos can be used: ") && error.contains("too small: its size is 3x3"),
+            "{error}"
+        );
     }
 }

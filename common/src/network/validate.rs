@@ -154,7 +154,7 @@ mod tests {
         let found = fault(|network| network.layers[1].convolution.outputs = 5);
         assert_eq!(found, "layer `conv3.conv2d` expects 4 channels, but its input has 5");
         let found = fault(|network| network.layers[4].residual = Some(Residual { layers: 3, crop: 0 }));
-        assert_eq!(found, "layer `res1.conv2.conv2d` adds 4 channels to 8");
+        assert_eq!(found, "layer `res1.conv2.conv2d` adds a residual of 4 channels to a result of 8");
         let found = fault(|network| network.layers[0].residual = Some(Residual { layers: 1, crop: 0 }));
         assert!(
             found.starts_with("layer `conv1.conv2d` has a residual that is not the result of an earlier layer"),
@@ -180,7 +180,7 @@ mod tests {
         let found = fault(|network| network.layers[7].activation = Activation::Relu);
         assert!(found.starts_with("layer `deconv3.conv2d` is the last layer: only"), "{found}");
         let found = fault(|network| network.output = OutputMap::Tanh { scale: f32::NAN });
-        assert_eq!(found, "a network's output is scaled by NaN, not by a number above 0");
+        assert_eq!(found, "the network's output has a scale of NaN, expected a number above 0");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl GpuPainter for RefusingGpu {
         _: &Statistics,
     ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)> {
         self.0.wait();
-        Err((frame, "it has too many pixels for the GPU's kernels".into()))
+        Err((frame, "it has too many pixels for the GPU kernels".into()))
     }
 
     fn paint_steadily(
@@ -129,7 +129,7 @@ fn two_paintings_at_once_do_not_see_each_others_notes() {
     let bytes = [(9, 8), (7, 6)].map(|(width, height)| image::RgbImage::new(width, height).into());
     let notes = [(9, 8), (7, 6)].map(|(width, height)| {
         format!(
-            "a picture of {width}x{height} pixels is painted on the CPU: it has too many pixels for the GPU's kernels"
+            "a picture of {width}x{height} pixels is painted on the CPU: it has too many pixels for the GPU kernels"
         )
     });
     assert_eq!(both(bytes), notes);

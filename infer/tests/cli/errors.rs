@@ -87,7 +87,7 @@ fn a_file_that_is_not_a_style_is_named_with_the_cause() {
         ("empty", "the file is empty"),
         ("page", "an HTML page\nhint: download the file itself"),
         ("pointer", "a Git LFS pointer, which only says where the file is\nhint: run `git lfs pull`"),
-        ("picture", "a PNG picture\nhint: a style model is not the style's picture"),
+        ("picture", "a PNG picture\nhint: a picture is not a style model"),
         ("text", "neither a safetensors file nor a PyTorch file"),
         (".", "it is a folder"),
     ] {

@@ -129,7 +129,7 @@ fn a_full_disk_gives_a_hint_how_to_continue() {
     let output = mount("64k", &format!("stylize in.mp4 --style {STYLE} -o disk/out.mkv --codec ffv1")).unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("No space left on device") && text.contains("hint: make room on the disk; "), "{text}");
+    assert!(text.contains("No space left on device") && text.contains("hint: free some disk space;"), "{text}");
     assert!(text.contains("`--resume`"), "{text}");
 }
 

@@ -153,7 +153,10 @@ fn a_hub_without_the_file_and_an_unreachable_hub_are_errors_that_name_the_addres
     let server = Server::new(abc(usize::MAX));
     let hub = server.hub(folder.path());
     let error = hub.fetch("new/vgg", "config.json", |_, _| true).unwrap_err().to_string();
-    assert_eq!(error, format!("`{}/new/vgg/resolve/main/config.json` answers 404 Not Found", server.address));
+    assert_eq!(
+        error,
+        format!("`{}/new/vgg/resolve/main/config.json` responded with status 404 Not Found", server.address)
+    );
     let nowhere = Hub { endpoint: "http://127.0.0.1:1".into(), ..hub };
     let error = nowhere.fetch("new/vgg", "model.safetensors", |_, _| true).unwrap_err().to_string();
     assert!(error.starts_with("cannot reach `http://127.0.0.1:1/new/vgg/resolve/main/model.safetensors`: "), "{error}");

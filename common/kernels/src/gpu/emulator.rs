@@ -333,9 +333,9 @@ mod tests {
         launch("pool", &[&places[..], &[2.into(), 2.into()]].concat()).unwrap();
         assert_eq!(ys.read(Value::F32), [4.0]);
         let kinds = launch("pool", &[&places[..], &[2.into(), 2f32.into()]].concat()).unwrap_err().to_string();
-        assert!(kinds.starts_with("kernel `pool` takes PPII, not PPIF"), "{kinds}");
+        assert!(kinds.starts_with("kernel `pool` has the arguments PPII, but was given PPIF"), "{kinds}");
         let count = launch("pool_gradient", &places).unwrap_err().to_string();
-        assert!(count.starts_with("kernel `pool_gradient` takes PPPII, not PP"), "{count}");
+        assert!(count.starts_with("kernel `pool_gradient` has the arguments PPPII, but was given PP"), "{count}");
         let size = launch("pool", &[&places[..], &[2.into(), Argument::from(1_usize << 40)]].concat())
             .unwrap_err()
             .to_string();

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn arguments_of_another_kind_are_refused() {
-        assert!(error(launch("pool", [1; 3], &[])).starts_with("kernel `pool` takes PPII, not "));
+        assert!(error(launch("pool", [1; 3], &[])).starts_with("kernel `pool` has the arguments PPII, but was given "));
         assert!(error(launch("pond", [1; 3], &[])).starts_with("`pool.cu` has no kernel `pond`"));
     }
 

@@ -205,7 +205,7 @@ fn statistics_over_frames_equal_those_of_the_cpu_for_any_pixel_range() {
 fn a_network_that_the_gpu_cannot_paint_is_refused_with_the_layer_and_the_reason() {
     let network = for_the_processor_alone();
     let reason = program::program(&network, (32, 32)).unwrap_err();
-    assert_eq!(reason, "the GPU's kernels do not know a layer that is not normalized, as `down1.conv`");
+    assert_eq!(reason, "the GPU kernels do not support layer `down1.conv`, which has no normalization");
     let error = fold::weights(&network, &weights(&network), 24).unwrap_err().to_string();
     assert!(error.starts_with("a GPU cannot paint with this style: ") && error.ends_with(&reason), "{error}");
 }
