@@ -213,7 +213,7 @@ mod tests {
         assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--resume"));
         let other = RunIdentity::from([("style".to_owned(), "b".to_owned())]);
         let error = folder.open(&other, true).unwrap_err().to_string();
-        assert!(error.ends_with("had another style: a, not b"), "{error}");
+        assert!(error.ends_with("had a different style: a, not b"), "{error}");
         let lock = folder.lock(Path::new("out.mp4")).unwrap();
         let error = folder.lock(Path::new("out.mp4")).err().unwrap();
         assert_eq!(error.to_string(), "another process is painting `out.mp4`");

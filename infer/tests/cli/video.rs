@@ -315,7 +315,7 @@ fn a_run_that_is_stopped_or_killed_continues_to_the_same_frames() {
     assert_eq!(partial, times(&studio, "whole.mp4").0[..partial.len()]);
     // Another style gives a different painting, and a run that is not resumed would lose this one.
     let run = studio.run(&format!("stylize in.mp4 --style {STYLE} -o out.mp4 --resume --strength 0.5"));
-    assert!(run.stderr.contains("had another painter"), "{}", run.stderr);
+    assert!(run.stderr.contains("had a different painter"), "{}", run.stderr);
     let run = studio.run(&format!("stylize in.mp4 --style {STYLE} -o out.mp4"));
     assert!(run.stderr.contains("continue with `--resume`"), "{}", run.stderr);
     studio.stylize("in.mp4 -o out.mp4 --resume");
