@@ -32,7 +32,7 @@ fn invalid_arguments_end_with_exit_code_2() {
             "stylize in.png -o out.xyz --style style.safetensors",
             "does not have the extension of a supported picture or clip format",
         ),
-        ("stylize in.png in.png -o -", "several inputs"),
+        ("stylize in.png in.png -o -", "there can be only one input"),
         ("stylize . -o -", "standard output"),
     ] {
         refused(&studio, line, 2, &[word]);
@@ -124,7 +124,7 @@ fn a_file_that_is_not_a_picture_is_named_with_the_cause() {
     studio.write("text.jpg", b"this is no picture, whatever its name says");
     std::fs::create_dir(studio.path("folder")).unwrap();
     for (input, words) in [
-        ("text.jpg -o out.png", ["cannot read `text.jpg`: the file is not a picture", "hint: JPEG, PNG"]),
+        ("text.jpg -o out.png", ["cannot read `text.jpg`: the file is not a picture", "hint: supported formats are JPEG, PNG"]),
         ("nowhere.jpg -o out.png", ["cannot read `nowhere.jpg`", "painted 0 of 1"]),
         ("folder -o out", ["there are no pictures or clips in folder `folder`", "painted 0 of 1"]),
     ] {
