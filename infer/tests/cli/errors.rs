@@ -124,7 +124,10 @@ fn a_file_that_is_not_a_picture_is_named_with_the_cause() {
     studio.write("text.jpg", b"this is no picture, whatever its name says");
     std::fs::create_dir(studio.path("folder")).unwrap();
     for (input, words) in [
-        ("text.jpg -o out.png", ["cannot read `text.jpg`: the file is not a picture", "hint: supported formats are JPEG, PNG"]),
+        (
+            "text.jpg -o out.png",
+            ["cannot read `text.jpg`: the file is not a picture", "hint: supported formats are JPEG, PNG"],
+        ),
         ("nowhere.jpg -o out.png", ["cannot read `nowhere.jpg`", "painted 0 of 1"]),
         ("folder -o out", ["there are no pictures or clips in folder `folder`", "painted 0 of 1"]),
     ] {
