@@ -1,12 +1,12 @@
-//! Finds the commit that is built, for `--version`. Without git, or outside the project's own repository, there is none.
+//! Finds the commit that is built, for `--version`. There is none without git or outside the project's own repository.
 
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    // Without any such line, every changed file would run this again.
+    // Without such a line, this script would run again after any changed file.
     println!("cargo::rerun-if-changed=build.rs");
-    // A source archive that is unpacked inside some other repository is not part of it.
+    // A source archive may be unpacked inside another repository, of which it is not a part.
     if git(&["ls-files", "--error-unmatch", "build.rs"]).is_none() {
         return;
     }
@@ -16,18 +16,18 @@ fn main() {
     watch_head();
 }
 
-/// Runs this again once another commit is checked out, or a new one made.
+/// Runs this script again after another commit is checked out or created.
 fn watch_head() {
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
-        // A file that is missing would count as changed in every build.
+        // A missing file would count as changed in every build.
         if let Some(path) = git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists()) {
             println!("cargo::rerun-if-changed={path}");
         }
     }
 }
 
-/// What git prints, unless it fails or is not there.
+/// The output of git, or `None` if it fails or is not installed.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;

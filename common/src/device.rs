@@ -39,7 +39,9 @@ impl DeviceChoice {
                 .map_or_else(|| Err("this program was built without CUDA".to_owned()), |open| open(ordinal))
                 .map(|device| (Some(device), None))
                 .map_err(|cause| Error::new(format!("cannot open `--device cuda:{ordinal}`: {cause}")))
-                .map_err(|error| error.with_hint("use `--device cpu`, or a build with CUDA on a machine that has it")),
+                .map_err(|error| {
+                    error.with_hint("use `--device cpu`, or a build with CUDA on a machine with an NVIDIA GPU")
+                }),
         }
     }
 }
@@ -87,8 +89,8 @@ pub fn check_threads(flag: &str, threads: usize) -> Result<()> {
     if threads <= most {
         return Ok(());
     }
-    Err(Error::usage(format!("`{flag} {threads}` is too many: at most {most} on this machine"))
-        .with_hint("more threads than cores only wait for each other"))
+    Err(Error::usage(format!("`{flag} {threads}` is too many: the maximum on this machine is {most}"))
+        .with_hint("more threads than cores do not make it faster"))
 }
 
 /// Sets the number of CPU threads (`--threads`) of every kernel, including those of tensor libraries. `0` is one per core.
@@ -120,16 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_number_of_threads_is_refused_with_the_most_there_may_be() {
+    fn too_many_threads_are_refused_with_the_maximum() {
         check_threads("--threads", max_threads()).unwrap();
         let error = set_threads(1_000_000).unwrap_err();
         let most = max_threads();
-        assert_eq!(error.to_string(), format!("`--threads 1000000` is too many: at most {most} on this machine"));
+        assert_eq!(
+            error.to_string(),
+            format!("`--threads 1000000` is too many: the maximum on this machine is {most}")
+        );
         assert_eq!(error.exit_code(), 2);
     }
 
     #[test]
-    fn a_gpu_by_name_is_an_error_where_there_is_none_and_auto_is_the_cpu_with_a_notice() {
+    fn a_missing_gpu_is_an_error_if_requested_and_auto_uses_the_cpu_with_a_notice() {
         let none: OpenGpu<()> = |_| Err("there is no NVIDIA driver on this machine".into());
         let notice = "computing on the CPU: there is no NVIDIA driver on this machine";
         assert_eq!(DeviceChoice::Auto.open_with(Some(none)).unwrap(), (None, Some(notice.into())));

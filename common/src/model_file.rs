@@ -139,8 +139,8 @@ impl StyleModel {
         self.card.network.network().check(&self.tensors)?;
         for (name, array) in &self.tensors {
             if !array.values().iter().all(|value| value.is_finite()) {
-                return Err(Error::new(format!("tensor `{name}` holds values that are not numbers"))
-                    .with_hint("its training went astray; train it again with a lower learning rate"));
+                return Err(Error::new(format!("tensor `{name}` has values that are NaN or infinite"))
+                    .with_hint("its training diverged; train it again with a lower learning rate"));
             }
         }
         Ok(self)
@@ -175,7 +175,7 @@ fn are_sizes_of_a_style(network: StyleNetConfig) -> bool {
 }
 
 fn no_style_network(StyleNetConfig { channels, blocks }: StyleNetConfig) -> Error {
-    Error::new(format!("its network of {channels} channels and {blocks} blocks is not a style network"))
+    Error::new(format!("a style network cannot have {channels} channels and {blocks} residual blocks"))
 }
 
 /// Refuses tensors that the card's network does not have: the card is wrong or belongs to another file.
@@ -192,18 +192,20 @@ fn refuse_others(described: &Candidate, listing: &Listing) -> Result<()> {
             network.channels, network.blocks
         ))
         .with_hint(
-            "the card and the weights are not of the same network: get the file again, or train the style again",
+            "the card and the weights belong to different networks: download the file again, or train the style again",
         )),
     }
 }
 
 fn parse_card(card: &str) -> Result<ModelCard> {
     let value: serde_json::Value = serde_json::from_str(card).context(|| "its card is not JSON")?;
-    unique_keys::check(card).context(|| "its card contradicts itself")?;
+    unique_keys::check(card).context(|| "its card is ambiguous")?;
     let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if format > u64::from(FORMAT) {
-        return Err(Error::new(format!("it is of format {format}, this program knows {FORMAT}"))
-            .with_hint("update this program"));
+        return Err(Error::new(format!(
+            "it has format version {format}, but this program supports versions up to {FORMAT}"
+        ))
+        .with_hint("update this program"));
     }
     serde_json::from_value(value).context(|| "its card is incomplete")
 }

@@ -34,7 +34,7 @@ impl BundledStyle {
     /// If this build has none.
     pub fn default_style() -> Result<Self> {
         BUNDLED.first().copied().ok_or_else(|| {
-            Error::usage("no style is built into this program").with_hint("name a style-model file with `--style FILE`")
+            Error::usage("this program has no bundled style").with_hint("use `--style FILE` with a style-model file")
         })
     }
 

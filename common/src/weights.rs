@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_whose_length_looks_like_another_format_is_no_hindrance() {
+    fn a_header_whose_length_looks_like_another_format_is_read() {
         // 0x80 begins a pickle, "PK" a zip file.
         for length in [0x1980, 0x4B50] {
             let mut header = r#"{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();

@@ -51,10 +51,10 @@ impl Default for Length {
 impl Length {
     fn validate(self) -> Result<()> {
         match self {
-            Self::Runs(0) => Err(Error::usage("nothing can be measured in 0 runs")),
+            Self::Runs(0) => Err(Error::usage("the number of runs must be at least 1")),
             // A duration cannot hold more.
             Self::Seconds(seconds) if !(0.0..1e9).contains(&seconds) => {
-                Err(Error::usage(format!("nothing can be measured in {seconds} seconds")))
+                Err(Error::usage(format!("cannot measure for {seconds} seconds")))
             }
             _ => Ok(()),
         }
@@ -154,7 +154,7 @@ fn repeat(length: Length, mut run: impl FnMut() -> Result<Duration>) -> Result<V
 /// If a side is zero.
 pub fn photo((height, width): (usize, usize)) -> Result<Vec<f32>> {
     if height == 0 || width == 0 {
-        return Err(Error::usage(format!("a picture of {width}x{height} pixels has none")));
+        return Err(Error::usage(format!("a picture of {width}x{height} pixels is empty")));
     }
     Ok((0..3 * height * width).map(|i| (i * 7919 % 256) as f32).collect())
 }
@@ -199,7 +199,7 @@ mod tests {
         let subject = Subject::preset(Preset::Xs).unwrap();
         let machine = BenchMachine { gpu: Some(GpuFigures { name: "a GPU".into(), peak_gflops: 1000.0 }), ..MACHINE };
         let runs = [Duration::from_millis(8)];
-        let rates = GpuRates { alone: 0.002, under_way: 0.004, memory: 9, graph_failure: Some("busy".into()) };
+        let rates = GpuRates { alone: 0.002, in_flight: 0.004, memory: 9, graph_failure: Some("busy".into()) };
         let found = describe(&subject, (500, 1000), runs[0], &runs, &machine, (None, Some(rates)));
         assert_eq!((found.median_ms, found.on_gpu_ms, found.gpu_memory_bytes), (8.0, Some(2.0), Some(9)));
         assert!((found.frames_per_second - 250.0).abs() < 1e-9 && (found.gflops - found.gflop * 500.0).abs() < 1e-9);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_and_sizes_of_nothing_are_refused() {
+    fn empty_durations_and_sizes_are_refused() {
         let subject = Subject::preset(Preset::Xs).unwrap();
         for length in [Length::Runs(0), Length::Seconds(-1.0), Length::Seconds(f64::NAN), Length::Seconds(1e10)] {
             assert_eq!(measure(&subject, (9, 9), length, HERE, &MACHINE).unwrap_err().exit_code(), 2);

@@ -1,6 +1,6 @@
-//! The `infer` command line: words in, an exit code out.
+//! The `infer` command line: arguments in, an exit code out.
 //!
-//! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 some work failed, 2 usage.
+//! Data goes to standard output, messages to standard error. Exit codes: 0 done, 1 some work failed, 2 usage.
 
 mod batch;
 mod bench;
@@ -54,7 +54,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the command line `args`, the program's name first, and returns how the process should end.
+/// Runs the command line `args`, which begins with the program's name, and returns the exit code.
 pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -74,14 +74,14 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Exit
     }
 }
 
-/// Prints what is wrong with the words of a command line, or the help or version that they ask for.
+/// Prints what is wrong with a command line, or the help or version that it asks for.
 ///
-/// A file's name among the words may hold control characters: what is printed is the error of the same words with these
-/// escaped.
+/// An argument may contain control characters, for example in a file name. So the arguments are escaped and parsed again,
+/// and the resulting error is printed.
 fn refuse(error: clap::Error, args: &[OsString]) {
     let shown = args.iter().map(|word| escaped(&word.to_string_lossy()).into_owned());
     let error = Cli::try_parse_from(shown).err().unwrap_or(error);
-    // There is nobody left to tell if the stream is closed.
+    // A closed stream leaves no way to report the error.
     let _ = error.print();
 }
 

@@ -10,11 +10,11 @@
 //! # Ok::<(), impasto_common::Error>(())
 //! ```
 //!
-//! [`Stylizer`] paints pictures, [`Stabilizer`] the frames of a clip so that strokes hold still, [`video::render`] clip files,
-//! and [`serve::Server`] answers HTTP requests. Complete programs:
+//! [`Stylizer`] paints pictures, [`Stabilizer`] paints the frames of a clip with less flicker, [`video::render`] paints
+//! clip files, and [`serve::Server`] answers HTTP requests. Complete programs:
 //!
 //! - [`stylize_buffer`]: RGB bytes in memory to a painting in memory
-//! - [`stylize_frames`]: frames that arrive one after the other, held still
+//! - [`stylize_frames`]: frames that arrive one after the other, with less flicker
 //! - [`serve`](https://github.com/impasto/impasto/blob/main/infer/examples/serve.rs): a server of one's own
 //!
 //! [`stylize_buffer`]: https://github.com/impasto/impasto/blob/main/infer/examples/stylize_buffer.rs
@@ -25,12 +25,12 @@
 pub mod bench;
 mod blend;
 pub mod cli;
-mod flight;
+mod pipelined_painter;
 pub mod serve;
 mod steady;
 mod stylizer;
 pub mod video;
 
-pub use flight::Flight;
+pub use pipelined_painter::PipelinedPainter;
 pub use steady::{Composed, Patchwork, Stabilizer, SteadyOptions};
 pub use stylizer::{Painted, PaintedFile, PaintedPlanes, StylizeOptions, Stylizer, StylizerBuilder};

@@ -35,7 +35,7 @@ use impasto_common::{Error, Result, ResultExt};
 use impasto_web::{Hosts, listen_hint};
 use tokio::time::timeout;
 
-pub use config::{Limits, Observer, ServeConfig, ServeEvent};
+pub use config::{Limits, ServeConfig, ServeEvent, ServeObserver};
 use studio::Studio;
 
 /// Threads that read and write; painting has its own.
@@ -116,7 +116,7 @@ async fn answer(
         early.gallery.paint_thumbnails(&early.painters, |notes| early.tell_notes(notes)).await;
     });
     let failed =
-        |error: &std::io::Error| studio.tell(&ServeEvent::Failed(format!("cannot take a connection: {error}")));
+        |error: &std::io::Error| studio.tell(&ServeEvent::Failed(format!("cannot accept a connection: {error}")));
     impasto_web::serve(listener, routes::router(studio, hosts), &studio.connections, shutdown, failed).await;
     thumbnails.abort();
     studio.connections.stop();

@@ -1,9 +1,9 @@
-//! Clips, painted frame by frame: the video is new, everything else in the file stays.
+//! Paints clips frame by frame. The video is replaced, and everything else in the file is kept.
 //!
-//! ffmpeg decodes and encodes; frames pass through pipes and are never files. Decoding, painting and encoding overlap. The
-//! painting is encoded in segments. A segment gets its name once it is complete, so an interrupted run can continue behind
-//! the last one. At the end the segments are joined with the sound, the subtitles and the metadata of the clip, without
-//! encoding anything again.
+//! ffmpeg decodes and encodes. Frames pass through pipes and are never written to files. Decoding, painting and encoding
+//! overlap. The painted frames are encoded in segments. A segment gets its final name once it is complete, so an
+//! interrupted run can continue after the last one. At the end, the segments are joined with the sound, the subtitles and
+//! the metadata of the clip, without encoding anything again.
 
 mod codec;
 mod container;
@@ -47,13 +47,13 @@ pub use stream::{AnimationStream, StreamWriter, paint_stream};
 /// How a clip is read and encoded.
 #[derive(Debug, Clone)]
 pub struct RenderOptions {
-    /// The range of the clip and the frame rate; the size is that of `scale`.
+    /// The part of the clip and the frame rate. Its size is ignored; see `scale`.
     pub read: ReadOptions,
     /// The size.
     pub scale: Scale,
-    /// The encoder, by a short name or ffmpeg's; the container's usual one if `None`.
+    /// The encoder, by its short name or ffmpeg's name. `None` is the container's default.
     pub codec: Option<String>,
-    /// The encoder's constant quality; its usual one if `None`.
+    /// The encoder's constant quality. `None` is the default for the encoder.
     pub crf: Option<u8>,
     /// Further options of the encoder.
     pub codec_options: Vec<(String, String)>,
@@ -61,26 +61,27 @@ pub struct RenderOptions {
     pub effort: Effort,
     /// Continue with the segments of an interrupted run.
     pub resume: bool,
-    /// Everything about the painter that changes paintings, in words: a run is only resumed with the same painter.
+    /// A text that identifies everything about the painter that changes the result. A run is resumed only with the same
+    /// painter.
     pub painter: String,
 }
 
-/// How a painted clip came out.
+/// The result of painting a clip.
 #[derive(Debug)]
 pub struct RenderedClip {
     /// Frames in the clip.
     pub frames: u64,
-    /// What could not be decoded and is missing.
+    /// The frames that could not be decoded and are missing, if any.
     pub damage: Option<Error>,
 }
 
-/// What to do when the disk is full.
-const ROOM: &str = "make room on the disk; the same command with `--resume` then continues with what is painted";
+/// The hint for a full disk.
+const ROOM: &str = "free some disk space; the same command with `--resume` then continues after the painted frames";
 
 /// Paints the clip `source` into the file `output`.
 ///
-/// The file appears under its name when it is complete, or if the observer stops the run: then with what is painted so far.
-/// The segments stay in the folder `OUTPUT.parts` until the clip is complete.
+/// The file appears under its name when it is complete. If the observer stops the run, the file has the frames painted so
+/// far. The segments stay in the folder `OUTPUT.parts` until the clip is complete.
 ///
 /// # Errors
 ///
@@ -130,7 +131,7 @@ fn render_segments(
         Ok(reader) => reader,
         Err(error) => {
             if segments.is_empty() {
-                // The error matters more than an empty folder that stays.
+                // The error is more important than an empty folder left behind.
                 let _ = folder.remove(lock);
             }
             return Err(error);
@@ -141,7 +142,7 @@ fn render_segments(
     let FinishedSegments { segments, end } = finished;
     if segments.is_empty() {
         folder.remove(lock)?;
-        return Err(Error::new(format!("there is no frame to paint in `{}`", source.display())));
+        return Err(Error::new(format!("there are no frames to paint in `{}`", source.display())));
     }
     let joined = join.join(&segments, end.filter(|_| painted.stopped))?;
     move_into_place(&joined, output)?;
@@ -156,12 +157,12 @@ fn open_reader(source: &Path, read: ReadOptions, settings: &EncoderSettings) -> 
     let reader = VideoReader::with_options(source, read)?;
     let (found, expected) = (reader.time_base(), settings.track.time_base);
     if found != expected {
-        return Err(Error::new(format!("ffmpeg uses the time base {found}, not {expected}")));
+        return Err(Error::new(format!("ffmpeg uses the time base {found} instead of {expected}")));
     }
     Ok(reader)
 }
 
-/// Paints the frames of `reader` into segments behind those that are there.
+/// Paints the frames of `reader` into new segments after the existing ones.
 fn paint_segments(
     reader: &mut VideoReader,
     settings: EncoderSettings,
@@ -177,20 +178,20 @@ fn paint_segments(
     let step = info.frame_rate.map_or(1, |rate| rate.inverse().rescale(1, settings.track.time_base).max(1));
     let mut sink = SegmentSink::new(settings, folder.clone(), segments, step);
     let painted = pipeline::paint_frames(reader, painter, &mut sink, observer, next)?;
-    // The last frame of a whole clip ends with the clip.
+    // If the whole clip is painted, the last frame ends when the clip ends.
     let whole = options.read == ReadOptions { size: options.read.size, ..Default::default() } && !painted.stopped;
     let end = info.start.zip(info.duration).filter(|_| whole).map(|(start, duration)| start + duration);
     Ok((painted, sink.finish(end)?))
 }
 
-/// The end of a run that the observer stopped.
+/// Ends a run that the observer stopped.
 fn stopped(segments: &[Segment], output: &Path) -> Result<Error> {
-    // Painted again from its first frame, an unfinished segment becomes what it would have been without the stop.
+    // An unfinished segment is painted again from its first frame, so that it is the same as without the stop.
     if let Some(segment) = segments.last().filter(|segment| segment.count < SEGMENT_FRAMES) {
         fs::remove_file(&segment.path).context(|| format!("cannot remove `{}`", segment.path.display()))?;
     }
     let (frames, output) = (next_frame(segments), output.display());
-    Ok(Error::interrupted(format!("stopped; `{output}` holds the {frames} frames that are painted"))
+    Ok(Error::interrupted(format!("stopped; `{output}` has the {frames} frames that were painted"))
         .with_hint("the same command with `--resume` continues"))
 }
 
@@ -220,13 +221,13 @@ fn encoder_settings(
     }
 }
 
-/// Whether `output` was left by an interrupted run, which [`RenderOptions::resume`] continues.
+/// Whether `output` comes from an interrupted run, which [`RenderOptions::resume`] continues.
 #[must_use]
 pub fn is_interrupted(output: &Path) -> bool {
     SegmentFolder::beside(output).exists()
 }
 
-/// What makes two runs the same; see [`SegmentFolder::open`].
+/// The settings that must be equal in a resumed run; see [`SegmentFolder::open`].
 fn identity(source: &Path, settings: &EncoderSettings, options: &RenderOptions) -> Result<RunIdentity> {
     let action = || format!("cannot read `{}`", source.display());
     let metadata = fs::metadata(source).context(action)?;
@@ -248,29 +249,32 @@ fn identity(source: &Path, settings: &EncoderSettings, options: &RenderOptions) 
     ))
 }
 
-/// What is lost on the way to 8-bit RGB, in words.
+/// Notices about what is lost in the conversion to 8-bit RGB.
 fn notes(reader: &VideoReader) -> Vec<String> {
     let info = reader.info();
     let mut notes = Vec::new();
     match (info.color.is_hdr(), reader.is_tone_mapped()) {
         (true, true) => notes.push("high dynamic range is converted to standard range for painting".to_owned()),
         (true, false) => notes.push(
-            "high dynamic range is painted unconverted and looks pale: this ffmpeg lacks the filters `zscale` and `tonemap`"
+            "high dynamic range is not converted, so the result looks pale: this ffmpeg lacks the filters `zscale` and `tonemap`"
                 .to_owned(),
         ),
-        (false, _) if info.bits > 8 => notes.push(format!("painted in 8 bits; the clip has {}", info.bits)),
+        (false, _) if info.bits > 8 => notes.push(format!("the clip has {} bits per channel; it is painted in 8 bits", info.bits)),
         _ => {}
     }
     if info.has_alpha {
         notes.push("transparency is not kept".into());
     }
     if info.interlaced {
-        notes.push("the clip is interlaced and painted like that; deinterlace it first for a cleaner result".into());
+        notes.push(
+            "the clip is interlaced and is painted without deinterlacing; deinterlace it first for a cleaner result"
+                .into(),
+        );
     }
     notes
 }
 
-/// The number of frames to expect, if the file says it.
+/// The number of frames to expect, if the file gives it.
 fn expected_frames(info: &VideoInfo, read: ReadOptions) -> Option<u64> {
     let whole = read.start.is_none() && read.duration.is_none() && read.frame_rate.is_none();
     if let Some(frames) = info.frames.filter(|_| whole) {

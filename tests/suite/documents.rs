@@ -94,7 +94,7 @@ fn every_flag_in_a_document_exists() {
 }
 
 #[test]
-fn every_link_in_a_document_leads_somewhere() {
+fn every_link_in_a_document_has_a_target() {
     for document in documents() {
         let folder = workspace::root().join(&document).parent().unwrap().to_path_buf();
         for link in links_in(&workspace::read(&document)) {

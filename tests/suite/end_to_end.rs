@@ -84,9 +84,9 @@ impl Folder {
             "--steps",
             &steps,
             "--size",
-            "32",
+            "40",
             "--style-size",
-            "32",
+            "40",
             "--batch",
             "2",
             "--lr",
@@ -134,7 +134,7 @@ fn totals(path: &Path) -> Vec<f64> {
     rows.map(|row| row[column].parse().unwrap()).collect()
 }
 
-/// A disc before a slope of colour; every scene has another size, most of them odd.
+/// A disc in front of a colour gradient. Every scene has a different size, most of them odd.
 fn scene(number: u32) -> RgbImage {
     RgbImage::from_fn(41 + 3 * number, 52 - number, |x, y| {
         let inside = x.abs_diff(20).pow(2) + y.abs_diff(20).pow(2) < 20 * (number + 1);

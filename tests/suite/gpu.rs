@@ -1,5 +1,5 @@
-//! Every op on a GPU against the CPU: f32 within 1e-4, bf16 within 2e-2, gradients included. Without a GPU, or in a build without
-//! CUDA, skipped: the tests of `common/kernels` run the same kernels on the CPU.
+//! Compares every op on a GPU with the CPU: f32 within 1e-4, bf16 within 2e-2, gradients included. Skipped without a GPU or in
+//! a build without CUDA; the tests of `common/kernels` run the same kernels on the CPU.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use impasto_common::device::DeviceChoice;
@@ -11,7 +11,7 @@ use impasto_trainer::init;
 
 use crate::random::Random;
 
-/// The GPU; none, said on standard error, where there is none.
+/// The GPU, or `None` with a line on standard error.
 fn gpu() -> Option<Device> {
     match device::open(DeviceChoice::Cuda(0)) {
         Ok((device, _)) => Some(device),
@@ -25,7 +25,7 @@ fn gpu() -> Option<Device> {
     }
 }
 
-/// An argument of an op: activations take part in the precision, weights and positions stay f32.
+/// An argument of an op: activations use the tested precision, weights and positions stay f32.
 enum Argument {
     Activation(Tensor),
     Weight(Tensor),
@@ -34,14 +34,14 @@ enum Argument {
 
 use Argument::{Activation, Fixed, Weight};
 
-/// An op, or what of it comes before its ReLU.
+/// An op, or its part before the ReLU.
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
-/// How near zero, relative to the largest, a result before a ReLU has no certain sign: the tolerance of bf16.
+/// Results before a ReLU that are smaller than this, relative to the largest, have no certain sign: the tolerance of bf16.
 const NEAR_ZERO: f32 = 2e-2;
 
-/// 0 where a result before the ReLU lies near zero, else 1: there rounding decides whether a gradient passes, and with it far
-/// more than the tolerance.
+/// 0 where a result before the ReLU is near zero, otherwise 1. Near zero, rounding decides whether the gradient passes,
+/// which can change it by far more than the tolerance.
 fn certain(before_relu: Op, arguments: &[Argument]) -> Tensor {
     let inputs: Vec<_> = arguments.iter().map(|(Activation(x) | Weight(x) | Fixed(x))| x.clone()).collect();
     let ys = before_relu(&inputs).unwrap();
@@ -49,8 +49,8 @@ fn certain(before_relu: Op, arguments: &[Argument]) -> Tensor {
     ys.abs().unwrap().gt(bound).unwrap().to_dtype(DType::F32).unwrap()
 }
 
-/// The result of `op` and the gradients of a weighting of it, on `device`, read back as f32. What `mask` has a 0 for has no
-/// weight.
+/// The result of `op` and the gradients of a weighting of it, on `device`, read back as f32. Where `mask` is 0, the weight
+/// is 0.
 fn run(op: Op, arguments: &[Argument], mask: Option<&Tensor>, device: &Device, dtype: DType) -> Vec<Tensor> {
     let place = |tensor: &Tensor, dtype| tensor.to_device(device).unwrap().to_dtype(dtype).unwrap();
     let variable = |tensor: &Tensor, dtype| Var::from_tensor(&place(tensor, dtype)).unwrap();
@@ -81,20 +81,20 @@ fn l2_norm(tensor: &Tensor) -> f32 {
     tensor.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar().unwrap()
 }
 
-/// Compares ops on a GPU with the CPU, and keeps what differs until all are compared.
+/// Compares ops on a GPU with the CPU, and collects all differences.
 struct Comparison {
     gpu: Device,
     differences: Vec<String>,
 }
 
 impl Comparison {
-    /// With the GPU, if there is one.
+    /// Starts with the GPU, if there is one.
     fn begin() -> Option<Self> {
         Some(Self { gpu: gpu()?, differences: Vec::new() })
     }
 
-    /// Result and gradients on the GPU must be those of the CPU, up to the tolerance times the largest of each, and the same
-    /// each time. For an op that ends with a ReLU, `before_relu` is the op without it.
+    /// The result and gradients on the GPU must equal those of the CPU, up to the tolerance times the largest of each, and
+    /// must be the same each time. For an op that ends with a ReLU, `before_relu` is the op without it.
     fn same(&mut self, what: &str, op: Op, before_relu: Option<Op>, arguments: &[Argument]) {
         for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::BF16, 2e-2)] {
             if dtype == DType::BF16 && !has_bf16(&self.gpu) {
@@ -127,7 +127,7 @@ impl Comparison {
     }
 }
 
-/// The arguments with activations that `dtype` can hold, so that CPU and GPU start from the same numbers.
+/// The arguments with activations rounded to `dtype`, so that CPU and GPU start from the same values.
 fn rounded(arguments: &[Argument], dtype: DType) -> Vec<Argument> {
     let round = |argument: &Argument| match argument {
         Activation(x) => Activation(x.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap()),
@@ -181,7 +181,7 @@ fn instance_norms() {
             let mut arguments =
                 vec![Activation(noise(1, &dims)), Weight(noise(2, &[channels])), Weight(noise(3, &[channels]))];
             let what = format!("instance_norm {dims:?} {config:?}");
-            // The residual is added after the ReLU, and has no part in its sign.
+            // The residual is added after the ReLU and does not affect its sign.
             let linear = |x: &[Tensor]| ops::instance_norm(&x[0], &x[1], &x[2], None, &InstanceNorm::default());
             let before_relu: Option<Op> = if relu { Some(&linear) } else { None };
             let plain = |x: &[Tensor]| ops::instance_norm(&x[0], &x[1], &x[2], None, &config);
@@ -266,8 +266,9 @@ fn a_whole_network_and_its_gradients() {
     let mut comparison = Comparison { gpu, differences: Vec::new() };
     let floor = expected[1..].iter().map(l2_norm).fold(0.0, f32::max) * 1e-3;
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        // In the middle of a network nothing can be masked. A ReLU that rounding switches changes single numbers by much, and
-        // all together by little. Biases before a normalisation have no gradient but rounding: no scale of their own.
+        // In the middle of a network, nothing can be masked. A ReLU that is switched by rounding changes single values a
+        // lot, but all values together only a little. The gradient of a bias before a normalisation is only rounding noise,
+        // so it has no scale of its own.
         let (error, scale) = (l2_norm(&(found - expected).unwrap()), l2_norm(expected).max(floor));
         comparison.hold(error <= 1e-3 * scale, || format!("tensor {i} is off by {error} of {scale} in the L2 norm"));
     }

@@ -1,4 +1,5 @@
-//! The help texts are part of the interface: a change of one shows in review as a change of a file in `tests/golden/help`.
+//! The help texts are part of the interface. A change of one appears in review as a change of a file in
+//! `tests/golden/help`.
 //!
 //! `UPDATE_GOLDEN=1` rewrites them and still fails, so that an update is never accidental.
 
@@ -36,7 +37,7 @@ fn help_texts_are_the_stored_ones() {
 }
 
 #[test]
-fn the_definitions_of_the_command_lines_hold_together() {
+fn the_command_line_definitions_are_consistent() {
     impasto_infer::cli::command().debug_assert();
     impasto_trainer::cli::command().debug_assert();
 }

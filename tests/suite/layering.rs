@@ -1,12 +1,12 @@
-//! Arrows point down only. The manifests are the layering; this file holds them against the map, and the sources against the
-//! rules that a manifest cannot express, so that a shortcut fails here with its file and line.
+//! Dependencies point down only. The manifests define the layering. This file checks them against ARCHITECTURE.md, and the
+//! sources against rules that a manifest cannot express. A violation is reported with its file and line.
 
 use crate::workspace::{self, SourceFile};
 
-/// The file names that say nothing of what is inside.
+/// File names that do not describe the content.
 const DRAWERS: [&str; 4] = ["base.rs", "helpers.rs", "mod.rs", "utils.rs"];
 
-/// Every crate and the crates of ours that it may use, bottom up: the map of ARCHITECTURE.md.
+/// Every crate and the workspace crates that it may use, bottom up, as in ARCHITECTURE.md.
 const MAP: [(&str, &[&str]); 14] = [
     ("common/error", &[]),
     ("common/files", &["error"]),
@@ -24,7 +24,7 @@ const MAP: [(&str, &[&str]); 14] = [
     ("tests", &["common", "error", "files", "infer", "kernels", "nn", "picture", "trainer"]),
 ];
 
-/// The crates that need tensors for anything but a GPU.
+/// The crates that need tensors for more than a GPU.
 const KNOW_TENSORS: [&str; 3] = ["tests", "trainer", "trainer/nn"];
 
 #[test]
@@ -41,7 +41,7 @@ fn every_crate_uses_the_crates_that_the_map_allows_it() {
 }
 
 #[test]
-fn painting_needs_no_tensors_and_only_command_lines_and_servers_know_their_frameworks() {
+fn painting_needs_no_tensors_and_frameworks_stay_in_command_lines_and_servers() {
     for (name, _) in MAP {
         let manifest = workspace::read(&format!("{name}/Cargo.toml"));
         let needed = dependencies(&manifest, Table::Required);
@@ -89,7 +89,7 @@ fn libraries_neither_print_nor_exit() {
 }
 
 #[test]
-fn no_file_is_a_drawer() {
+fn no_file_has_a_meaningless_name() {
     let drawers = workspace::sources().into_iter().filter(|source| {
         let name = source.path.rsplit('/').next().unwrap_or_default();
         DRAWERS.contains(&name)
@@ -149,7 +149,7 @@ fn offences(source: &SourceFile, words: &[&str]) -> Vec<String> {
 
 /// A line without its comment and without the contents of its string literals.
 ///
-/// A literal that spans lines is read as code from its second line on: none of the words above stands in one.
+/// A literal that spans lines is read as code from its second line on: none of the words above occurs in such a literal.
 fn code_of(line: &str) -> String {
     let line = line.replace("\\\"", "");
     let mut code = String::new();
@@ -167,7 +167,8 @@ fn code_of(line: &str) -> String {
     code
 }
 
-/// Whether `word` stands in `code` as a whole word that is not a field, and is called or reached through: `word::`, `word!`, `word(`, `use word`.
+/// Whether `word` occurs in `code` as a whole word that is not a field, and is called or used as a path: `word::`, `word!`,
+/// `word(`, `use word`.
 fn uses(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(start, _)| {
         let before = &code[..start];
@@ -179,7 +180,7 @@ fn uses(code: &str, word: &str) -> bool {
     })
 }
 
-/// The dependencies of a manifest that are meant.
+/// Which dependencies of a manifest are meant.
 #[derive(Clone, Copy, PartialEq)]
 enum Table {
     /// All but those of tests.
@@ -204,7 +205,7 @@ fn dependencies(manifest: &str, wanted: Table) -> Vec<String> {
 
 fn is_command_line(path: &str) -> bool {
     let inside = path.split_once("/src/").map(|(_, inside)| inside);
-    // The suite is the fourth ring: it drives the command lines as their users do.
+    // The suite is the outermost ring: it runs the command lines as users do.
     path.starts_with("tests/")
         || path.starts_with("common/cli/")
         || inside.is_some_and(|inside| inside == "main.rs" || inside.starts_with("cli"))

@@ -11,7 +11,7 @@ use impasto_common::weights;
 use impasto_infer::Stylizer;
 use impasto_nn::StyleNet;
 use impasto_nn::arrays;
-use impasto_nn::loss_network::{Architecture, LossNetwork};
+use impasto_nn::loss_network::{Architecture, LossNetwork, LossPadding};
 use impasto_nn::ops::{self, Conv2d, InstanceNorm, Padding};
 use impasto_trainer::lbfgs::{Lbfgs, LbfgsConfig};
 use impasto_trainer::objective::{Convention, Objective, ObjectiveConfig};
@@ -169,6 +169,7 @@ fn features_of_the_loss_network_and_the_objective_with_its_gradient() {
         content_layers: [(layers[2], 1.0)].into(),
         style_layers: layers[..3].iter().map(|&layer| (layer, 1.0)).collect(),
         convention: Convention::Johnson,
+        loss_padding: LossPadding::Zero,
     };
     let objective = Objective::new(network, &stored["style"], &config).unwrap();
     let losses = objective.losses(&painted, &stored["photo"]).unwrap();
@@ -180,7 +181,7 @@ fn features_of_the_loss_network_and_the_objective_with_its_gradient() {
 }
 
 #[test]
-fn lbfgs_walks_as_torch_does() {
+fn lbfgs_takes_the_same_steps_as_torch() {
     let stored = under(&reference("optimisers"), "lbfgs");
     let [curvature, target, start] = ["curvature", "target", "start"].map(|name| values(&stored[name]));
     let gradient = |at: &[f32]| -> Vec<f32> {

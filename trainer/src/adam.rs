@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_without_part_in_the_loss_is_named() {
+    fn a_parameter_without_a_gradient_is_named() {
         let parameters = Parameters::from([("idle".to_owned(), Var::new(1.0f32, &Device::Cpu).unwrap())]);
         let used = Var::new(1.0f32, &Device::Cpu).unwrap();
         let error = Gradients::of(&parameters, &used.sqr().unwrap().backward().unwrap()).unwrap_err();

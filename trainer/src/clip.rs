@@ -213,7 +213,7 @@ impl Track {
     fn frame_of(&mut self, index: usize) -> Result<RgbImage> {
         let path = self.path.display().to_string();
         let frame = self.next_frame()?;
-        frame.ok_or_else(|| Error::new(format!("`{path}` has {index} frames, the original has more")))
+        frame.ok_or_else(|| Error::new(format!("`{path}` has only {index} frames, and the original has more")))
     }
 
     fn compare(&mut self, frame: FlowFrame, pair: Option<&Pair>) {

@@ -204,14 +204,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quartiles_lie_between_the_values_they_part() {
+    fn quartiles_lie_between_the_values_that_they_separate() {
         let quartiles = Quartiles::of([4.0, 1.0, 2.0, 3.0]).unwrap();
         assert_eq!(quartiles, Quartiles { lower: 1.75, median: 2.5, upper: 3.25 });
         assert_eq!(Quartiles::of([]), None);
     }
 
     #[test]
-    fn a_search_that_gave_up_lies_above_all_others() {
+    fn a_search_that_gave_up_counts_as_larger_than_all_others() {
         let quartiles = Quartiles::of([f64::INFINITY, 10.0, f64::INFINITY]).unwrap();
         assert_eq!((quartiles.lower, quartiles.median), (f64::INFINITY, f64::INFINITY));
         let quartiles = Quartiles::of([f64::INFINITY, 10.0, 20.0]).unwrap();

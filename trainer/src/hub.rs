@@ -1,9 +1,10 @@
-//! One file from the Hugging Face hub, through the cache that its programs share.
+//! Fetches one file from the Hugging Face hub, through the cache that its programs share.
 //!
-//! The layout of the cache is theirs: the content lies in `models--OWNER--NAME/blobs/ETAG`, `snapshots/COMMIT/FILE` links to
-//! it, and `refs/main` names the commit. So Python's `huggingface_hub` finds what was downloaded here, and the other way round.
+//! The cache has their layout: the content is in `models--OWNER--NAME/blobs/ETAG`, `snapshots/COMMIT/FILE` links to it, and
+//! `refs/main` names the commit. So Python's `huggingface_hub` finds files downloaded here, and vice versa.
 //!
-//! It is written out here, on an HTTP client: the hub's own Rust client would add 60 packages for one download.
+//! It is implemented here with a plain HTTP client, because the hub's own Rust client would add 60 packages for one
+//! download.
 
 mod download;
 
@@ -16,24 +17,24 @@ use impasto_common::{Error, Result, ResultExt};
 /// The hub, unless `HF_ENDPOINT` names a mirror.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// Where files come from, and where they are kept.
+/// The source of downloads, and the folder where they are kept.
 #[derive(Debug, Clone)]
 pub struct Hub {
     /// The address of the hub or of a mirror.
     pub endpoint: String,
     /// The folder of the cache.
     pub cache: PathBuf,
-    /// What to identify with; public files need nothing.
+    /// The access token; public files need none.
     pub token: Option<String>,
 }
 
 impl Hub {
-    /// The hub that the environment names, in the variables of `huggingface_hub`: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`,
+    /// The hub given by the environment variables of `huggingface_hub`: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`,
     /// `XDG_CACHE_HOME`, `HF_TOKEN`. By default files are kept in `~/.cache/huggingface/hub`.
     ///
     /// # Errors
     ///
-    /// If there is neither a variable nor a home folder.
+    /// If no variable is set and there is no home folder.
     pub fn from_env(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let folder = |name: &str| variable(name).map(PathBuf::from);
@@ -43,7 +44,7 @@ impl Hub {
             Error::new("there is no home folder for the cache of downloads").with_hint("set `HF_HOME` to a folder")
         })?;
         let text = |name: &str| variable(name).map(|value| value.to_string_lossy().trim().to_owned());
-        // Without a token file there is no token: public files need none.
+        // Without a token file, no token is used; public files need none.
         let stored = || fs::read_to_string(home?.join("token")).map(|token| token.trim().to_owned()).ok();
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
         Ok(Self {
@@ -55,12 +56,12 @@ impl Hub {
 
     /// The file `name` of `repository` (`OWNER/NAME`), downloaded if no revision of it is cached.
     ///
-    /// `observe` is told the bytes that have come and the bytes in all, and says whether to continue. A download that ended
+    /// `observe` gets the number of bytes received and of all bytes, and returns whether to continue. A download that ended
     /// early is continued by the next call.
     ///
     /// # Errors
     ///
-    /// If the file cannot be downloaded or stored, arrives damaged, or `observe` says to stop (of kind
+    /// If the file cannot be downloaded or stored, the download is damaged, or `observe` stops it (of kind
     /// [`impasto_common::error::ErrorKind::Interrupted`]).
     pub fn fetch(&self, repository: &str, name: &str, observe: impl FnMut(u64, u64) -> bool) -> Result<PathBuf> {
         let folder = self.cache.join(format!("models--{}", repository.replace('/', "--")));
@@ -91,7 +92,7 @@ impl Hub {
     }
 }
 
-/// The file in the cache: of the main revision, else of any.
+/// The file in the cache: from the main revision, or else from any revision.
 fn cached(folder: &Path, name: &str) -> Option<PathBuf> {
     let snapshots = folder.join("snapshots");
     let of_main = fs::read_to_string(folder.join("refs").join("main")).map(|commit| snapshots.join(commit.trim()));
@@ -101,9 +102,9 @@ fn cached(folder: &Path, name: &str) -> Option<PathBuf> {
     of_main.into_iter().chain(others).map(|snapshot| snapshot.join(name)).find(|path| path.is_file())
 }
 
-/// Makes `path` the blob's file: a link, or the file itself where links are not to be had.
+/// Makes `path` refer to the blob: a link, or the file itself where links are not possible.
 fn link(blob: &Path, path: &Path) -> std::io::Result<()> {
-    // Another process may have made it meanwhile, and read it already.
+    // Another process may have created it meanwhile, and may already use it.
     if path.is_file() {
         return Ok(());
     }

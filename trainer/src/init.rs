@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn convolutions_fill_their_bound_and_norms_start_as_the_identity() {
+    fn convolutions_are_drawn_up_to_their_bound_and_norms_start_as_the_identity() {
         let parameters = random_parameters(&Preset::Xs.into(), 3, &Device::Cpu).unwrap();
         let bound = 1.0 / (3.0f32 * 81.0).sqrt();
         for name in ["conv1.conv2d.weight", "conv1.conv2d.bias"] {

@@ -21,7 +21,7 @@ use crate::init::check_sizes;
 /// If the networks have different sizes, `amount` is not finite, or tensors are missing.
 pub fn between(from: &StyleModel, to: &StyleModel, amount: f64) -> Result<StyleModel> {
     if !amount.is_finite() {
-        return Err(Error::usage(format!("an amount of {amount} is not a number")));
+        return Err(Error::usage(format!("the amount must be a finite number, not {amount}")));
     }
     let (share, amount) = ((1.0 - amount) as f32, amount as f32);
     let mix = |(name, from, to): (&String, &Array, &Array)| {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_are_the_two_styles_and_between_and_beyond_lie_the_mixtures_of_their_weights() {
+    fn amounts_0_and_1_give_the_two_styles_and_other_amounts_mix_their_weights() {
         let (from, to) = (model("from", 1, 1), model("to", 2, 1));
         let at = |amount: f64| between(&from, &to, amount).unwrap();
         assert_eq!(weights(&at(0.0)), weights(&from));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_tells_what_was_trained_apart() {
+    fn the_distance_shows_which_styles_were_trained_separately() {
         let (one, other) = (model("one", 1, 1), model("other", 2, 1));
         let apart = distance(&one, &other).unwrap();
         assert!((apart - 2f64.sqrt()).abs() < 0.2, "{apart}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_other_sizes_and_amounts_that_are_none_are_refused() {
+    fn networks_of_different_sizes_and_invalid_amounts_are_refused() {
         let (one, other) = (model("one", 1, 1), model("other", 1, 2));
         let error = between(&one, &other, 0.5).unwrap_err();
         assert_eq!(error.to_string(), "style `other` has 2 channels and 2 blocks, not 2 channels and 1 blocks");

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_valley_of_rosenbrock_is_walked_to_its_end() {
+    fn rosenbrocks_function_is_minimised() {
         let mut lbfgs = Lbfgs::new(LbfgsConfig::default());
         let mut x = vec![-1.2f32, 1.0];
         for _ in 0..100 {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_step_goes_as_far_as_it_is_told() {
+    fn the_first_step_has_the_requested_length() {
         let mut lbfgs = Lbfgs::new(LbfgsConfig { first_step: 8.0, ..LbfgsConfig::default() });
         let mut x = vec![0.0f32; 4];
         lbfgs.step(&mut x, &[1e-6, -1e-6, 1e-6, 1e-6]);

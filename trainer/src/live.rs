@@ -141,8 +141,8 @@ impl Observer for Live {
         self.board().saved();
     }
 
-    fn split(&mut self, size: usize, parts: usize) {
-        self.board().split(size, parts);
+    fn split(&mut self, size: usize, micro_batches: usize) {
+        self.board().split(size, micro_batches);
     }
 
     fn rolled_back(&mut self, failed: usize, step: usize, rate_scale: f64) {

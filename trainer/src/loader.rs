@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_depend_on_neither_threads_nor_cache_nor_where_one_starts() {
+    fn batches_do_not_depend_on_threads_cache_or_starting_point() {
         let folder = folder();
         let alone = batches(&photos(folder.path(), 0), CONFIG, 0, 9);
         let together = batches(&photos(folder.path(), 1 << 20), LoaderConfig { threads: 4, ..CONFIG }, 0, 9);
@@ -220,11 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_usable_photo_is_an_error_and_no_endless_search() {
+    fn a_folder_without_a_usable_photo_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         RgbImage::new(3, 3).save(folder.path().join("tiny.png")).unwrap();
         let mut loader = Loader::start(photos(folder.path(), 0), CONFIG, 0).unwrap();
         let error = loader.take().unwrap_err().to_string();
-        assert!(error.starts_with("none of 1 photos can be used: ") && error.contains("too small: 3x3"), "{error}");
+        assert!(
+            error.starts_with("none of 1 photos can be used: ") && error.contains("too small: its size is 3x3"),
+            "{error}"
+        );
     }
 }

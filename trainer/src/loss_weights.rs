@@ -87,8 +87,8 @@ fn fetch(architecture: Architecture, observe: impl FnMut(u64, u64) -> bool) -> R
     let fetched = Hub::from_env(|name| std::env::var_os(name)).and_then(|hub| hub.fetch(name, FILE, observe));
     fetched.context(|| format!("cannot download the weights of {architecture} from `{name}`")).map_err(|error| {
         error.with_hint(format!(
-            "without a network, copy `{FILE}` of https://huggingface.co/{name}, or torchvision's `.pth` file of \
-             {architecture}, to this machine and name it with `--loss-weights FILE`"
+            "without an internet connection, copy `{FILE}` of https://huggingface.co/{name}, or torchvision's `.pth` file of \
+             {architecture}, to this machine and use it with `--loss-weights FILE`"
         ))
     })
 }

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_cut_in_the_middle_of_a_row_goes_on_as_if_it_had_not_been() {
+    fn a_table_cut_in_the_middle_of_a_row_is_continued_correctly() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
         let mut log = MetricsLog::open(&path, 0).unwrap();

@@ -60,11 +60,11 @@ fn no_room(size: usize, error: Error) -> Error {
         .with_source(error)
         .with_hint(
             "a new run with a smaller `--size`, `--largest-size` or `--preset`, or with `--precision bf16`, needs less; \
-             on a device with more memory, `--resume` goes on from the last snapshot",
+             on a device with more memory, `--resume` continues from the last snapshot",
         )
 }
 
-/// Turns a lack of memory in one process into one of all, so that all go on with the same number of micro-batches.
+/// Turns a lack of memory in one process into one of all, so that all continue with the same number of micro-batches.
 ///
 /// Work that may run out of device memory ends here, before the next exchange, and every process reaches every exchange. Any
 /// other failure ends its process, and the others with it.
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_size_has_the_number_that_it_has_alone_and_a_larger_one_begins_with_a_smaller_ones() {
+    fn every_size_has_its_own_number_and_a_larger_size_begins_with_that_of_a_smaller_one() {
         let room = 4 * 64;
         let alone = |size| course(&mut MicroBatches::default(), size, 4, room).2.unwrap();
         let mut micro_batches = MicroBatches::default();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn another_failure_ends_the_first_attempt() {
+    fn any_other_failure_ends_the_first_attempt() {
         let mut attempts = 0;
         let attempt = |_| -> Result<(), _> {
             attempts += 1;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_process_has_no_memory_for_all_compute_in_more_micro_batches() {
+    fn if_one_process_lacks_memory_all_use_more_micro_batches() {
         let work = |seat: Seat| {
             let mut peers = Peers::meet(&seat, &candle_core::Device::Cpu).unwrap();
             let mut tried = Vec::new();

@@ -132,13 +132,16 @@ impl OptimizeConfig {
         for (flag, value) in [("--scales", self.scales), ("--iterations", self.iterations), ("--history", self.history)]
         {
             if value == 0 {
-                return Err(Error::usage(format!("`{flag} 0` leaves nothing to do")));
+                return Err(Error::usage(format!("`{flag}` must be at least 1")));
             }
         }
         let smallest = self.size.min(self.style_size) >> (self.scales - 1).min(16);
         if smallest < 32 {
-            return Err(Error::usage(format!("`--scales {}` starts at {smallest} pixels, below 32", self.scales))
-                .with_hint("use fewer scales or larger sizes"));
+            return Err(Error::usage(format!(
+                "`--scales {}` starts at {smallest} pixels, below the minimum of 32",
+                self.scales
+            ))
+            .with_hint("use fewer scales or larger sizes"));
         }
         self.objective.validate()
     }
@@ -295,7 +298,7 @@ impl Search {
 
     /// The picture with the lowest objective so far.
     fn best(&self) -> Result<&Tensor> {
-        self.best.as_ref().map(|(_, picture)| picture).ok_or_else(|| Error::new("no iteration was done"))
+        self.best.as_ref().map(|(_, picture)| picture).ok_or_else(|| Error::new("no iteration was run"))
     }
 }
 
@@ -306,7 +309,8 @@ impl Optimiser {
                 adam.step(parameters, &Gradients::of(parameters, gradients)?, *rate, 1.0)
             }
             Self::Lbfgs(lbfgs) => {
-                let gradient = gradients.get(picture).ok_or_else(|| Error::new("the objective ignores the picture"))?;
+                let gradient =
+                    gradients.get(picture).ok_or_else(|| Error::new("the objective does not depend on the picture"))?;
                 let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
                 let mut values = picture.flatten_all()?.to_vec1::<f32>()?;
                 lbfgs.step(&mut values, &gradient);

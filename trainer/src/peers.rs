@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alone_everything_stays_as_it_is() {
+    fn a_single_process_changes_nothing() {
         let mut peers = Peers::alone();
         assert_eq!(peers.share(), Share::WHOLE);
         assert!(Seat::ALONE.writes());

@@ -58,8 +58,10 @@ pub fn find(folder: &Path, held_out: usize) -> Result<PhotoSplit> {
 pub fn in_order_of_preference(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut photos = impasto_picture::find_images(folder)?;
     if photos.is_empty() {
-        return Err(Error::usage(format!("no photos in `{}`", folder.display()))
-            .with_hint(format!("files ending in {} are photos", impasto_picture::IMAGE_EXTENSIONS.join(", "))));
+        return Err(Error::usage(format!("there are no photos in `{}`", folder.display())).with_hint(format!(
+            "files with the extensions {} count as photos",
+            impasto_picture::IMAGE_EXTENSIONS.join(", ")
+        )));
     }
     photos.sort_by_cached_key(|path| Digest::of(name_below(folder, path).as_bytes()));
     Ok(photos)
@@ -144,7 +146,11 @@ impl Photos {
         let short_side = photo.width().min(photo.height());
         if f64::from(short_side) < SMALLEST_FRACTION * self.crop as f64 {
             let size = format!("{}x{}", photo.width(), photo.height());
-            return Err(Error::new(format!("`{}` is too small: {size} for crops of {}", path.display(), self.crop)));
+            return Err(Error::new(format!(
+                "`{}` is too small: its size is {size}, and crops have {} pixels",
+                path.display(),
+                self.crop
+            )));
         }
         resample::shrink_to_short_side(photo, self.short_side)
     }

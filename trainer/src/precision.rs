@@ -58,7 +58,7 @@ impl TrainPrecision {
     pub fn prepare(self, device: &Device) -> Result<()> {
         if self != Self::F32 && device.is_cpu() {
             return Err(Error::usage(format!("`--precision {self}` needs a GPU; the CPU trains in f32"))
-                .with_hint("drop `--precision`, or train on a GPU with `--device cuda`"));
+                .with_hint("remove `--precision`, or train on a GPU with `--device cuda`"));
         }
         if self == Self::Bf16 && !impasto_nn::device::has_bf16(device) {
             return Err(Error::usage("`--precision bf16` is not supported by this GPU")
@@ -109,7 +109,7 @@ mod tests {
             let error = precision.prepare(&Device::Cpu).unwrap_err();
             assert_eq!(error.to_string(), format!("`--precision {precision}` needs a GPU; the CPU trains in f32"));
             assert_eq!(error.exit_code(), 2);
-            assert!(error.hint().is_some_and(|hint| hint.contains("drop `--precision`")));
+            assert!(error.hint().is_some_and(|hint| hint.contains("remove `--precision`")));
         }
     }
 

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_holds_the_ends() {
+    fn spread_items_include_both_ends() {
         assert_eq!(spread(0, 8), [0usize; 0]);
         assert_eq!(spread(1, 8), [0]);
         assert_eq!(spread(3, 8), [0, 1, 2]);

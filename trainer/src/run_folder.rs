@@ -43,7 +43,7 @@ impl RunFolder {
                 remove_litter(root)?;
                 Ok(Self { files: RunFiles::new(root), lock })
             }
-            Err(TryLockError::WouldBlock) => Err(Error::usage("another training is running there"))
+            Err(TryLockError::WouldBlock) => Err(Error::usage("another training is using it"))
                 .context(action)
                 .map_err(|error| error.with_hint("wait for it, or choose another `--run-dir`")),
             Err(TryLockError::Error(error)) => Err(error).context(action),
@@ -157,7 +157,7 @@ impl RunFiles {
 
 /// Removes the unfinished files of a process that was killed in the middle of writing.
 fn remove_litter(root: &Path) -> Result<()> {
-    let action = || format!("cannot tidy run folder `{}`", root.display());
+    let action = || format!("cannot clean up run folder `{}`", root.display());
     for entry in fs::read_dir(root).context(action)? {
         let path = entry.context(action)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_as_long_as_the_run_divides_by_nothing() {
+    fn a_warm_up_as_long_as_the_run_does_not_divide_by_zero() {
         assert!(Schedule::Linear.factor(4, 4, 4).is_finite());
     }
 }

@@ -162,7 +162,7 @@ impl TrainingState {
             (Some((path, error)), Some((other, state, _))) => {
                 let (path, other) = (path.display(), other.display());
                 Err(error.with_hint(format!(
-                    "`{other}` can be used, with {} steps: delete `{path}`, and `--resume` goes on from there",
+                    "`{other}`, from step {}, is intact: delete `{path}`, and `--resume` continues from there",
                     state.step
                 )))
             }
@@ -290,7 +290,7 @@ mod tests {
         let (damaged, sound) = (files.interrupted(), files.snapshot());
         let text = format!("cannot resume from `{}`: {DAMAGED}", damaged.display());
         assert_eq!(error.to_string(), text);
-        let hint = format!("`{}` can be used, with 6 steps: delete `{}`, and", sound.display(), damaged.display());
+        let hint = format!("`{}`, from step 6, is intact: delete `{}`, and", sound.display(), damaged.display());
         assert!(error.hint().unwrap().starts_with(&hint), "{:?}", error.hint());
         std::fs::remove_file(sound).unwrap();
         let error = TrainingState::latest(&files, &Device::Cpu).unwrap_err();

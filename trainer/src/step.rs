@@ -61,8 +61,8 @@ struct WholeBatch {
 impl TrainingStep<'_> {
     /// The mean gradients and figures of the batch of which `own` is this process's share.
     ///
-    /// If the device runs out of memory, the share is split into more micro-batches, `observer` is told, and the step is computed
-    /// again.
+    /// If the device runs out of memory, the share is split into more micro-batches, `observer` is notified, and the step
+    /// is computed again.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! The training of a style: Johnson et al. (2016), one Adam step per batch of photos.
 //!
-//! [`train`] is the loop. Around it: what is asked for (`job`), what can be checked at once (`inputs`), what is fixed for the
-//! run (`setup`), what is written (`records`) and who is told (`observer`). Everything that changes from step to step is a
-//! [`TrainingState`], which a snapshot holds.
+//! [`train`] is the loop. Around it: what is asked for (`job`), what can be checked at once (`inputs`), what is fixed for
+//! the run (`setup`), what is written (`records`) and who is notified (`observer`). Everything that changes from step to
+//! step is a [`TrainingState`], which a snapshot holds.
 
 mod inputs;
 mod job;

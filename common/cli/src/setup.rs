@@ -1,4 +1,4 @@
-//! The subcommands for whoever installs a program: shell completions and manual pages, both made from its definition.
+//! Subcommands for installing a program: shell completions and manual pages, generated from its definition.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -28,8 +28,8 @@ pub enum SetupCommand {
 }
 
 impl SetupCommand {
-    /// Does what was asked for, for the program that `program` defines. A script goes to `output`, standard output; a reader
-    /// that leaves is no error.
+    /// Runs the subcommand for the program that `program` defines. A script is written to `output`, which is standard
+    /// output. A reader that closes the pipe is not an error.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ fn completions(mut program: Command, shell: Shell) -> Vec<u8> {
 }
 
 fn write_manual(program: Command, folder: &Path) -> Result<()> {
-    // The pages are the same on every machine: without the commit and the instructions of this one.
+    // The pages must be the same on every machine, so the version has no commit and no instruction set.
     let program = program.version(env!("CARGO_PKG_VERSION"));
     fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(program, folder))

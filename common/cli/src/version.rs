@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use impasto_kernels::machine::instructions;
 
-/// The version of the release, with the commit if it is known, and the vector instructions that this machine computes with:
+/// The version of the release, with the commit if it is known, and the vector instruction set that is used on this machine:
 /// `0.1.0 (4f2a9c1d, AVX-512)`.
 #[must_use]
 pub fn version() -> &'static str {

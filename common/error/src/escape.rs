@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_shown_and_other_text_is_not_touched() {
+    fn control_characters_are_escaped_and_other_text_is_unchanged() {
         assert_eq!(escaped("a\u{1b}[2J\u{1b}]0;x\u{7}b"), r"a\u001b[2J\u001b]0;x\u0007b");
         assert_eq!(escaped("one\ntwo\r\t\u{9b}31m\u{7f}"), r"one\ntwo\r\t\u009b31m\u007f");
         assert_eq!(escaped("photo\u{202e}gpj.exe"), r"photo\u202egpj.exe");

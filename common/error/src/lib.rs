@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_and_a_lack_of_memory_are_known_by_the_kind_of_the_innermost_cause() {
+    fn a_full_disk_and_a_lack_of_memory_are_recognised_by_the_kind_of_the_innermost_cause() {
         let wrapped = |kind: std::io::ErrorKind| {
             let io: Result<(), _> = Err(std::io::Error::from(kind));
             let written: Result<()> = io.context(|| "cannot flush").context(|| "cannot write `x`");
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "candle")]
-    fn what_a_tensor_library_wraps_is_known_as_well() {
+    fn errors_wrapped_by_a_tensor_library_are_recognised() {
         let full = || candle_core::Error::Io(std::io::Error::from(std::io::ErrorKind::StorageFull));
         let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
         let traced = candle_core::Error::WithBacktrace { inner: Box::new(full()), backtrace };
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "cuda")]
-    fn the_codes_of_the_driver_and_its_libraries_are_known() {
+    fn codes_of_the_driver_and_its_libraries_are_recognised() {
         use candle_core::cuda_backend::{CudaError, cudarc};
         use cudarc::cublas::{result::CublasError, sys::cublasStatus_t};
         use cudarc::cudnn::{result::CudnnError, sys::cudnnStatus_t};

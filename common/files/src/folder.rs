@@ -1,4 +1,4 @@
-//! Files in folders, by their names.
+//! Finds files in folders by their names.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use walkdir::WalkDir;
 
 use impasto_error::{Result, ResultExt};
 
-/// All files below `folder` that are wanted, sorted by path, symbolic links followed.
+/// All wanted files below `folder`, sorted by path. Symbolic links are followed.
 ///
 /// # Errors
 ///
@@ -22,7 +22,7 @@ pub fn find(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Result<Vec<Path
     Ok(files)
 }
 
-/// Whether a file's name ends with one of these (lower case), in any case.
+/// Whether a file has one of these extensions (given in lower case), ignoring case.
 #[must_use]
 pub fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension()

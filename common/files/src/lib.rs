@@ -1,4 +1,4 @@
-//! Files written so that a reader never sees half of one, folders walked, and paths resolved.
+//! Writes files atomically, walks folders, and resolves paths.
 #![forbid(unsafe_code)]
 
 mod folder;

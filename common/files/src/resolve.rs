@@ -1,21 +1,21 @@
-//! What a path means, whether or not its file and folders exist yet.
+//! Resolves paths whose files and folders may not exist yet.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf, absolute};
 
-/// Links that are followed before a path is given up: what Linux allows.
+/// The most symbolic links that are followed in a path: the limit of Linux.
 const MAX_LINKS: usize = 40;
 
-/// The path without links and without `..`, as it will be once its missing folders are made.
+/// Resolves links and `..`, as if the missing folders of the path existed.
 ///
-/// Unlike [`fs::canonicalize`] this works for files that do not exist: `new/../photo.jpg` is `photo.jpg`, also while there is
-/// no `new`, and a link to a missing file is that file.
+/// Unlike [`fs::canonicalize`], this works for files that do not exist: `new/../photo.jpg` is `photo.jpg` even if there is
+/// no `new`, and a link to a missing file resolves to that file.
 ///
 /// # Errors
 ///
-/// If the current folder is unknown, or links lead in a circle.
+/// If the current folder is unknown, or links form a cycle.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     if let Ok(resolved) = fs::canonicalize(path) {
         return Ok(resolved);
@@ -34,7 +34,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
                 } else if let Ok(link) = fs::read_link(&below) {
                     links += 1;
                     if links > MAX_LINKS {
-                        return Err(io::Error::other(format!("too many links in `{}`", path.display())));
+                        return Err(io::Error::other(format!("too many symbolic links in `{}`", path.display())));
                     }
                     waiting.extend(components(&link));
                 } else {

@@ -1,4 +1,4 @@
-//! Files written whole or not at all.
+//! Writes files completely or not at all.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -13,21 +13,21 @@ use impasto_error::{Result, ResultExt};
 
 /// Writes a file beside `path` and renames it to `path` once it is complete and on disk.
 ///
-/// Missing parent folders are made. A failure leaves whatever was at `path` before, and no litter. A link stays, and the
-/// file that it leads to is replaced. A device, pipe or socket is written into, never replaced: it may have received a part
-/// of the data when writing fails.
+/// Missing parent folders are created. After a failure, `path` is unchanged and no temporary file is left. If `path` is a
+/// symbolic link, the file that it points to is replaced. A device, pipe or socket is written to directly, so it may have
+/// received part of the data when writing fails.
 ///
 /// # Errors
 ///
-/// If the folder cannot be made, `write` fails, or the disk is full.
+/// If the folder cannot be created, `write` fails, or the disk is full.
 pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
     let action = || format!("cannot write `{}`", path.display());
-    // A path that cannot be looked at is missing, or making the file says why it cannot.
+    // If the metadata cannot be read, the file is missing, or creating it reports the cause.
     let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     if is_special { write_into(path, write) } else { replace(path, write) }.context(action)
 }
 
-/// Puts the complete file `from` in the place of `to`, as [`write_atomic`] would have written it.
+/// Moves the complete file `from` to `to`, with the same result as [`write_atomic`].
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub fn move_into_place(from: &Path, to: &Path) -> Result<()> {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Writes into what is there.
+/// Writes directly to the existing device, pipe or socket.
 fn write_into<T>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
@@ -55,7 +55,7 @@ fn write_into<T>(
     Ok(value)
 }
 
-/// Writes a new file and puts it in the place of the old one.
+/// Writes a new file and moves it to the place of the old one.
 fn replace<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> std::result::Result<T, BoxError> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent)?;
@@ -64,10 +64,10 @@ fn replace<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>
     let target = if is_link { resolve(path)? } else { path.to_owned() };
     let (file, temporary) = create_beside(&target)?;
     let written = write_and_sync(file, write);
-    // Under the lock, so that `discard_unfinished` finds the file either unfinished or in its place.
+    // Done while holding the lock, so that `discard_unfinished` sees the file either as unfinished or as complete.
     let mut unfinished = unfinished();
     unfinished.remove(&*temporary);
-    // Dropped, the temporary file is removed.
+    // Returning drops the temporary file, which removes it.
     let value = written?;
     temporary.persist(&target).map_err(|error| error.error)?;
     Ok(value)
@@ -84,27 +84,27 @@ fn write_and_sync<T>(
     Ok(value)
 }
 
-/// A new file in the folder of `path`. Its name is random and made exclusively, so nobody can lay a link in its way, and short,
-/// so it fits wherever the name of `path` does.
+/// Creates a temporary file in the folder of `path`. It is created exclusively under a random name, so that nobody can
+/// place a link there first. The name is short, so it is valid wherever the name of `path` is.
 fn create_beside(path: &Path) -> io::Result<(File, TempPath)> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut unfinished = unfinished();
-    // Made by hand, it has the mode of any new file.
+    // Created like this, it has the default mode of a new file.
     let make = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
     let (file, temporary) = Builder::new().prefix(".impasto-").suffix(".tmp").make_in(folder, make)?.into_parts();
     unfinished.insert(temporary.to_path_buf());
     Ok((file, temporary))
 }
 
-/// The files that [`write_atomic`] has begun and not put in their places.
+/// The temporary files that [`write_atomic`] has not yet moved to their places.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    // The set is whole even if a holder panicked: insertions and removals do not panic half-way.
+    // The set is consistent even if a holder panicked, because insertions and removals do not panic half-way.
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// While this lives, no file is begun, finished or put in its place; threads that try wait.
+/// While this exists, no file is created, finished or moved to its place. Threads that try to do so wait.
 pub struct NoMoreFiles(#[expect(dead_code, reason = "only held")] MutexGuard<'static, BTreeSet<PathBuf>>);
 
 /// Removes the temporary files of everything that is being written, for a process that is about to end.
@@ -112,7 +112,7 @@ pub struct NoMoreFiles(#[expect(dead_code, reason = "only held")] MutexGuard<'st
 pub fn discard_unfinished() -> NoMoreFiles {
     let unfinished = unfinished();
     for path in unfinished.iter() {
-        // There is nobody left to tell, and the other files still have to go.
+        // The process is about to end, and the other files must still be removed.
         let _ = fs::remove_file(path);
     }
     NoMoreFiles(unfinished)

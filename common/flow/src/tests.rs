@@ -156,7 +156,7 @@ fn a_frame_moves_along_a_flow() {
 }
 
 #[test]
-fn one_flow_after_another_is_both() {
+fn two_flows_in_sequence_compose() {
     let flow = |x: f32, y: f32| Flow { x: vec![x; 60], y: vec![y; 60], ..Flow::still((6, 10)) };
     assert_eq!(flow(1.5, -1.0).then(&flow(0.25, 3.0)), flow(1.75, 2.0));
     // A flow that grows to the right, looked up where the first leads to.

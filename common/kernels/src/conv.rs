@@ -1,5 +1,6 @@
-//! Convolution and the gradient of its input, by implicit matrix products: pads a band of rows of one picture, for all channels,
-//! into a buffer that fits the L2 cache, and runs `correlate` over it. Convolutions that [`winograd`] computes faster go there.
+//! Convolution and the gradient of its input, by implicit matrix products. A band of rows of one picture, with all channels,
+//! is padded into a buffer that fits the L2 cache, and `correlate` runs over it. Convolutions that [`winograd`] computes faster
+//! are passed to it.
 //!
 //! The input gradient is the same with transposed weights, once for each phase of the stride, followed by the adjoint of
 //! padding and upsampling.
@@ -16,10 +17,10 @@ use super::simd::Level;
 use super::tile::{Epilogue, Panel, Segment, SharedOutput, correlate};
 use super::winograd;
 
-/// Floats of padded input that a task works on: half of a 1 MiB L2 cache, beside weights and outputs.
+/// Floats of padded input per task: half of a 1 MiB L2 cache; weights and outputs take the rest.
 const BAND_FLOATS: usize = 128 * 1024;
 
-/// Tasks below which bands are made lower than the cache would allow.
+/// With fewer tasks than this, bands get fewer rows than the cache would allow.
 const MIN_TASKS: usize = 16;
 
 /// The input of one band: planes of rows, `pitch` and `plane` apart.
@@ -87,8 +88,8 @@ fn segments(
         .collect()
 }
 
-/// Convolves `xs`, `(batch, inputs, height, width)`, with `weight`, `(outputs, inputs, kernel, kernel)`, adds `bias`, `(outputs)`,
-/// rectifies if `g` says so, and writes the result to `ys`, `(batch, outputs, height, width)`.
+/// Convolves `xs`, `(batch, inputs, height, width)`, with `weight`, `(outputs, inputs, kernel, kernel)`, adds `bias`,
+/// `(outputs)`, applies a ReLU if `g` says so, and writes the result to `ys`, `(batch, outputs, height, width)`.
 ///
 /// # Panics
 ///
@@ -123,7 +124,7 @@ pub fn forward(level: Level, g: &Geometry, xs: &[f32], weight: &[f32], bias: &[f
     });
 }
 
-/// Writes the gradient of the input to `dxs`, which is zero before, from that of the result, `dys`. If the result was rectified,
+/// Writes the gradient of the input to `dxs`, which must be zeroed, from that of the result, `dys`. If a ReLU was applied,
 /// `mask` is the result: gradients count as 0 where it is not positive.
 ///
 /// # Panics
@@ -151,15 +152,16 @@ pub fn input_gradient(level: Level, g: &Geometry, dys: &[f32], mask: Option<&[f3
     }
 }
 
-/// What the pictures of a batch share: for each phase of the stride, weights and where its rows and columns go.
+/// Data shared by the pictures of a batch: for each phase of the stride, the weights and the target rows and columns.
 struct InputGradient {
     level: Level,
     bands: Bands,
     /// The layout of the padded input whose gradient is computed.
     target: PaddedFrame,
-    /// Whether that gradient must be folded; otherwise it is cropped, which costs nothing.
+    /// Whether that gradient must be folded by the adjoint of padding and upsampling; otherwise it is cropped, which costs
+    /// nothing.
     folds: bool,
-    /// Height and width of what is computed, and floats from one channel to the next.
+    /// Height and width of the computed gradient, and floats from one channel to the next.
     size: (usize, usize),
     plane: usize,
     pitch: usize,
@@ -214,7 +216,7 @@ impl InputGradient {
     }
 }
 
-/// The taps of the kernel that reach rows and columns of one phase, mirrored, inputs and outputs exchanged.
+/// The taps of the kernel that reach rows and columns of one phase, flipped, with inputs and outputs exchanged.
 fn transposed_panel(
     level: Level,
     g: &Geometry,
@@ -260,8 +262,8 @@ impl Direct {
         Self { level, panel: Panel::new(level, g.outputs, taps, |output, tap| weight[output * taps + tap]) }
     }
 
-    /// Writes rows `rows` of the result, `(rows, outputs, width)`, without bias, to `ys`, and returns the moments of each channel
-    /// over them. `g.batch` must be 1.
+    /// Writes rows `rows` of the result, `(rows, outputs, width)`, without bias, to `ys`, and returns the moments (count,
+    /// mean, squared distances from it) of each channel over them. `g.batch` must be 1.
     ///
     /// # Panics
     ///
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_is_the_gradient_of_a_rectifier() {
+    fn the_mask_is_the_gradient_of_the_relu() {
         let g = geometries().nth(40).unwrap();
         let (xs, weight, dys) = arguments(&g);
         let mask = noise(g.output_len(), 5);

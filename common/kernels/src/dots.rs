@@ -33,7 +33,7 @@ impl Dots<'_> {
     ///
     /// # Panics
     ///
-    /// If a slice is too short, `width` is no multiple of the lanes, or the machine lacks `level`.
+    /// If a slice is too short, `width` is not a multiple of the lanes, or the machine does not support `level`.
     pub(crate) fn run(&self, level: Level, totals: &mut [f32]) {
         level.assert_available();
         let reach = self.offsets.iter().max().map_or(0, |&offset| offset as usize);

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_of_parts_are_those_of_the_whole() {
+    fn merged_moments_of_chunks_equal_those_of_the_whole() {
         let values = [1000.0f32, 1001.0, 1003.0, 998.0, 1010.0];
         let of = |part: &[f32]| {
             let pivot = part[0];

@@ -1,31 +1,33 @@
-//! A painting on a GPU, as a list of steps over one piece of memory, the arena.
+//! A painting on a GPU, as a list of steps over one memory block, the arena.
 //!
-//! The list is data: `impasto_engine` makes it for a network and a size, a GPU carries it out in one graph, and in tests
-//! plain loops carry it out on the processor, which proves it without a GPU. Pictures lie channels innermost, as tensor
-//! cores take them, and every picture carries the border that the next convolution needs: no convolution pads.
+//! The list is data: `impasto_engine` makes it for a network and a size, a GPU runs it as one CUDA graph, and tests run it
+//! with plain loops on the CPU, so that it can be checked without a GPU. A picture here is any feature map. Pictures are
+//! stored channels last, as tensor cores need them, and include the padding of the next convolution, so no convolution pads.
 
-/// Channels that a thread moves at a time, of which every picture in the arena has a multiple: 16 bytes in half precision.
+/// Channels that a thread moves at a time: 16 bytes in half precision. The channel count of every picture in the arena is a
+/// multiple of this.
 pub const CHANNELS: usize = 8;
 
-/// The shifts of the picture, per side and in all, beside one another as which a 9x9 convolution is a 3x3 one, see [`PaintStep::Expand`].
+/// Shifted copies of the picture, per side, that are stacked as channels to turn a 9x9 convolution into a 3x3 one, see
+/// [`PaintStep::Expand`].
 pub const SIDE: usize = 3;
-/// Shifts of a picture that lie beside one another.
+/// Number of shifted copies, [`SIDE`] squared.
 pub const SHIFTS: usize = SIDE * SIDE;
 
 /// Colours of a picture.
 pub const COLOURS: usize = 3;
 
-/// Channels of the first picture and of the last one: nine shifts of three colours, and what is missing to a multiple of 8.
+/// Channels of the first picture and of the last one: nine shifts of three colours, rounded up to a multiple of 8.
 pub const SHIFTED: usize = (SHIFTS * COLOURS).next_multiple_of(CHANNELS);
 
-/// The unit in which levels enter the network: a power of two, which keeps differences of 8-bit levels exact.
+/// Levels are divided by this as they enter the network. It is a power of two, so differences of 8-bit levels stay exact.
 pub const UNIT: f32 = 128.0;
 
-/// Numbers of a partial sum of [`PaintStep::Measure`]: count, mean, squared distances.
-pub const PART: usize = 3;
+/// Number of values in a partial sum of [`PaintStep::Measure`]: count, mean, squared distances.
+pub const MOMENTS: usize = 3;
 
-/// Tiles into which a picture is cut to be measured, at most, and the pixels of one, at least. Both are fixed: sums have the
-/// same order on every GPU.
+/// The most tiles into which a picture is split for its statistics, and the fewest pixels of a tile. Both are fixed, so
+/// that sums have the same order on every GPU.
 const TILES: usize = 1024;
 const TILE_PIXELS: usize = 64;
 
@@ -56,39 +58,40 @@ impl Field {
         self.pixels() * self.channels
     }
 
-    /// How many tiles it is cut into to be measured, and how many pixels each of them has but the last.
+    /// The number of tiles for the statistics, and the pixels of each tile except the last.
     #[must_use]
     pub fn tiles(&self) -> (usize, usize) {
         tiles(self.pixels())
     }
 }
 
-/// How many tiles so many pixels are cut into, and how many each of them has but the last.
+/// The number of tiles for this many pixels, and the pixels of each tile except the last.
 #[must_use]
 pub fn tiles(pixels: usize) -> (usize, usize) {
     let each = pixels.div_ceil(TILES).max(TILE_PIXELS);
     (pixels.div_ceil(each), each)
 }
 
-/// What lies beyond the edge of a picture.
+/// The kind of padding beyond the edge of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Border {
-    /// The picture mirrored, the edge not repeated.
-    Mirrored,
-    /// The edge repeated.
-    Edge,
-    /// The network's zero.
+pub enum PaddingMode {
+    /// Reflection: the picture is mirrored, the edge not repeated.
+    Reflect,
+    /// Replication: the edge pixel is repeated.
+    Replicate,
+    /// The network's zero (zero padding).
     Zero,
 }
 
-/// How the results of a convolution lie in its picture: pixel `(i, j)` holds, per side, `phases` results
-/// `(phases i - skip + a, phases j - skip + b)`, those of `a` and `b` from channel `(phases a + b) * channels` on. Those outside
-/// of `height` and `width` are no results.
+/// The arrangement of a convolution's results in its output picture. A convolution that upsamples stores several results in
+/// the channels of one pixel (as in space to depth): pixel `(i, j)` has `phases` x `phases` results, those at
+/// `(phases i - skip + a, phases j - skip + b)`. The result of phase `(a, b)` begins at channel `(phases a + b) * channels`.
+/// Positions outside `height` and `width` are not results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lattice {
-    /// Results in a pixel, per side: 1, or 2 behind a convolution that enlarges.
+    /// Results in a pixel, per side: 1, or 2 after a convolution that upsamples.
     pub phases: usize,
-    /// Results before the first that pixel 0 has room for, per side.
+    /// Unused positions before the first result in pixel 0, per side.
     pub skip: usize,
     /// Height of the results.
     pub height: usize,
@@ -110,82 +113,83 @@ impl Lattice {
     }
 }
 
-/// The inner part of an earlier picture, which is added to results of the same size.
+/// The inner part of an earlier picture, without padding, which is added to results of the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addend {
-    /// The picture with its border.
+    /// The picture with its padding.
     pub field: Field,
     /// Rows and columns before the inner part.
     pub lead: usize,
 }
 
-/// One step of a painting. `layer` says whose weights, or whose normalisation.
+/// One step of a painting. `layer` is the layer whose weights or normalisation are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaintStep {
     /// The mean of each colour of the frame, rounded to a level.
     Survey,
-    /// The frame, less the mean of each colour, by [`UNIT`], with `side` times `side` shifts of it beside one another: channel
-    /// `3 * (side a + b) + c` of pixel `(y, x)` is colour `c` of the frame's pixel `(y + 3 a - lead, x + 3 b - lead)`. Other
-    /// channels are 0. The border is not [`Border::Edge`].
+    /// The frame minus the mean of each colour, divided by [`UNIT`], as `side` x `side` shifted copies stacked as channels:
+    /// channel `3 * (side a + b) + c` of pixel `(y, x)` is colour `c` of the frame's pixel
+    /// `(y + 3 a - lead, x + 3 b - lead)`. Other channels are 0. The padding is not [`PaddingMode::Replicate`].
     Expand {
-        /// Where they go.
+        /// The picture to write.
         to: Field,
         /// Shifts along each axis.
         side: usize,
-        /// Rows and columns that the first shift lies before a pixel.
+        /// Rows and columns by which the first shift precedes a pixel.
         lead: usize,
-        /// What lies outside the frame.
-        border: Border,
+        /// The padding outside the frame.
+        padding_mode: PaddingMode,
     },
-    /// A convolution without a border, of as many steps a pixel as the layer says.
+    /// A convolution without padding, with the stride of the layer.
     Convolve {
-        /// What is convolved.
+        /// The input.
         from: Field,
-        /// Where the results go.
+        /// The picture of the results.
         to: Field,
-        /// Whose weights.
+        /// The layer whose weights are used.
         layer: usize,
     },
-    /// How each channel of the results is to be normalised: moments of tiles, then of all of them.
+    /// Computes the normalisation of each channel of the results: moments of tiles, then of the whole.
     Measure {
         /// The results.
         from: Field,
-        /// How they lie.
+        /// The arrangement of the results.
         lattice: Lattice,
-        /// Whose normalisation.
+        /// The layer whose normalisation is used.
         layer: usize,
     },
-    /// The results normalised as measured, added to `residual`, rectified if `relu`, with a border of `pad` pixels before them.
-    /// The border after them reaches to the end of `to`, which may also cut results off.
+    /// Normalises the results as measured, adds `residual`, applies the ReLU if `relu`, and writes them with `pad` pixels
+    /// of padding before them. The padding after them fills `to` to its end; `to` may also be too small for all results,
+    /// which are then cropped.
     Apply {
         /// The results.
         from: Field,
-        /// How they lie.
+        /// The arrangement of the results.
         lattice: Lattice,
-        /// Whose normalisation.
+        /// The layer whose normalisation is used.
         layer: usize,
         /// Whether negative values become 0.
         relu: bool,
-        /// What is added.
+        /// The addend.
         residual: Option<Addend>,
-        /// What the border shows.
-        border: Border,
-        /// Pixels of the border on each side.
+        /// The kind of padding.
+        padding_mode: PaddingMode,
+        /// Pixels of padding on each side.
         pad: usize,
-        /// Where the normalised picture goes.
+        /// The normalised picture to write.
         to: Field,
     },
-    /// The painting: each colour is the sum of `side` times `side` parts, part `side a + b` from pixel `(y + 3 a, x + 3 b)`, and
-    /// is then mapped as [`Weights::join`] says.
+    /// The painting: each colour is the sum of `side` x `side` summands, summand `side a + b` from pixel
+    /// `(y + 3 a, x + 3 b)`, and is then mapped by [`Weights::join`].
     Join {
-        /// The parts of each colour.
+        /// The summands of each colour.
         from: Field,
-        /// Parts along each axis.
+        /// Summands along each axis.
         side: usize,
     },
 }
 
-/// What a network's picture of one size takes to be painted.
+/// The program that paints frames of one size with a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// Height and width of the frame.
@@ -195,17 +199,17 @@ pub struct Program {
     /// Elements of the arena.
     pub arena: usize,
     /// Floats for partial sums.
-    pub parts: usize,
+    pub partials: usize,
 }
 
-/// A convolution's weights as the program wants them, `(outputs, kernel, kernel, inputs)`.
+/// A convolution's weights in the program's layout, `(outputs, kernel, kernel, inputs)`.
 #[derive(Debug, Clone)]
 pub struct Filter {
     /// Channels of the result.
     pub outputs: usize,
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// Pixels from one result to the next.
+    /// The stride.
     pub stride: usize,
     /// Channels of the input.
     pub inputs: usize,
@@ -228,17 +232,17 @@ impl Filter {
     }
 }
 
-/// The normalisation of a channel whose results `y` stand for `unit * y` of the network, and, behind the frame, for as much more
-/// as `sums` of its colours' means.
+/// The normalisation of a channel. Its results `y` represent `unit * y` in the network's own units; in the first layer,
+/// plus `sums` times the means of the frame's colours.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Channel {
     /// The factor of the normalised result.
     pub weight: f32,
     /// Added to it.
     pub bias: f32,
-    /// What one of `y` stands for.
+    /// The value in the network's own units of `y = 1`.
     pub unit: f32,
-    /// The sum of the weights of each colour of the frame; nothing behind other layers.
+    /// The sum of the weights of each colour of the frame; zero in other layers.
     pub sums: [f32; COLOURS],
 }
 
@@ -247,15 +251,15 @@ pub struct Channel {
 pub struct Weights {
     /// Of each layer.
     pub filters: Vec<Filter>,
-    /// By what each part of the painting is multiplied, then what is added to each colour; then the scale of the hyperbolic
-    /// tangent that is taken of it, 0 for none, and the factor and the offset of each colour that make it levels.
+    /// In this order: the factor of each summand of the painting, the bias of each colour, the scale of the hyperbolic
+    /// tangent (0 for none), and the factor and the offset of each colour that map the result to levels.
     pub join: Vec<f32>,
-    /// The level of each colour that is the network's 0.
+    /// The level of each colour that corresponds to the network's 0.
     pub zero: [f32; COLOURS],
 }
 
 impl Weights {
-    /// Channels of all normalisations before `layer`'s.
+    /// The number of channels in all normalisations before `layer`.
     ///
     /// # Panics
     ///

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_any_length_are_what_the_formulae_say() {
+    fn lines_of_any_length_follow_the_formulae() {
         let coefficients = Coefficients::new(BT709, false);
         for width in [1usize, 2, 3, 63, 64, 65, 130, 301] {
             let top: Vec<u8> = (0..3 * width).map(|i| (i * 37 % 256) as u8).collect();

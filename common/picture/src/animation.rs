@@ -14,27 +14,27 @@ use impasto_error::{Result, ResultExt};
 /// How often an animation plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// For ever.
+    /// Without end.
     Forever,
     /// This many times.
     Times(u32),
 }
 
-/// A whole picture of an animation and how long it shows.
+/// A complete frame of an animation, and its duration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnimationFrame {
-    /// The picture, already laid over the frames before it.
+    /// The picture, already composed with the frames before it.
     pub picture: Picture,
-    /// How long it shows, in milliseconds.
+    /// The duration in milliseconds.
     pub delay: u32,
 }
 
-/// Whole frames and the milliseconds that each shows.
+/// Complete frames, and the duration of each in milliseconds.
 type ComposedFrames<'a> = Box<dyn Iterator<Item = Result<(RgbaImage, u32)>> + 'a>;
 
-/// The frames of an animation, decoded as they are asked for.
+/// The frames of an animation, decoded on demand.
 pub struct Animation<'a> {
-    /// The first two, decoded to learn whether this is an animation at all.
+    /// The first two frames, decoded to find out whether this is an animation.
     first: VecDeque<Result<(RgbaImage, u32)>>,
     rest: ComposedFrames<'a>,
     format: PictureFormat,
@@ -42,11 +42,11 @@ pub struct Animation<'a> {
 }
 
 impl<'a> Animation<'a> {
-    /// Opens the bytes of a file that holds more than one frame; `None` if it holds one picture.
+    /// Opens the bytes of a file with more than one frame; `None` if there is only one picture.
     ///
     /// # Errors
     ///
-    /// If the bytes are not a picture we know, or the first frames are damaged or too large.
+    /// If the bytes are not a supported picture, or the first frames are damaged or too large.
     pub fn decode(bytes: &'a [u8]) -> Result<Option<Self>> {
         let format = PictureFormat::of_bytes(bytes)?;
         decode::guarded(|| match format {
@@ -64,7 +64,7 @@ impl<'a> Animation<'a> {
         (first.len() == 2).then_some(Self { first, rest, format, repeat })
     }
 
-    /// How often it plays.
+    /// How often the animation plays.
     #[must_use]
     pub fn repeat(&self) -> Repeat {
         self.repeat
@@ -111,14 +111,14 @@ impl<W: Write> GifWriter<W> {
         let mut encoder = GifEncoder::new_with_speed(writer, GIF_SPEED);
         let repeat = match repeat {
             Repeat::Forever => gif::Repeat::Infinite,
-            // The file counts the repetitions after the first time; for none, the encoder writes no loop block.
+            // The file counts the repetitions after the first play. For none, the encoder writes no loop block.
             Repeat::Times(times) => gif::Repeat::Finite(times.saturating_sub(1).try_into().unwrap_or(u16::MAX)),
         };
         encoder.set_repeat(repeat).context(|| "cannot start the animation")?;
         Ok(Self { encoder })
     }
 
-    /// Adds a frame. GIF counts time in hundredths of a second; `frame.delay` is rounded to it.
+    /// Adds a frame. Times in GIF are in hundredths of a second, to which `frame.delay` is rounded.
     ///
     /// # Errors
     ///

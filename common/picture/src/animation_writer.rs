@@ -1,4 +1,4 @@
-//! Writes an animation in either of the two formats.
+//! Writes animations in either of the two formats.
 
 use std::io::Write;
 
@@ -9,9 +9,9 @@ use impasto_error::{Error, Result};
 
 /// Writes an animation in the format of a file.
 pub enum AnimationWriter<W: Write> {
-    /// GIF: 256 colours a frame.
+    /// GIF, with 256 colours per frame.
     Gif(GifWriter<W>),
-    /// Animated WebP, without loss.
+    /// Animated WebP, lossless.
     WebP(WebPWriter<W>),
 }
 
@@ -20,12 +20,12 @@ impl<W: Write> AnimationWriter<W> {
     ///
     /// # Errors
     ///
-    /// If files of this format hold stills only, or the writer fails.
+    /// If this format does not support animation, or the writer fails.
     pub fn new(format: PictureFormat, writer: W, repeat: Repeat) -> Result<Self> {
         match format {
             PictureFormat::Gif => Ok(Self::Gif(GifWriter::new(writer, repeat)?)),
             PictureFormat::WebP => Ok(Self::WebP(WebPWriter::new(writer, repeat))),
-            other => Err(Error::new(format!("{other} holds no animation")).with_hint("GIF and WebP do")),
+            other => Err(Error::new(format!("{other} does not support animation")).with_hint("use GIF or WebP")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads pictures. The content decides on the format, not the name.
+//! Reads pictures. The format is recognised by the content, not by the name.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,10 +14,10 @@ use super::webp_frames::WebPFrames;
 use super::{Picture, PictureFormat, jpeg, jpeg_complete, jpeg_layout, tiff_tags};
 use impasto_error::{Error, Result, ResultExt};
 
-/// The largest picture that is decoded: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
+/// The largest picture to decode: 2^28 pixels, such as 16384x16384. A file of a few bytes can claim any size.
 pub(super) const MAX_PIXELS: u64 = 1 << 28;
 
-/// Bytes that a decoder may ask for: enough for 16-bit RGBA, twice for decoders that buffer.
+/// Bytes that a decoder may allocate: enough for 16-bit RGBA twice, since some decoders buffer.
 const BYTES_PER_PIXEL: u64 = 16;
 const MAX_BYTES: u64 = BYTES_PER_PIXEL * MAX_PIXELS;
 
@@ -25,18 +25,18 @@ const MAX_BYTES: u64 = BYTES_PER_PIXEL * MAX_PIXELS;
 const SMALL_BYTES: u64 = 16 << 20;
 
 impl Picture {
-    /// Reads a picture file and turns the picture upright. Of an animation, the first frame.
+    /// Reads a picture file and applies its EXIF rotation. For an animation, reads the first frame.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is cut short or damaged, is not a picture we know, or is larger than 2^28 pixels.
+    /// If the file cannot be read, is cut short or damaged, is not a supported picture, or has more than 2^28 pixels.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read_picture_bytes(path)?;
         Self::decode(&bytes).context(|| format!("cannot read `{}`", path.display()))
     }
 
-    /// Reads a picture from the bytes of a file and turns it upright. Of an animation, the first frame.
+    /// Reads a picture from the bytes of a file and applies its EXIF rotation. For an animation, reads the first frame.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl Picture {
         Self::decode_within(bytes, MAX_PIXELS)
     }
 
-    /// The same for untrusted bytes, limited to `pixels` pixels and the memory for them.
+    /// Like [`Self::decode`], for untrusted bytes: limited to `pixels` pixels and the memory for them.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl Picture {
         };
         let mut decoder = open(if format == PictureFormat::Jpeg { bytes } else { &pixels_from })?;
         check_size_within(decoder.dimensions(), pixels.min(MAX_PIXELS))?;
-        // A damaged profile or EXIF block is no reason to refuse the pixels.
+        // A damaged profile or EXIF block should not make the pixels unreadable.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let icc = match format {
             PictureFormat::Png | PictureFormat::WebP | PictureFormat::Tiff => extras.icc,
@@ -99,7 +99,7 @@ impl Picture {
         };
         image.apply_orientation(orientation);
         if is_frame && is_opaque(&image) {
-            // Frames always come with an alpha channel; stills only where the file has one.
+            // Frames of an animation always have an alpha channel, stills only if the file has one.
             image = image.into_rgb8().into();
         }
         let mut picture = Self { icc, format: Some(format), notes, ..Self::from(image) };
@@ -122,11 +122,12 @@ impl Picture {
 
 /// The bytes of a picture file.
 ///
-/// Only a file that begins like a picture is read, so a film of some gigabytes among the photos is not loaded into memory.
+/// Only a file that begins like a picture is read completely, so that a video of several gigabytes among the photos is not
+/// loaded into memory.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or does not begin like a picture we know.
+/// If the file cannot be read or does not begin like a supported picture.
 pub fn read_picture_bytes(path: &Path) -> Result<Vec<u8>> {
     let action = || format!("cannot read `{}`", path.display());
     let mut file = File::open(path).context(action)?;
@@ -143,7 +144,7 @@ pub fn read_picture_bytes(path: &Path) -> Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// If the bytes are not a picture we know, or its header is damaged or cut short.
+/// If the bytes are not a supported picture, or the header is damaged or cut short.
 pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
     let format = PictureFormat::of_bytes(bytes)?;
     if format == PictureFormat::Jpeg && !jpeg_layout::is_usual(bytes) {
@@ -157,27 +158,30 @@ pub fn claimed_size(bytes: &[u8]) -> Result<(u32, u32)> {
     Ok((height, width))
 }
 
-/// Bytes that decoding as a whole takes, in addition to those of the file: the pixels, and for progressive JPEG the
-/// coefficients of all of them, because they come in another order. `None` if the header does not give the size.
+/// The memory, in bytes, for decoding a picture as a whole, in addition to the bytes of the file: the pixels, and for
+/// progressive JPEG all coefficients, because they are not stored in the order of the pixels. `None` if the header does not
+/// give the size.
 #[must_use]
 pub fn bytes_to_decode(bytes: &[u8]) -> Option<u64> {
     let (height, width) = claimed_size(bytes).ok()?;
     let progressive = PictureFormat::of_bytes(bytes).ok()? == PictureFormat::Jpeg && jpeg::is_progressive(bytes);
-    // Two bytes for each of three components, of which chroma often has fewer: the most that it can be.
+    // Two bytes for each of three components. This is an upper bound, since chroma is often subsampled.
     Some(u64::from(height) * u64::from(width) * if progressive { 3 + 6 } else { 3 })
 }
 
-/// The first frame of an animated WebP; `None` of a still.
+/// The first frame of an animated WebP; `None` for a still picture.
 fn first_webp_frame(bytes: &[u8], pixels: u64) -> Result<Option<DynamicImage>> {
     let Some(mut frames) = WebPFrames::open(bytes, pixels.min(MAX_PIXELS))? else { return Ok(None) };
     let frame = frames.next().transpose()?.ok_or_else(|| Error::new("the animation has no frame"))?;
     Ok(Some(frame.0.into()))
 }
 
-/// Runs a decoder and turns a panic into an error. Decoders have panicked on odd files before, and one picture must not end a
-/// batch or a night's training.
+/// Runs a decoder and turns a panic into an error. Decoders have panicked on unusual files before, and one picture must not
+/// end a batch or a training.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    let gave_up = |_| Err(Error::new("the decoder gave up").with_hint("save the picture again with another program"));
+    let gave_up = |_| {
+        Err(Error::new("the decoder crashed on this file").with_hint("save the picture again with another program"))
+    };
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(gave_up)
 }
 
@@ -193,26 +197,27 @@ pub(super) fn check_size_within((width, height): (u32, u32), pixels: u64) -> Res
     }
     if u64::from(width) * u64::from(height) > pixels {
         let limit = pixels / 1_000_000;
-        return Err(Error::new(format!("a picture of {width}x{height} pixels is over the limit of {limit} million")));
+        return Err(Error::new(format!("a picture of {width}x{height} pixels exceeds the limit of {limit} million")));
     }
     Ok(())
 }
 
-/// Names the common causes in plain words; the image crate says "failed to fill whole buffer" and the like.
+/// Describes the common causes in plain words. The image crate's own messages are like "failed to fill whole buffer".
 pub(super) fn prose(error: ImageError) -> Error {
     match error {
         ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
             Error::new("the file is cut short").with_hint("copy or download it again")
         }
-        ImageError::Limits(_) => Error::new("decoding it would take more memory than is allowed"),
-        ImageError::Unsupported(error) => Error::new("the picture is of a variant that cannot be read")
+        ImageError::Limits(_) => Error::new("decoding the picture would exceed the memory limit"),
+        ImageError::Unsupported(error) => Error::new("this variant of the picture format is not supported")
             .with_source(error)
             .with_hint("save it as an ordinary PNG or JPEG first"),
         error => Error::new("the file is damaged").with_source(error),
     }
 }
 
-/// Whether an ICC profile's header says `RGB ` (ICC.1:2022, 7.2.8): a CMYK or grey one does not fit converted pixels.
+/// Whether an ICC profile's header says `RGB ` (ICC.1:2022, 7.2.8): a CMYK or grey profile does not apply to pixels
+/// converted to RGB.
 pub(super) fn describes_rgb(profile: &[u8]) -> bool {
     profile.get(16..20) == Some(b"RGB ")
 }

@@ -14,10 +14,11 @@ use super::{Picture, PictureFormat, jpeg_encode};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
 
-/// The JPEG quality that hides the compression of a painting: below about 85 the strokes' edges ring visibly.
+/// The default JPEG quality, at which compression is not visible in a painting. Below about 85, there is visible ringing at
+/// the edges of strokes.
 pub const DEFAULT_QUALITY: u8 = 92;
 
-/// How finely GIF colours are chosen, 1 (best) to 30; 10 is the encoder's own recommendation.
+/// The speed of choosing GIF colours, from 1 (slowest and best) to 30. 10 is the encoder's own recommendation.
 pub(super) const GIF_SPEED: i32 = 10;
 
 /// How a picture is written.
@@ -25,7 +26,7 @@ pub(super) const GIF_SPEED: i32 = 10;
 pub struct EncodeOptions {
     /// The file format.
     pub format: PictureFormat,
-    /// JPEG quality, 1 to 100. Default: [`DEFAULT_QUALITY`]. The other formats are written without loss.
+    /// JPEG quality, 1 to 100. Default: [`DEFAULT_QUALITY`]. The other formats are lossless.
     pub quality: u8,
 }
 
@@ -35,19 +36,19 @@ impl From<PictureFormat> for EncodeOptions {
     }
 }
 
-/// Something of a picture that a file format cannot hold.
+/// A property of a picture that a file format cannot store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Transparent pixels are put on white.
+    /// Transparent pixels are blended with white.
     Transparency,
     /// Partly transparent pixels become opaque or transparent.
     PartialTransparency,
-    /// The colour profile is dropped: the colours will be taken for sRGB.
+    /// The colour profile is dropped, so the colours will be interpreted as sRGB.
     Profile,
 }
 
 impl Picture {
-    /// What is lost by writing this picture as `format`. The loss of 16 bits is not reported.
+    /// What is lost by writing this picture as `format`. The reduction from 16 to 8 bits is not reported.
     #[must_use]
     pub fn losses(&self, format: PictureFormat) -> Vec<Loss> {
         let mut losses = Vec::new();
@@ -69,20 +70,20 @@ impl Picture {
         losses
     }
 
-    /// Writes the picture in the format that the file's name asks for, JPEG in [`DEFAULT_QUALITY`].
+    /// Writes the picture in the format of the file's extension, JPEG with [`DEFAULT_QUALITY`].
     ///
     /// # Errors
     ///
-    /// If the name asks for no format, or as [`Self::save_as`].
+    /// If the extension belongs to no format, or as for [`Self::save_as`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let format = PictureFormat::of_path(path).ok_or_else(|| {
-            Error::usage(format!("the name of `{}` does not end like that of a picture", path.display()))
+            Error::usage(format!("`{}` does not have the extension of a supported picture format", path.display()))
         })?;
         self.save_as(path, format.into())
     }
 
-    /// Writes the picture file atomically: a killed run leaves no half of it.
+    /// Writes the picture file atomically, so that a killed run leaves no incomplete file.
     ///
     /// # Errors
     ///
@@ -93,7 +94,7 @@ impl Picture {
         write_atomic(path, |writer| writer.write_all(&bytes).context(|| "cannot write the pixels"))
     }
 
-    /// The bytes of a picture file. What the format cannot hold is lost as [`Loss`] describes.
+    /// The bytes of a picture file. What the format cannot store is lost as [`Loss`] describes.
     ///
     /// # Errors
     ///
@@ -126,13 +127,13 @@ impl Picture {
 
     fn write(&self, image: &DynamicImage, mut encoder: impl ImageEncoder) -> ImageResult<()> {
         if let Some(profile) = &self.icc {
-            // An encoder without profiles returns an error; `losses` has reported it to the caller already.
+            // An encoder without support for profiles returns an error; `losses` reports this to the caller.
             let _ = encoder.set_icc_profile(profile.clone());
         }
         encoder.write_image(image.as_bytes(), image.width(), image.height(), image.color().into())
     }
 
-    /// The pixels with the depth and channels that `format` can hold.
+    /// The pixels with a depth and channels that `format` can store.
     pub(super) fn into_compatible(self, format: PictureFormat) -> DynamicImage {
         match (self.has_alpha(), format.has_alpha()) {
             (true, false) => over_white(&self.image.into_rgba8()).into(),
@@ -149,11 +150,11 @@ pub(super) fn check_side(format: PictureFormat, side: u32) -> Result<()> {
     if side <= limit {
         return Ok(());
     }
-    Err(Error::new(format!("a {format} picture has sides of at most {limit} pixels, not {side}"))
-        .with_hint("write a PNG, or make the picture smaller with `--max-size`"))
+    Err(Error::new(format!("a {format} picture can be at most {limit} pixels wide and high, not {side}"))
+        .with_hint("use PNG, or make the picture smaller with `--max-size`"))
 }
 
-/// The picture on white, as browsers and viewers show it.
+/// The picture blended with white, as browsers and viewers show it.
 pub(super) fn over_white(image: &RgbaImage) -> RgbImage {
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
         let &[red, green, blue, alpha] = &image.get_pixel(x, y).0;

@@ -1,4 +1,5 @@
-//! What stands beside the pixels in a PNG, WebP or TIFF file: the colour profile, and how the pixels are meant.
+//! Reads what a PNG, WebP or TIFF file stores in addition to the pixels: the colour profile, and how to interpret the
+//! pixels.
 //!
 //! Profiles are read here and not by the decoders, because a profile of a few bytes may inflate to gigabytes.
 
@@ -6,27 +7,27 @@ use std::io::Cursor;
 
 use super::{PictureFormat, png_head, tiff_tags, webp_frames};
 
-/// Bytes of the largest colour profile that is kept. Those of presses have some megabytes.
+/// The size, in bytes, of the largest colour profile that is kept. Profiles of printing presses have a few megabytes.
 pub(super) const MAX_PROFILE: usize = 16 << 20;
 
-/// Said of a file whose pixels are all there.
+/// The notice for a file whose profile is dropped.
 pub(super) const PROFILE_LEFT_OUT: &str =
-    "the colour profile is damaged or larger than 16 MiB and is left out; the colours may look different";
-const ANIMATED_PNG: &str = "only the first frame is painted; animated PNG is read as a still";
+    "the colour profile is damaged or larger than 16 MiB, so it is dropped; colours may look different";
+const ANIMATED_PNG: &str = "only the first frame is painted, because animated PNG is not supported";
 
 /// A file's colour profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FileProfile {
     /// The file has none.
     None,
-    /// Of at most [`MAX_PROFILE`] bytes.
+    /// A profile of at most [`MAX_PROFILE`] bytes.
     Sound(Vec<u8>),
     /// Too large, or damaged.
     Unusable,
 }
 
 impl FileProfile {
-    /// The profile that is kept, or the note that it is not.
+    /// The profile if it is kept, or a notice that it is dropped.
     pub(super) fn or_note(self) -> (Option<Vec<u8>>, Option<String>) {
         match self {
             Self::None => (None, None),
@@ -36,20 +37,20 @@ impl FileProfile {
     }
 }
 
-/// What stands beside the pixels of a file.
+/// What a file stores in addition to its pixels.
 #[derive(Debug, Default)]
 pub(super) struct FileExtras {
     pub(super) icc: Option<Vec<u8>>,
-    /// What the user should know.
+    /// Notices for the user.
     pub(super) notes: Vec<String>,
-    /// The colours are multiplied by alpha.
+    /// Whether the colours are multiplied by alpha.
     pub(super) associated_alpha: bool,
-    /// The file without what its decoder has no memory for; decoded instead.
+    /// The file without the data that exceeds its decoder's memory limit. It is decoded in place of the file itself.
     pub(super) instead: Option<Vec<u8>>,
 }
 
 impl FileExtras {
-    /// Of a PNG, WebP or TIFF file. Damage is left to the decoder of the pixels to report.
+    /// Reads them from a PNG, WebP or TIFF file. Damage is reported later by the decoder of the pixels.
     pub(super) fn of(format: PictureFormat, bytes: &[u8]) -> Self {
         let mut extras = Self::default();
         let profile = match format {

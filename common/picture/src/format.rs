@@ -8,10 +8,10 @@ use image::ImageFormat;
 use impasto_error::{Error, Result};
 use impasto_files::{find, has_extension};
 
-/// File name endings (lower case) of the image formats we read.
+/// The file extensions (lower case) of the supported picture formats.
 pub const IMAGE_EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif"];
 
-/// All files below `folder` whose names end like an image's, sorted by path, symbolic links followed.
+/// All files below `folder` with the extension of a picture, sorted by path. Symbolic links are followed.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub enum PictureFormat {
     Tiff,
     /// 8 bits, alpha, no compression, no colour profile.
     Bmp,
-    /// 256 colours a frame, pixels opaque or transparent, animated, no colour profile.
+    /// 256 colours per frame, pixels either opaque or transparent, animation, no colour profile.
     Gif,
 }
 
@@ -41,17 +41,17 @@ impl PictureFormat {
     /// All formats.
     pub const ALL: [Self; 6] = [Self::Jpeg, Self::Png, Self::WebP, Self::Tiff, Self::Bmp, Self::Gif];
 
-    /// The format that a file's name asks for by its ending.
+    /// The format that belongs to a file's extension.
     #[must_use]
     pub fn of_path(path: &Path) -> Option<Self> {
         path.extension()?.to_str()?.parse().ok()
     }
 
-    /// The format that the first bytes of a file belong to.
+    /// The format of a file, recognised by its first bytes.
     ///
     /// # Errors
     ///
-    /// If they belong to no format that we read.
+    /// If they belong to no supported format.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self> {
         if BIG_TIFF.iter().any(|magic| bytes.starts_with(magic)) {
             return Ok(Self::Tiff);
@@ -67,7 +67,7 @@ impl PictureFormat {
         })
     }
 
-    /// The usual ending of a file's name, without the dot.
+    /// The usual file extension, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl PictureFormat {
         }
     }
 
-    /// Whether files of this format may hold an animation.
+    /// Whether the format supports animation.
     #[must_use]
     pub fn is_animated(self) -> bool {
         matches!(self, Self::Gif | Self::WebP)
@@ -108,10 +108,10 @@ impl PictureFormat {
     }
 }
 
-/// How TIFF files with 64-bit offsets begin.
+/// The first bytes of TIFF files with 64-bit offsets.
 const BIG_TIFF: [&[u8]; 2] = [b"II+\0", b"MM\0+"];
 
-const READABLE: &str = "JPEG, PNG, WebP, TIFF, BMP and GIF can be read";
+const READABLE: &str = "supported formats are JPEG, PNG, WebP, TIFF, BMP and GIF";
 
 impl fmt::Display for PictureFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

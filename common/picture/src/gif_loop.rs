@@ -1,4 +1,4 @@
-//! How often a GIF plays: the image crate takes a file without a loop block for one that plays for ever.
+//! Reads how often a GIF plays. The image crate reports endless repetition for a file without a loop block.
 
 use super::Repeat;
 
@@ -8,7 +8,8 @@ const APPLICATION: u8 = 0xFF;
 const IMAGE: u8 = 0x2C;
 const LOOPING: [&[u8]; 2] = [b"NETSCAPE2.0", b"ANIMEXTS1.0"];
 
-/// Once without a loop block; otherwise the block says how often the animation is repeated after it has played once.
+/// How often a GIF plays: once if there is no loop block. Otherwise the block gives the number of repetitions after the
+/// first play.
 pub(super) fn repeat(bytes: &[u8]) -> Repeat {
     match loop_count(bytes) {
         None => Repeat::Times(1),
@@ -41,7 +42,7 @@ fn loop_count(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// Bytes of a colour table that these flags announce.
+/// The size, in bytes, of the colour table that these flags describe.
 fn color_table(flags: u8) -> usize {
     if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
 }
@@ -51,7 +52,7 @@ fn sub_block(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length.into())
 }
 
-/// What follows the empty block that ends a run of blocks.
+/// The bytes after the empty block that ends a sequence of blocks.
 fn skip_sub_blocks(mut bytes: &[u8]) -> &[u8] {
     while let Some((block, rest)) = sub_block(bytes) {
         bytes = rest;

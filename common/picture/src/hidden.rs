@@ -1,24 +1,25 @@
-//! The colours under fully transparent pixels, which nobody sees but a network: it would paint their edges and statistics into
-//! the visible ones. They are replaced by a bleed of the visible colours nearby.
+//! Replaces the colours of fully transparent pixels. They are invisible, but a network would let their edges and statistics
+//! affect the visible pixels. The new colours are spread out from the visible colours nearby.
 //!
-//! The picture is divided into cells. A cell's colour is the mean of its visible pixels; cells without one are filled by the
-//! pull and push of a pyramid (Gortler et al. 1996, "The lumigraph", 4.2). A hidden pixel takes the colour between the cells
-//! around it. So a picture read in strips gets the same colours as a whole one, for one more reading and little memory.
+//! The picture is divided into cells. A cell's colour is the mean of its visible pixels; cells without one are filled by
+//! pull-push on a pyramid (Gortler et al. 1996, "The lumigraph", 4.2). A hidden pixel gets the colour interpolated between
+//! the cells around it. So a picture read in strips gets the same colours as one read as a whole. The costs are one more
+//! pass over the file, and little memory.
 
 use image::DynamicImage;
 
 use super::Picture;
 
-/// Pixels along a cell's side, as long as there are not more than this many cells.
+/// The side of a cell in pixels, unless there would be more cells than the limit below.
 const CELL: usize = 8;
 const MAX_CELLS: usize = 1 << 20;
 
-/// What a picture gets that is nowhere visible, as a part of full brightness.
+/// The level for a picture without visible pixels, as a fraction of full brightness.
 const NOWHERE_VISIBLE: f32 = 0.5;
 
 impl Picture {
-    /// The picture with new colours under its fully transparent pixels: those of the visible pixels nearby. A picture without
-    /// such pixels is returned as it is.
+    /// The picture with new colours for its fully transparent pixels, taken from the visible pixels nearby. A picture
+    /// without such pixels is returned unchanged.
     #[must_use]
     pub fn with_bled_colors(mut self) -> Self {
         if self.has_alpha() {
@@ -36,9 +37,9 @@ impl Picture {
 #[derive(Debug)]
 pub struct VisibleColors {
     grid: CellGrid,
-    /// Red, green and blue, each times alpha, and alpha.
+    /// Sums of red, green and blue, each multiplied by alpha, and of alpha.
     sums: Vec<[u64; 4]>,
-    /// The brightest level of the picture's depth.
+    /// The largest level at the picture's depth.
     brightest: f32,
     any_hidden: bool,
 }
@@ -46,7 +47,7 @@ pub struct VisibleColors {
 /// The division of a picture into cells.
 #[derive(Debug, Clone, Copy)]
 struct CellGrid {
-    /// Pixels along a cell's side.
+    /// The side of a cell, in pixels.
     side: usize,
     /// Pixels in a row of the picture.
     width: usize,
@@ -54,7 +55,7 @@ struct CellGrid {
     down: usize,
 }
 
-/// Colours for the hidden pixels of a picture.
+/// The colours for the hidden pixels of a picture.
 #[derive(Debug)]
 pub struct BledColors {
     grid: CellGrid,
@@ -62,7 +63,7 @@ pub struct BledColors {
 }
 
 impl VisibleColors {
-    /// Of a picture of this size in pixels.
+    /// Starts with a picture of this size in pixels.
     #[must_use]
     pub fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
@@ -74,7 +75,7 @@ impl VisibleColors {
         Self { grid, sums: vec![[0; 4]; grid.across * grid.down], brightest: 1.0, any_hidden: false }
     }
 
-    /// Adds the rows of a strip, of which the first is the picture's row `first`.
+    /// Adds the rows of a strip, whose first row is row `first` of the picture.
     pub fn add(&mut self, first: usize, strip: &Picture) {
         match &strip.image {
             DynamicImage::ImageRgba8(image) => self.add_samples(first, image, f32::from(u8::MAX)),
@@ -114,7 +115,7 @@ impl VisibleColors {
     }
 }
 
-/// Fills empty cells from a picture of half the size, itself filled in the same way.
+/// Fills empty cells from a picture of half the size, which is filled in the same way.
 fn fill_gaps(cells: &[Option<[f32; 3]>], across: usize, down: usize, otherwise: [f32; 3]) -> Vec<[f32; 3]> {
     if across * down == 1 || cells.iter().all(Option::is_some) {
         return cells.iter().map(|cell| cell.unwrap_or(otherwise)).collect();
@@ -139,7 +140,7 @@ fn fill_gaps(cells: &[Option<[f32; 3]>], across: usize, down: usize, otherwise: 
     (0..across * down).map(cell).collect()
 }
 
-/// The colour at a place between the centres of four cells.
+/// The colour at a position between the centres of four cells, interpolated.
 fn between(cells: &[[f32; 3]], (across, down): (usize, usize), x: f32, y: f32) -> [f32; 3] {
     let neighbors = |at: f32, count: usize| {
         let at = at.clamp(0.0, (count - 1) as f32);
@@ -153,7 +154,7 @@ fn between(cells: &[[f32; 3]], (across, down): (usize, usize), x: f32, y: f32) -
 }
 
 impl BledColors {
-    /// Gives the hidden pixels of a strip their colours. Its first row is the picture's row `first`.
+    /// Sets the colours of the hidden pixels of a strip, whose first row is row `first` of the picture.
     pub fn fill(&self, first: usize, strip: &mut Picture) {
         match &mut strip.image {
             DynamicImage::ImageRgba8(image) => self.fill_samples(first, image, |level| (level + 0.5) as u8),
@@ -180,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// A disc on nothing; `hidden` is the colour of nothing.
+    /// A disc on a transparent background, whose hidden colour is `hidden`.
     fn disc(hidden: impl Fn(u32, u32) -> [u8; 3]) -> RgbaImage {
         RgbaImage::from_fn(61, 47, |x, y| {
             let inside = (x as i32 - 30).pow(2) + (y as i32 - 20).pow(2) < 150;

@@ -1,20 +1,20 @@
-//! The segments of a JPEG file (ITU-T T.81, annex B), and the words for a file that is not whole.
+//! The segments of a JPEG file (ITU-T T.81, annex B), and the messages for incomplete files.
 
 use impasto_error::{Error, Result};
 
 const END_OF_IMAGE: u8 = 0xD9;
 pub(super) const START_OF_SCAN: u8 = 0xDA;
 
-/// Said of a file whose pixels are all there.
-pub(super) const NO_END_MARKER: &str = "the file lacks its end marker; all of its pixels are there";
+/// The notice for a file with all of its pixels.
+pub(super) const NO_END_MARKER: &str = "the file has no end marker, but all pixels are complete";
 
-/// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B), and tells whether there is one.
+/// Walks the segments of a JPEG file (ITU-T T.81, annex B), and returns whether it has an end marker.
 pub(super) fn has_end(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     while let Some((marker, after)) = next_marker(rest) {
         rest = match marker {
             END_OF_IMAGE => return true,
-            // Entropy-coded data follows the header of a scan; the search for the next marker steps over it.
+            // Entropy-coded data follows the header of a scan; the search for the next marker skips it.
             START_OF_SCAN | 0x02..=0xCF | 0xD8 | 0xDB..=0xFE => match skip_segment(marker, after) {
                 Ok(rest) => rest,
                 Err(_) => return false,
@@ -25,7 +25,7 @@ pub(super) fn has_end(bytes: &[u8]) -> bool {
     false
 }
 
-/// Whether the blocks of the picture are spread over the file (ITU-T T.81, annex G).
+/// Whether the file is progressive: its blocks are spread over the file (ITU-T T.81, annex G).
 pub(super) fn is_progressive(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     while let Some((marker, after)) = next_marker(rest) {
@@ -47,7 +47,8 @@ pub(super) fn damaged() -> Error {
     Error::new("the file is damaged")
 }
 
-/// The next marker and what follows it: 0xFF, perhaps repeated, before neither zero (a stuffed byte) nor a restart.
+/// The next marker and the bytes after it. A marker is 0xFF, possibly repeated, followed by a byte that is neither 0 (a
+/// stuffed byte) nor a restart.
 pub(super) fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7);
     let at = bytes.windows(2).position(is_marker)?;

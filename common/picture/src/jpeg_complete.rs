@@ -1,19 +1,19 @@
-//! Whether a JPEG file is whole.
+//! Checks that a JPEG file is complete.
 //!
-//! The decoder fills what is missing with grey and reports success, so a download cut short would be painted, and
-//! trained on. Its strict mode also refuses harmless oddities of real cameras; looking for the end marker does not.
+//! The decoder fills missing pixels with grey and reports success, so an incomplete download would be painted or used for
+//! training. Its strict mode also rejects harmless deviations of real cameras. Checking for the end marker does not.
 
 use impasto_error::{Error, Result};
 
 use super::jpeg::{cut_short, has_end};
 use super::strips::baseline::present;
 
-/// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B). If nothing but the marker is missing, returns
-/// a file of the same pixels that has one.
+/// Walks the segments of a JPEG file up to its end marker (ITU-T T.81, annex B). If only the marker is missing, returns a
+/// file with the same pixels and an end marker.
 ///
 /// # Errors
 ///
-/// If the file ends first: how many rows are missing, where its layout tells.
+/// If the file ends before that. The error says how many rows are missing, if the layout of the file allows it.
 pub(super) fn check_complete(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     if has_end(bytes) {
         return Ok(None);
@@ -31,8 +31,8 @@ pub(super) fn check_complete(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
 mod tests {
     use super::*;
 
-    /// Start, a segment that holds a false end marker (as an embedded thumbnail does), a scan with a stuffed byte and a
-    /// restart, end, and junk as some phones append.
+    /// Start, a segment with a false end marker (as in an embedded thumbnail), a scan with a stuffed byte and a restart,
+    /// end, and the junk that some phones append.
     const WHOLE: [u8; 29] = [
         0xFF, 0xD8, 0xFF, 0xE1, 0, 6, 0xFF, 0xD9, 1, 2, 0xFF, 0xDA, 0, 4, 9, 9, 7, 0xFF, 0x00, 7, 0xFF, 0xD3, 7, 7,
         0xFF, 0xFF, 0xD9, 0, 0,

@@ -1,17 +1,17 @@
-//! Encodes JPEG row by row, for pictures in memory and in strips alike: the same rows give the same bytes.
+//! Encodes JPEG row by row, both for pictures in memory and for strips, so that the same rows give the same bytes.
 
 use std::io::Write;
 
 use impasto_error::{Result, ResultExt};
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor, rgb_to_ycbcr};
 
-/// Takes the samples of a row, red, green and blue of each pixel.
+/// Receives the samples of a row: red, green and blue of each pixel.
 pub(super) type TakeRow<'a> = dyn FnMut(&[u8]) + 'a;
 
-/// Writes a JPEG of `width` times `height` pixels, both at most 65535. `row` hands out the row of a number; it is asked for
-/// the rows in their order, and several times for the last.
+/// Writes a JPEG of `width` times `height` pixels, both at most 65535. `row` returns a row by its number. It is called for
+/// the rows in order, and several times for the last one.
 ///
-/// Colours are stored at full resolution: strokes of saturated colours would bleed otherwise.
+/// Chroma is stored at full resolution, because strokes of saturated colours would bleed otherwise.
 ///
 /// # Errors
 ///
@@ -32,7 +32,7 @@ pub(super) fn encode(
     encoder.encode_image(RgbRows { width: width as u16, height: height as u16, row }).context(action)
 }
 
-/// Rows of RGB as the encoder asks for them.
+/// Rows of RGB on demand, for the encoder.
 struct RgbRows<F> {
     width: u16,
     height: u16,

@@ -1,9 +1,10 @@
-//! How a JPEG file is laid out, and which decoder reads that layout right.
+//! The layout of a JPEG file, and which decoder reads that layout correctly.
 //!
 //! The decoder that the image crate uses (zune-jpeg 0.5) returns garbage and reports success, or panics, for some rare
-//! layouts: sequential files whose components come in several scans, and files whose first component is coarser than another. A
-//! second decoder (jpeg-decoder 0.3) is right for these. It is wrong in a corner of its own: components of several scans
-//! whose sampling factors are both 4 and 2 along an axis. Held against libjpeg's pixels in `testdata/layouts`.
+//! layouts: sequential files whose components are in several scans, and files whose first component is coarser than
+//! another. A second decoder (jpeg-decoder 0.3) reads these correctly. It fails in a different rare case: components in
+//! several scans, with sampling factors of both 4 and 2 along an axis. Tests compare both with the pixels of libjpeg in
+//! `testdata/layouts`.
 
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
@@ -12,7 +13,7 @@ use jpeg_decoder::{Decoder, PixelFormat};
 
 use super::jpeg::{START_OF_SCAN, next_marker, skip_segment};
 
-/// What the headers of the frame and of the first scan say (ITU-T T.81, B.2).
+/// The content of the frame header and of the first scan header (ITU-T T.81, B.2).
 #[derive(Debug)]
 struct JpegLayout {
     progressive: bool,
@@ -22,7 +23,7 @@ struct JpegLayout {
     scanned: usize,
 }
 
-/// Pixels and metadata of a JPEG file, not yet turned upright.
+/// The pixels and metadata of a JPEG file, before EXIF rotation.
 pub(super) struct DecodedJpeg {
     pub(super) image: DynamicImage,
     pub(super) orientation: Orientation,
@@ -30,7 +31,7 @@ pub(super) struct DecodedJpeg {
 }
 
 impl JpegLayout {
-    /// `None` if the headers are damaged or of another kind: the usual decoder says what is wrong.
+    /// Reads the headers. `None` if they are damaged or of another kind; the usual decoder then reports the error.
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.get(2..)?;
         let (mut sampling, mut progressive) = (Vec::new(), false);
@@ -52,7 +53,7 @@ impl JpegLayout {
         None
     }
 
-    /// Whether zune-jpeg reads it right.
+    /// Whether zune-jpeg reads it correctly.
     fn is_usual(&self) -> bool {
         let widest = self.sampling.iter().map(|&(across, _)| across).max();
         let first_is_finest = self.sampling.first().map(|&(across, _)| across) == widest;
@@ -61,7 +62,7 @@ impl JpegLayout {
         self.sampling.len() <= 1 || (first_is_finest && known && together)
     }
 
-    /// Whether jpeg-decoder reads it right.
+    /// Whether jpeg-decoder reads it correctly.
     fn is_known_to_other(&self) -> bool {
         let mixed = |factor: fn(&(u8, u8)) -> u8| {
             let has = |wanted: u8| self.sampling.iter().any(|factors| factor(factors) == wanted);
@@ -73,19 +74,19 @@ impl JpegLayout {
     }
 }
 
-/// Whether the usual decoder reads the file right, as far as its layout tells.
+/// Whether the usual decoder reads a file of this layout correctly.
 pub(super) fn is_usual(bytes: &[u8]) -> bool {
     JpegLayout::read(bytes).is_none_or(|layout| layout.is_usual())
 }
 
-/// Decodes a file whose layout is not usual.
+/// Decodes a file with an unusual layout.
 ///
 /// # Errors
 ///
-/// If no decoder here is right for the layout, or the file is damaged.
+/// If neither decoder supports the layout, or the file is damaged.
 pub(super) fn decode_unusual(bytes: &[u8], max_bytes: u64) -> Result<DecodedJpeg> {
     if !JpegLayout::read(bytes).is_some_and(|layout| layout.is_known_to_other()) {
-        return Err(Error::new("its components are sampled or ordered in a way that cannot be read")
+        return Err(Error::new("its chroma subsampling or order of components is not supported")
             .with_hint("save it again as an ordinary JPEG or PNG"));
     }
     let damaged = |error: jpeg_decoder::Error| Error::new("the file is damaged").with_source(error);
@@ -102,13 +103,13 @@ pub(super) fn decode_unusual(bytes: &[u8], max_bytes: u64) -> Result<DecodedJpeg
     };
     let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk);
     Ok(DecodedJpeg {
-        image: image.ok_or_else(|| Error::new("the picture is of a variant that cannot be read"))?,
+        image: image.ok_or_else(|| Error::new("this variant of the picture format is not supported"))?,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         icc: decoder.icc_profile(),
     })
 }
 
-/// Inks, 255 for a full one, as RGB.
+/// Converts CMYK, with 255 for full ink, to RGB.
 fn without_ink(pixels: &[u8]) -> Vec<u8> {
     let rgb = |&[cyan, magenta, yellow, black]: &[u8; 4]| {
         let light = |ink: u8| u16::from(255 - ink) * u16::from(255 - black);
@@ -117,11 +118,11 @@ fn without_ink(pixels: &[u8]) -> Vec<u8> {
     pixels.as_chunks::<4>().0.iter().flat_map(rgb).collect()
 }
 
-/// Height and width of a file whose layout is not usual.
+/// The height and width of a file with an unusual layout.
 ///
 /// # Errors
 ///
-/// If the head is damaged.
+/// If the header is damaged.
 pub(super) fn unusual_size(bytes: &[u8]) -> Result<(u32, u32)> {
     let mut decoder = Decoder::new(bytes);
     decoder.read_info().map_err(|error| Error::new("the file is damaged").with_source(error))?;
@@ -136,7 +137,8 @@ mod tests {
 
     use crate::{Picture, StripReader};
 
-    /// Levels that two right decoders differ by: in the inverse transform, and in chroma between its samples.
+    /// The largest difference in levels between two correct decoders, due to the inverse transform and to chroma
+    /// interpolation.
     const TOLERANCE: u8 = 8;
 
     fn largest_difference(found: &Picture, expected: &Picture) -> u8 {
@@ -160,7 +162,7 @@ mod tests {
             let whole = match Picture::open(&path) {
                 Ok(picture) => picture,
                 Err(error) => {
-                    assert!(error.to_string().ends_with("in a way that cannot be read"), "{name}: {error}");
+                    assert!(error.to_string().ends_with("order of components is not supported"), "{name}: {error}");
                     refused.push(name);
                     continue;
                 }
@@ -183,7 +185,7 @@ mod tests {
         let whole = include_bytes!("testdata/layouts/2x2_1x1_1x1.interleaved.jpg");
         let unended = &whole[..whole.len() - 2];
         let picture = Picture::decode(unended).unwrap();
-        assert_eq!(picture.notes(), ["the file lacks its end marker; all of its pixels are there"]);
+        assert_eq!(picture.notes(), ["the file has no end marker, but all pixels are complete"]);
         assert!(picture.as_image() == Picture::decode(whole).unwrap().as_image());
         assert!(Picture::decode(whole).unwrap().notes().is_empty());
 

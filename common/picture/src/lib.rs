@@ -1,4 +1,4 @@
-//! Pictures in files, whole or in strips, and in memory; animations.
+//! Reads and writes pictures, as a whole or in strips, and animations.
 #![forbid(unsafe_code)]
 
 mod animation;
@@ -37,17 +37,17 @@ pub use rows::level_of_8_bits;
 pub use strips::{PictureInfo, StripReader, StripWriter};
 pub use webp_animation::WebPWriter;
 
-/// A picture the right way up: RGB in 8 or 16 bits, perhaps an alpha channel, perhaps a colour profile.
+/// An upright picture: RGB with 8 or 16 bits per channel, optionally with an alpha channel and a colour profile.
 ///
-/// Grey, palette, CMYK and floating-point sources are RGB by the time they are here; floating-point levels are cut off
-/// outside `[0, 1]` and kept in 16 bits. Other metadata (camera, place, date) is not carried.
+/// Grey, palette, CMYK and floating-point files are converted to RGB; floating-point levels are clamped to `[0, 1]` and
+/// stored in 16 bits. Other metadata (camera, place, date) is not kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     /// One of `ImageRgb8`, `ImageRgba8`, `ImageRgb16` and `ImageRgba16`.
     image: DynamicImage,
     icc: Option<Vec<u8>>,
     format: Option<PictureFormat>,
-    /// What the user should know of how the file was read.
+    /// Notices about how the file was read.
     notes: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ impl From<DynamicImage> for Picture {
             L8 | Rgb8 => image.into_rgb8().into(),
             La8 | Rgba8 => image.into_rgba8().into(),
             L16 | Rgb16 | Rgb32F => image.into_rgb16().into(),
-            // What is left, and what the image crate may add, has an alpha channel and more than 8 bits.
+            // The remaining variants, and those that the image crate may add, are converted to 16-bit RGBA.
             _ => image.into_rgba16().into(),
         };
         Self { image, icc: None, format: None, notes: Vec::new() }
@@ -99,7 +99,7 @@ impl Picture {
         self.image.color().has_alpha()
     }
 
-    /// The embedded ICC profile, if it describes RGB: no other fits the converted pixels.
+    /// The embedded ICC profile, if it describes RGB. Other profiles do not apply to the converted pixels.
     #[must_use]
     pub fn icc_profile(&self) -> Option<&[u8]> {
         self.icc.as_deref()
@@ -111,30 +111,30 @@ impl Picture {
         self.format
     }
 
-    /// What the user should know of how the file was read, such as that it lacks its end.
+    /// Notices for the user about how the file was read, such as a missing end marker.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The pixels, as the image crate holds them.
+    /// The pixels, as a type of the image crate.
     #[must_use]
     pub fn as_image(&self) -> &DynamicImage {
         &self.image
     }
 
-    /// The pixels, as the image crate holds them.
+    /// The pixels, as a type of the image crate.
     #[must_use]
     pub fn into_image(self) -> DynamicImage {
         self.image
     }
 
-    /// Takes the bytes out of a picture of 8 bits, red, green, blue and perhaps alpha of each pixel, to be put back by
-    /// [`Blank::fill`].
+    /// Takes the bytes out of an 8-bit picture: red, green, blue and optionally alpha of each pixel. [`Blank::fill`] puts
+    /// them back.
     ///
     /// # Errors
     ///
-    /// If there are 16 bits: the picture comes back.
+    /// If the picture has 16 bits per channel, it is returned.
     pub fn into_bytes(self) -> Result<(Blank, Vec<u8>), Box<Self>> {
         let Self { image, icc, format, notes } = self;
         let (width, height, has_alpha) = (image.width(), image.height(), image.color().has_alpha());
@@ -152,9 +152,9 @@ impl Picture {
         self.image.into_rgb8()
     }
 
-    /// The picture made smaller so that its longer side has at most `long_side` pixels; a smaller one is left alone.
+    /// The picture shrunk so that its longer side has at most `long_side` pixels. A smaller picture is unchanged.
     ///
-    /// Colours and alpha are filtered apart. The colours under fully transparent pixels are replaced first (see
+    /// Colours and alpha are filtered separately. The colours under fully transparent pixels are replaced first (see
     /// [`Self::with_bled_colors`]), so that they do not show at the edges.
     #[must_use]
     pub fn fit_within(mut self, long_side: u32) -> Self {
@@ -167,7 +167,7 @@ impl Picture {
     }
 }
 
-/// A picture of 8 bits without its bytes.
+/// An 8-bit picture without its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blank {
     width: u32,
@@ -185,7 +185,7 @@ impl Blank {
         (self.height as usize, self.width as usize)
     }
 
-    /// Bytes of a pixel, 3 or 4.
+    /// Bytes per pixel, 3 or 4.
     #[must_use]
     pub fn channels(&self) -> usize {
         if self.has_alpha { 4 } else { 3 }
@@ -195,7 +195,7 @@ impl Blank {
     ///
     /// # Errors
     ///
-    /// If it has more.
+    /// If there are too few bytes for the picture.
     pub fn fill(self, bytes: Vec<u8>) -> Result<Picture> {
         let Self { width, height, has_alpha, icc, format, notes } = self;
         let image = if has_alpha {
@@ -203,21 +203,22 @@ impl Blank {
         } else {
             RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
         };
-        let image = image.ok_or_else(|| Error::new(format!("a picture of {width}x{height} pixels has more bytes")))?;
+        let image = image
+            .ok_or_else(|| Error::new(format!("the buffer is too small for a picture of {width}x{height} pixels")))?;
         Ok(Picture { image, icc, format, notes })
     }
 }
 
-/// Reads a picture as 8-bit RGB, turned upright by its EXIF orientation; transparent parts are laid on white.
+/// Reads a picture as 8-bit RGB with its EXIF rotation applied. Transparent areas are blended with white.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is cut short, or is not a picture we know.
+/// If the file cannot be read, is cut short, or is not a supported picture.
 pub fn read_rgb(path: &Path) -> Result<RgbImage> {
     Ok(read_rgb_noted(path)?.0)
 }
 
-/// The same, and what the user should know of how the file was read.
+/// Like [`read_rgb`], and returns notices for the user about how the file was read.
 ///
 /// # Errors
 ///
@@ -229,7 +230,7 @@ pub fn read_rgb_noted(path: &Path) -> Result<(RgbImage, Vec<String>)> {
     }
     let image = image.into_rgba8();
     if image.pixels().any(|pixel| pixel[3] < u8::MAX) {
-        notes.push("transparent parts of the picture are laid on white".to_owned());
+        notes.push("transparent areas of the picture are blended with white".to_owned());
     }
     Ok((encode::over_white(&image), notes))
 }
@@ -264,7 +265,7 @@ mod tests {
         Picture::from(DynamicImage::from(image)).save(&path).unwrap();
         let (image, notes) = read_rgb_noted(&path).unwrap();
         assert_eq!(image.into_raw(), [255, 255, 255, 127, 177, 255]);
-        assert_eq!(notes, ["transparent parts of the picture are laid on white"]);
+        assert_eq!(notes, ["transparent areas of the picture are blended with white"]);
         Picture::from(RgbImage::new(2, 2)).save(&path).unwrap();
         assert_eq!(read_rgb_noted(&path).unwrap().1, [""; 0]);
     }

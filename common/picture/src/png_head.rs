@@ -8,7 +8,7 @@ const SIGNATURE: usize = 8;
 /// Length, name and checksum.
 const CHUNK: usize = 12;
 
-/// What the chunks before the pixels say.
+/// The content of the chunks before the pixels.
 #[derive(Debug)]
 pub(super) struct PngHead {
     pub(super) profile: FileProfile,
@@ -16,7 +16,7 @@ pub(super) struct PngHead {
     pub(super) frames: u32,
 }
 
-/// Reads the chunks before the pixels. A file that ends too early says what it has said until then.
+/// Reads the chunks before the pixels. If the file ends too early, returns what was read up to there.
 pub(super) fn read(mut file: impl Read + Seek) -> PngHead {
     let mut head = PngHead { profile: FileProfile::None, frames: 0 };
     if file.seek(SeekFrom::Start(SIGNATURE as u64)).is_ok() {

@@ -1,4 +1,4 @@
-//! Rows of pixels to lines of levels and back, for what paints a picture from the top down.
+//! Converts rows of pixels to lines of levels and back, for painting a picture from the top down.
 
 use image::DynamicImage;
 use rayon::prelude::*;
@@ -12,12 +12,12 @@ const SIXTEEN_PER_EIGHT: f32 = 257.0;
 const ROWS: usize = 4;
 
 impl Picture {
-    /// Reads rows from `first` on, RGB in `[0, 255]`: `rows[i]` takes red, green and blue of row `first + i`. 16-bit levels
-    /// fall between the integers.
+    /// Reads rows from `first` on, RGB in `[0, 255]`: `rows[i]` receives red, green and blue of row `first + i`. 16-bit
+    /// levels become fractions.
     ///
     /// # Panics
     ///
-    /// If a line has another length than the picture's width, or the picture has fewer rows.
+    /// If the length of a line differs from the picture's width, or the picture has fewer rows.
     pub fn read_rows(&self, first: usize, rows: &mut [[&mut [f32]; 3]]) {
         let level = |level: u16| f32::from(level) / SIXTEEN_PER_EIGHT;
         match &self.image {
@@ -29,8 +29,8 @@ impl Picture {
         }
     }
 
-    /// Replaces the colours of the rows from `first` on by `band`, `(rows, 3, width)`, RGB in `[0, 255]`, clamped and rounded
-    /// to the nearest level; alpha, profile and depth stay.
+    /// Replaces the colours of the rows from `first` on by `band`, `(rows, 3, width)`, RGB in `[0, 255]`, clamped and
+    /// rounded to the nearest level; alpha, profile and depth are kept.
     ///
     /// # Panics
     ///
@@ -90,8 +90,8 @@ fn join<const CHANNELS: usize, T: Send>(
     });
 }
 
-/// The nearest level. A cast saturates and turns NaN into 0, so this clamps; adding a half rounds without a call into the C
-/// library.
+/// The nearest level. The cast saturates and converts NaN to 0, so this also clamps. Adding a half rounds without a call to
+/// the C library.
 #[must_use]
 pub fn level_of_8_bits(level: f32) -> u8 {
     (level + 0.5) as u8

@@ -1,11 +1,11 @@
-//! Pictures read and written in strips of rows from the top down: a picture of a thousand million pixels is never in
-//! memory as a whole.
+//! Reads and writes pictures in strips of rows from the top down, so that even a picture of a thousand megapixels is never
+//! in memory as a whole.
 //!
-//! A strip is a [`Picture`](crate::Picture) as wide as the file's, so everything that works on pictures works on strips.
-//! PNG, TIFF and JPEG files are read and written this way, except variants whose rows are not stored in order.
+//! A strip is a [`Picture`](crate::Picture) as wide as the file's picture, so everything that works on pictures works on
+//! strips. PNG, TIFF and JPEG files are read and written this way, except variants whose rows are not stored in order.
 //!
-//! The files depend on each other downwards only: `read` and `write` on the formats, the formats on `decoder` and `queue`,
-//! these on `samples` and `info`.
+//! Dependencies between the modules point down only: `read` and `write` use the formats, the formats use `decoder` and
+//! `queue`, and these use `samples` and `info`.
 
 pub(crate) mod baseline;
 mod decoder;

@@ -1,4 +1,4 @@
-//! Tags of a TIFF file that its decoder does not heed, or reads with too much memory.
+//! Tags of a TIFF file that its decoder ignores, or reads with too much memory.
 
 use std::io::{Read, Seek};
 
@@ -17,7 +17,7 @@ pub(super) fn has_associated_alpha<R: Read + Seek>(decoder: &mut Decoder<R>) -> 
     extra.is_ok_and(|extra| extra.is_some_and(|extra| extra.first() == Some(&ASSOCIATED)))
 }
 
-/// The colour profile. The decoder's own way takes thirty times its size.
+/// The colour profile. The decoder's own method needs thirty times its size.
 pub(super) fn profile<R: Read + Seek>(decoder: &mut Decoder<R>) -> FileProfile {
     let mut tags = decoder.image_ifd();
     let Some(entry) = tags.find_entry(Tag::IccProfile) else { return FileProfile::None };
@@ -40,7 +40,7 @@ pub(super) fn divide_by_alpha(image: &mut DynamicImage) {
     }
 }
 
-/// Divides the colours of interleaved RGBA samples by alpha, rounded to the nearest level. Nothing stays nothing.
+/// Divides the colours of interleaved RGBA samples by alpha, rounded to the nearest level. Fully transparent pixels stay 0.
 pub(super) fn divide_samples<T: Copy + Into<u32> + TryFrom<u32>>(samples: &mut [T]) {
     let brightest = if size_of::<T>() == 1 { u32::from(u8::MAX) } else { u32::from(u16::MAX) };
     for pixel in samples.as_chunks_mut::<4>().0 {

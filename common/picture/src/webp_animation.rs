@@ -1,6 +1,6 @@
-//! Animated WebP files, written frame by frame: the image crate encodes stills, and an animation is a list of stills.
+//! Writes animated WebP files frame by frame. The image crate encodes stills, and an animation is a list of stills.
 //!
-//! The container is that of <https://developers.google.com/speed/webp/docs/riff_container>; every frame is whole and
+//! The container is that of <https://developers.google.com/speed/webp/docs/riff_container>; every frame is complete and
 //! lossless.
 
 use std::io::Write;
@@ -13,11 +13,11 @@ use super::animation::{AnimationFrame, Repeat};
 use super::encode::check_side;
 use impasto_error::{Error, Result, ResultExt};
 
-/// Bytes of a RIFF header and of a chunk's.
+/// The sizes, in bytes, of a RIFF header and of a chunk header.
 const RIFF_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 8;
 
-/// Collects the frames of an animated WebP file. Its header holds their total size, so everything is written at the end.
+/// Collects the frames of an animated WebP file. Its header contains their total size, so everything is written at the end.
 pub struct WebPWriter<W: Write> {
     writer: W,
     repeat: Repeat,
@@ -36,20 +36,23 @@ impl<W: Write> WebPWriter<W> {
     ///
     /// # Errors
     ///
-    /// If its size is not that of the first, or too large for WebP.
+    /// If its size differs from that of the first frame, or is too large for WebP.
     pub fn push(&mut self, frame: AnimationFrame) -> Result<()> {
         let AnimationFrame { picture, delay } = frame;
         let size = (picture.width(), picture.height());
         check_side(PictureFormat::WebP, size.0.max(size.1))?;
         if *self.size.get_or_insert(size) != size {
-            return Err(Error::new(format!("a frame of {}x{} pixels in an animation of another size", size.0, size.1)));
+            return Err(Error::new(format!(
+                "a frame of {}x{} pixels does not have the size of the animation",
+                size.0, size.1
+            )));
         }
         self.has_alpha |= picture.has_alpha();
         let mut still = Vec::new();
         let encoder = WebPEncoder::new_lossless(&mut still);
         let image = picture.into_image().into_rgba8();
         encoder.write_image(&image, size.0, size.1, ExtendedColorType::Rgba8).context(|| "cannot encode a frame")?;
-        // From 0, 0 on, of this size, for so long, not blended with the frame before.
+        // Position 0, 0, then the size and the duration, and the flag that the frame is not blended with the previous one.
         let head = [&[0; 6][..], &u24(size.0 - 1), &u24(size.1 - 1), &u24(delay), &[0b10]].concat();
         let bitstream = still.get(RIFF_HEADER..).ok_or_else(|| Error::new("the encoder wrote no frame"))?;
         self.frames.extend(header(*b"ANMF", head.len() + bitstream.len()));
@@ -64,7 +67,7 @@ impl<W: Write> WebPWriter<W> {
     ///
     /// If there is no frame, the file would have 4 GB or more, or the writer fails.
     pub fn finish(mut self) -> Result<()> {
-        let (width, height) = self.size.ok_or_else(|| Error::new("an animation needs a frame"))?;
+        let (width, height) = self.size.ok_or_else(|| Error::new("an animation needs at least one frame"))?;
         let times = match self.repeat {
             Repeat::Forever => 0,
             Repeat::Times(times) => times.clamp(1, u16::MAX.into()) as u16,
@@ -75,7 +78,7 @@ impl<W: Write> WebPWriter<W> {
         head.extend(header(*b"ANIM", 6));
         head.extend([[0; 4].as_slice(), &times.to_le_bytes()].concat());
         let bytes = 4 + head.len() + self.frames.len();
-        let length = u32::try_from(bytes).map_err(|_| Error::new("the animation is too long for WebP: 4 GB"))?;
+        let length = u32::try_from(bytes).map_err(|_| Error::new("the animation exceeds 4 GB, the limit of WebP"))?;
         let parts = [b"RIFF".as_slice(), &length.to_le_bytes(), b"WEBP", &head, &self.frames];
         parts.iter().try_for_each(|part| self.writer.write_all(part)).context(|| "cannot write the animation")
     }

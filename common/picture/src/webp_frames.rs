@@ -1,7 +1,7 @@
-//! Animated WebP files, read frame by frame.
+//! Reads animated WebP files frame by frame.
 //!
-//! Each frame is decoded as a still and laid over the canvas in the way of libwebp's `anim_decode.c`. The image crate's own
-//! composition keeps frames that should be disposed of, and its blending loses a level.
+//! Each frame is decoded as a still and composed with the canvas as in libwebp's `anim_decode.c`. The image crate's own
+//! composition keeps frames that should be removed, and its blending is off by a level.
 //!
 //! The container is that of <https://developers.google.com/speed/webp/docs/riff_container>.
 
@@ -13,11 +13,11 @@ use image::{DynamicImage, RgbaImage};
 use super::{Repeat, decode};
 use impasto_error::{Error, Result};
 
-/// Bytes of a chunk's header, and of a frame's head before its own chunks.
+/// The sizes, in bytes, of a chunk header, and of a frame header before the frame's own chunks.
 const CHUNK_HEADER: usize = 8;
 const FRAME_HEAD: usize = 16;
 
-/// Bits of `VP8X` and of a frame's head.
+/// Bits of `VP8X` and of a frame header.
 const ANIMATION: u8 = 0b10;
 const OVERWRITE: u8 = 0b10;
 const DISPOSE: u8 = 0b01;
@@ -38,16 +38,16 @@ impl Rectangle {
     }
 }
 
-/// What the next frame must know of the one before it.
+/// What the composition of the next frame needs to know about the previous one.
 #[derive(Debug, Clone, Copy)]
 struct PreviousFrame {
     rectangle: Rectangle,
     dispose: bool,
-    /// The frame did not depend on those before it.
+    /// Whether the frame did not depend on earlier ones.
     is_key: bool,
 }
 
-/// The composed frames of an animated WebP file, each with the milliseconds that it shows.
+/// The composed frames of an animated WebP file, each with its duration in milliseconds.
 pub(super) struct WebPFrames<'a> {
     chunks: Chunks<'a>,
     canvas: RgbaImage,
@@ -57,11 +57,11 @@ pub(super) struct WebPFrames<'a> {
 }
 
 impl<'a> WebPFrames<'a> {
-    /// `None` if the file holds a still. The canvas has at most `pixels` pixels.
+    /// Opens an animation; `None` if the file is a still picture. The canvas may have at most `pixels` pixels.
     ///
     /// # Errors
     ///
-    /// If the header is damaged or cut short, or the canvas is larger.
+    /// If the header is damaged or cut short, or the canvas is too large.
     pub(super) fn open(bytes: &'a [u8], pixels: u64) -> Result<Option<Self>> {
         let mut chunks = Chunks::of_file(bytes)?;
         let Some((b"VP8X", head)) = chunks.next().transpose()? else { return Ok(None) };
@@ -88,7 +88,7 @@ impl<'a> WebPFrames<'a> {
         self.repeat
     }
 
-    /// Lays the frame of this `ANMF` chunk over the canvas. Returns its duration.
+    /// Composes the frame of this `ANMF` chunk with the canvas. Returns its duration.
     fn compose(&mut self, chunk: &[u8]) -> Result<u32> {
         let (head, chunks) = chunk.split_at_checked(FRAME_HEAD).ok_or_else(damaged)?;
         let field = |i: usize| u24([head[3 * i], head[3 * i + 1], head[3 * i + 2]]);
@@ -119,7 +119,7 @@ impl<'a> WebPFrames<'a> {
         Ok(duration)
     }
 
-    /// Makes a part of the canvas transparent: libwebp ignores the background colour too, as do browsers.
+    /// Makes a part of the canvas transparent. The background colour is ignored, as by libwebp and browsers.
     fn clear(&mut self, part: Rectangle) {
         for y in part.y..part.y + part.height {
             for x in part.x..part.x + part.width {
@@ -155,7 +155,7 @@ pub(super) fn profile(bytes: &[u8]) -> Option<&[u8]> {
     chunks.find(|(name, _)| *name == b"ICCP").map(|(_, profile)| profile)
 }
 
-/// Decodes the chunks of a frame as a file of their own.
+/// Decodes the chunks of a frame as a separate file.
 fn decode_still(chunks: &[u8], rectangle: Rectangle) -> Result<RgbaImage> {
     let (mut alpha, mut pixels) = (None, None);
     for chunk in (Chunks { rest: chunks, missing: false }) {
@@ -179,7 +179,7 @@ fn decode_still(chunks: &[u8], rectangle: Rectangle) -> Result<RgbaImage> {
     let length = u32::try_from(file.len() - CHUNK_HEADER).map_err(|_| damaged())?;
     file[4..8].copy_from_slice(&length.to_le_bytes());
     let decoder = WebPDecoder::new(Cursor::new(file)).map_err(decode::prose)?;
-    // Before anything is decoded: a frame of a few bytes can claim any size.
+    // Checked before decoding, because a frame of a few bytes can claim any size.
     if image::ImageDecoder::dimensions(&decoder) != (rectangle.width, rectangle.height) {
         return Err(damaged());
     }
@@ -193,7 +193,8 @@ fn push(file: &mut Vec<u8>, name: [u8; 4], body: &[u8]) {
     file.extend(std::iter::repeat_n(0, body.len() % 2));
 }
 
-/// `source` over `target`, RGBA that is not multiplied by alpha, in the integers of libwebp's `BlendPixelNonPremult`.
+/// Blends `source` over `target`, both RGBA not multiplied by alpha, with the integer arithmetic of libwebp's
+/// `BlendPixelNonPremult`.
 fn blend(source: [u8; 4], target: [u8; 4]) -> [u8; 4] {
     let (alpha, under) = (u32::from(source[3]), u32::from(target[3]));
     match alpha {
@@ -213,7 +214,7 @@ fn blend(source: [u8; 4], target: [u8; 4]) -> [u8; 4] {
 /// The chunks of a RIFF file, or of a frame.
 struct Chunks<'a> {
     rest: &'a [u8],
-    /// Whether the file is shorter than it says.
+    /// Whether the file is shorter than its header says.
     missing: bool,
 }
 
@@ -262,7 +263,7 @@ fn damaged() -> Error {
 mod tests {
     use super::*;
 
-    /// The frames of an animation, one below the other, as libwebp composes them.
+    /// Compares the frames of an animation, one below the other, with those composed by libwebp.
     fn check(animation: &[u8], expected: &[u8], tolerance: u8) {
         let expected = image::load_from_memory(expected).unwrap().into_rgba8();
         let frames: Vec<_> =

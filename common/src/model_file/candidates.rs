@@ -134,8 +134,8 @@ fn several(candidates: &[Candidate]) -> Error {
     if candidates.len() > SHOWN {
         places.push(format!("{} more", candidates.len() - SHOWN));
     }
-    Error::new(format!("it holds {} different networks: {}", candidates.len(), places.join(", ")))
-        .with_hint("save the one you want in a file of its own: `torch.save(torch.load(FILE)[KEY], OUTPUT)` in Python")
+    Error::new(format!("it contains {} different networks: {}", candidates.len(), places.join(", ")))
+        .with_hint("save the one you want to its own file: `torch.save(torch.load(FILE)[KEY], OUTPUT)` in Python")
 }
 
 fn another_network(listing: &Listing) -> Error {
@@ -145,6 +145,6 @@ fn another_network(listing: &Listing) -> Error {
         0 => "no tensors".into(),
         count => format!("{} .. ({count} tensors)", found.join(", ")),
     };
-    Error::new(format!("it holds another network: expected `{FIRST_WEIGHT}`, found {found}"))
-        .with_hint("networks of this trainer and of pytorch/examples' fast_neural_style can be loaded")
+    Error::new(format!("it is a different network: expected `{FIRST_WEIGHT}`, found {found}"))
+        .with_hint("only networks of this trainer and of pytorch/examples' fast_neural_style can be loaded")
 }

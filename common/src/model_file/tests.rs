@@ -26,7 +26,7 @@ fn error_of(bytes: &[u8]) -> Error {
 }
 
 #[test]
-fn a_model_comes_back_from_its_bytes_and_its_bytes_repeat() {
+fn a_model_is_restored_from_its_bytes_and_writes_the_same_bytes_again() {
     let bytes = bytes_of(tiny());
     assert_eq!(bytes, bytes_of(tiny()));
     let model = StyleModel::from_bytes(&bytes, "x").unwrap();
@@ -62,10 +62,10 @@ fn a_missing_tensor_is_named() {
 }
 
 #[test]
-fn weights_that_are_not_numbers_are_refused() {
+fn weights_that_are_nan_or_infinite_are_refused() {
     let mut tensors = tiny();
     tensors.insert("in1.bias".into(), Array::new([2], vec![0.0, f32::NAN]).unwrap());
-    assert_eq!(error_of(&bytes_of(tensors)).to_string(), "tensor `in1.bias` holds values that are not numbers");
+    assert_eq!(error_of(&bytes_of(tensors)).to_string(), "tensor `in1.bias` has values that are NaN or infinite");
 }
 
 #[test]
@@ -73,19 +73,20 @@ fn another_network_is_described() {
     let mut tensors = Tensors::new();
     add(&mut tensors, "features.0.weight", &[1]);
     let error = error_of(&weights::to_safetensors(&tensors, StoredType::F32, HashMap::new()).unwrap());
-    let expected = "it holds another network: expected `conv1.conv2d.weight`, found `features.0.weight` .. (1 tensors)";
+    let expected =
+        "it is a different network: expected `conv1.conv2d.weight`, found `features.0.weight` .. (1 tensors)";
     assert_eq!(error.to_string(), expected);
     assert!(error.hint().is_some());
 }
 
 #[test]
-fn a_newer_format_and_sizes_out_of_reason_are_refused() {
+fn a_newer_format_and_unreasonable_sizes_are_refused() {
     let card = ModelCard { format: FORMAT + 1, ..ModelCard::new("x", TINY) };
     let bytes = StyleModel { card, tensors: tiny() }.to_bytes(StoredType::F32).unwrap();
-    assert_eq!(error_of(&bytes).to_string(), "it is of format 2, this program knows 1");
+    assert_eq!(error_of(&bytes).to_string(), "it has format version 2, but this program supports versions up to 1");
     let card = ModelCard::new("x", StyleNetConfig { channels: usize::MAX / 2, blocks: 1 });
     let bytes = StyleModel { card, tensors: tiny() }.to_bytes(StoredType::F32).unwrap();
-    assert!(error_of(&bytes).to_string().ends_with("is not a style network"));
+    assert!(error_of(&bytes).to_string().ends_with("a style network cannot have"));
 }
 
 #[test]
@@ -109,7 +110,7 @@ const CHECKPOINTS: [&[u8]; 2] =
 const BEST_AND_LAST: &[u8] = include_bytes!("../weights/testdata/best.pth");
 
 #[test]
-fn the_network_of_a_checkpoint_is_found_wherever_it_lies() {
+fn the_network_of_a_checkpoint_is_found_under_any_key() {
     let models = CHECKPOINTS.map(|bytes| StyleModel::from_bytes(bytes, "x").unwrap());
     for model in &models {
         assert_eq!(model.card.network, StyleNetConfig { channels: 1, blocks: 1 });
@@ -142,7 +143,7 @@ fn two_copies_of_a_network_are_one() {
 #[test]
 fn two_different_networks_in_a_file_are_listed() {
     let error = error_of(include_bytes!("../weights/testdata/pair.pth"));
-    assert_eq!(error.to_string(), "it holds 2 different networks: `netG_A`, `netG_B`");
+    assert_eq!(error.to_string(), "it contains 2 different networks: `netG_A`, `netG_B`");
     assert!(error.hint().unwrap().contains("torch.load(FILE)[KEY]"), "{:?}", error.hint());
 }
 
@@ -151,7 +152,7 @@ fn without_card(tensors: &Tensors) -> Vec<u8> {
 }
 
 #[test]
-fn prefixes_are_taken_off_and_what_is_not_of_the_network_is_left_out() {
+fn prefixes_are_removed_and_foreign_tensors_are_left_out() {
     let mut tensors: Tensors = tiny().into_iter().map(|(name, array)| (format!("a.b.{name}"), array)).collect();
     add(&mut tensors, "a.b.res9.conv1.conv2d.weight", &[1]);
     add(&mut tensors, "optimizer.step", &[1]);
@@ -161,7 +162,7 @@ fn prefixes_are_taken_off_and_what_is_not_of_the_network_is_left_out() {
 }
 
 #[test]
-fn a_part_of_a_network_beside_a_whole_one_is_no_network() {
+fn an_incomplete_network_beside_a_complete_one_is_ignored() {
     let mut tensors = tiny();
     add(&mut tensors, "gradients.conv1.conv2d.weight", &[2, 3, 9, 9]);
     assert_eq!(StyleModel::from_bytes(&without_card(&tensors), "x").unwrap().tensors, tiny());
@@ -181,8 +182,8 @@ fn a_card_that_contradicts_the_tensors_is_refused() {
     let mut gap = tiny();
     add(&mut gap, "res3.in1.bias", &[8]);
     refused(TINY, gap, "which has no tensor `res3.in1.bias`");
-    refused(StyleNetConfig { channels: 0, ..TINY }, tiny(), "is not a style network");
-    refused(StyleNetConfig { blocks: usize::MAX, ..TINY }, tiny(), "is not a style network");
+    refused(StyleNetConfig { channels: 0, ..TINY }, tiny(), "a style network cannot have");
+    refused(StyleNetConfig { blocks: usize::MAX, ..TINY }, tiny(), "a style network cannot have");
 }
 
 /// A safetensors file with this header and some bytes behind it.
@@ -191,12 +192,12 @@ fn with_header(header: &str, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_name_that_is_twice_in_a_header_or_card_is_refused() {
+fn a_name_that_occurs_twice_in_a_header_or_card_is_refused() {
     let tensor = r#""conv1.conv2d.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
     let error = error_of(&with_header(&format!("{{{tensor},{tensor}}}"), 4)).to_string();
-    assert!(error.contains("its header contradicts itself: the key `conv1.conv2d.weight` is there twice"), "{error}");
+    assert!(error.contains("its header is ambiguous: the key `conv1.conv2d.weight` occurs twice"), "{error}");
     let card = r#"{\"format\":1,\"name\":\"a\",\"name\":\"b\"}"#;
     let error =
         error_of(&with_header(&format!(r#"{{"__metadata__":{{"impasto":"{card}"}},{tensor}}}"#), 4)).to_string();
-    assert!(error.contains("its card contradicts itself: the key `name` is there twice"), "{error}");
+    assert!(error.contains("its card is ambiguous: the key `name` occurs twice"), "{error}");
 }

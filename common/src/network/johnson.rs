@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_preset_is_a_sound_network_whose_smallest_picture_is_known() {
+    fn every_preset_is_a_valid_network_with_a_known_smallest_picture() {
         for preset in Preset::ALL {
             let network = StyleNetConfig::from(preset).network();
             network.validate().unwrap();

@@ -34,7 +34,7 @@ impl Network {
                     let (added, own) = (prose(sizes[added]), prose(current));
                     let crop = residual.crop;
                     return Err(Error::new(format!(
-                        "layer `{name}` adds a result of {added}, cropped by {crop}, to one of {own}"
+                        "layer `{name}` adds a result of {added}, cropped by {crop} pixels on each side, to a result of {own}"
                     )));
                 }
             }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transposed_convolution_gives_the_size_that_pytorch_gives() {
+    fn a_transposed_convolution_gives_the_same_size_as_pytorch() {
         // (side - 1) * stride - 2 * padding + kernel + output_padding.
         let mut convolution = StyleNetConfig::default().network().layers[3].convolution.clone();
         convolution.resampling = Resampling::Transposed { stride: 2, output_padding: 1 };
@@ -153,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_block_without_padding_adds_must_be_cropped_and_the_picture_padded_for_it() {
+    fn the_residual_of_a_block_without_padding_must_be_cropped_and_the_picture_padded_for_it() {
         let mut network = StyleNetConfig { channels: 2, blocks: 1 }.network();
         network.layers[3].convolution.padding = Padding::Zero(0);
         let error = network.sizes((40, 40)).unwrap_err().to_string();
         assert_eq!(
             error,
-            "layer `res1.conv2.conv2d` adds a result of 10x10 pixels, cropped by 0, to one of 8x8 pixels"
+            "layer `res1.conv2.conv2d` adds a result of 10x10 pixels, cropped by 0 pixels on each side, to a result of 8x8 pixels"
         );
         network.layers[4].residual = Some(crate::network::Residual { layers: 2, crop: 1 });
         let error = network.sizes((40, 40)).unwrap_err().to_string();

@@ -38,7 +38,7 @@ impl WeightFile<File> {
             return Err(Error::new("it is a folder").with_hint("name a file in it"));
         }
         if metadata.len() > max_bytes {
-            return Err(Error::new(format!("it has {} megabytes, which is not a style model", metadata.len() >> 20)));
+            return Err(Error::new(format!("it has {} megabytes, too many for a style model", metadata.len() >> 20)));
         }
         Self::new(file, &path.file_name().unwrap_or_default().to_string_lossy())
     }
@@ -50,9 +50,8 @@ impl<R: Read + Seek> WeightFile<R> {
         let (length, start, end) = ends(&mut reader).context(|| "cannot read it")?;
         let content = match start[..] {
             [] => {
-                return Err(
-                    Error::new("the file is empty").with_hint("the download or copy failed: get the file again")
-                );
+                return Err(Error::new("the file is empty")
+                    .with_hint("the download or copy failed: download or copy the file again"));
             }
             // Safetensors comes first: its first eight bytes, the length of the header, can look like the start of either
             // other kind.

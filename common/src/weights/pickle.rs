@@ -361,7 +361,7 @@ mod tests {
         X\x01\x00\x00\x00bq\x03]q\x04\x8a\x06\x00\x00\x00\x00\x00\x01au.";
 
     #[test]
-    fn a_dict_made_by_python_reads_back() {
+    fn a_dict_made_by_python_is_read() {
         let pickle = read(DICT).unwrap();
         let Value::Dict(items) = pickle.get(pickle.root()) else { panic!("{pickle:?}") };
         assert_eq!(items.iter().filter_map(|&(key, _)| pickle.text(key)).collect::<Vec<_>>(), ["a", "b"]);
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_checkpoints_keep_beside_weights_is_no_hindrance() {
+    fn other_content_of_checkpoints_is_ignored() {
         // `defaultdict(dict)` with an item, a Python 2 byte string, a frozenset, and an object made with keywords.
         let dict = read(b"ccollections\ndefaultdict\nc__builtin__\ndict\n\x85RK\x01K\x02s.").unwrap();
         assert!(matches!(dict.get(dict.root()), Value::Dict(items) if items.len() == 1));

@@ -29,7 +29,7 @@ impl SafetensorsFile {
         let (length, header) = SafeTensors::read_metadata(&bytes).context(|| DAMAGED)?;
         let start = LENGTH + length;
         let text = std::str::from_utf8(&bytes[LENGTH..start]).context(|| DAMAGED)?;
-        unique_keys::check(text).context(|| "its header contradicts itself")?;
+        unique_keys::check(text).context(|| "its header is ambiguous")?;
         Ok(Self { bytes, header, start })
     }
 

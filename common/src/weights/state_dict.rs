@@ -51,7 +51,7 @@ fn path(listing: &Listing) -> Result<&str> {
         None if paths.len() == 1 => Ok(paths.first().copied().unwrap_or_default()),
         None => {
             let some: Vec<_> = paths.iter().take(8).map(|path| format!("`{}`", path.trim_end_matches('.'))).collect();
-            Err(Error::new(format!("its tensors lie under several keys: {}", some.join(", ")))
+            Err(Error::new(format!("its tensors are under several keys: {}", some.join(", ")))
                 .with_hint("save the weights alone: `torch.save(model.state_dict(), FILE)`"))
         }
     }

@@ -58,7 +58,7 @@ impl<R: Read + Seek> TorchFile<R> {
         });
         let folder = folder.ok_or_else(|| unknown::another_zip(&names))?;
         if entry(&mut archive, &format!("{folder}byteorder"), length).is_ok_and(|order| order == b"big") {
-            return Err(Error::new("it was written on a big-endian machine"));
+            return Err(Error::new("it was written on a big-endian machine, which is not supported"));
         }
         let pickle = entry(&mut archive, &format!("{folder}data.pkl"), length)?;
         let tree = Tree::new(&Pickle::read(&mut &pickle[..])?)?;
@@ -132,13 +132,13 @@ fn wanted<'a>(tree: &'a Tree, names: &'a [String], length: u64) -> Result<Wanted
     for name in names {
         let leaf = tree.leaves.get(name).ok_or_else(|| Error::new(format!("tensor `{name}` is missing")))?;
         if tree.repeated.contains(name) {
-            return Err(Error::new(format!("it holds several tensors `{name}`")));
+            return Err(Error::new(format!("it contains tensor `{name}` more than once")));
         }
         bytes = bytes.saturating_add(leaf.view.bytes());
         wanted.entry(&leaf.view.storage).or_default().push((name, &leaf.view));
     }
     if bytes > length {
-        return Err(Error::new("its tensors have more values than the file"));
+        return Err(Error::new("its tensors claim to have more values than the file"));
     }
     Ok(wanted)
 }
@@ -166,7 +166,7 @@ fn entry<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, most: u64) -> 
     let entry = archive.by_name(name).context(action)?;
     entry.take(most.saturating_add(1)).read_to_end(&mut bytes).context(action)?;
     if bytes.len() as u64 > most {
-        return Err(Error::new("its entries are larger than the file"));
+        return Err(Error::new("its entries claim to be larger than the file"));
     }
     Ok(bytes)
 }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_pytorch_hold_what_python_put_there() {
+    fn files_of_pytorch_are_read_with_the_values_that_python_wrote() {
         for bytes in [ZIP, NESTED, LEGACY] {
             let tensors = read(bytes).unwrap();
             let values = |name: &str| tensors[name].values();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_format_is_known_in_every_protocol() {
+    fn the_old_format_is_read_in_every_pickle_protocol() {
         let magic = &LEGACY_START[2..];
         let rest = &LEGACY[LEGACY_START.len()..];
         for start in [&b"\x80\x03"[..], b"\x80\x04\x95\x0d\0\0\0\0\0\0\0"] {
@@ -300,7 +300,7 @@ mod tests {
         let object = [LEGACY_START, b"\x80\x02K\x01.\x80\x02}.\x80\x02cmy.nets\nPainter\n)\x81."].concat();
         let error = read(&object).unwrap_err();
         assert!(
-            error.to_string().ends_with("an object of the Python class `my.nets.Painter`, not a state dict"),
+            error.to_string().ends_with("an object of the Python class `my.nets.Painter` instead of a state dict"),
             "{error}"
         );
         assert!(error.hint().unwrap().contains("state_dict()"));

@@ -40,7 +40,7 @@ impl<'de> Visitor<'de> for CheckedVisitor {
         let mut keys = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
             if keys.contains(&key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` is there twice")));
+                return Err(A::Error::custom(format_args!("the key `{key}` occurs twice")));
             }
             map.next_value::<Checked>()?;
             keys.insert(key);
@@ -83,11 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_is_there_twice_is_named_at_any_depth() {
+    fn a_key_that_occurs_twice_is_named_at_any_depth() {
         check(r#"{"a": [1, -2, 0.5, "x", null, true, {"a": {}}], "b": {"a": 1}}"#).unwrap();
         for json in [r#"{"a": 1, "b": 2, "a": 1}"#, r#"[{"x": {"\u0061": 1, "a": 2}}]"#] {
             let error = check(json).unwrap_err().to_string();
-            assert!(error.contains("the key `a` is there twice"), "{error}");
+            assert!(error.contains("the key `a` occurs twice"), "{error}");
         }
     }
 }

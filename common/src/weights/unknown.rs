@@ -7,16 +7,17 @@ use crate::Error;
 /// Another kind of file: its description, and a hint for the user.
 type Kind = (&'static str, &'static str);
 
-const READABLE: &str = "this program reads `.safetensors` files, and `.pth`, `.pt` and `.ckpt` files of PyTorch";
-const DOWNLOAD: &str = "download the file itself: sites show a page where they ask for a confirmation or a login";
-const PICTURE: &str = "a style model is not the style's picture: `trainer train --style PICTURE` makes one of it";
-const UNPACK: &str = "unpack it and name the model in it";
-const LFS: &str = "run `git lfs pull` where the file came from, or download it from the repository's page";
-const NUMPY: &str = "name its arrays as PyTorch's network does and save them with `safetensors.numpy.save_file`";
-const LUA: &str = "load it with a Torch7 reader for Python, name its weights as PyTorch's network does, and save them with `torch.save`";
+const READABLE: &str = "supported files are `.safetensors`, and `.pth`, `.pt` and `.ckpt` of PyTorch";
+const DOWNLOAD: &str = "download the file itself: this may be a page that asks for a confirmation or a login";
+const PICTURE: &str = "a picture is not a style model: `trainer train --style PICTURE` makes a model from it";
+const UNPACK: &str = "unpack it and use the model in it";
+const LFS: &str = "run `git lfs pull` in its repository, or download it from the repository's page";
+const NUMPY: &str =
+    "rename its arrays to the names of the PyTorch network, and save them with `safetensors.numpy.save_file`";
+const LUA: &str = "load it with a Torch7 reader for Python, rename its weights to the names of the PyTorch network, and save them with `torch.save`";
 const ONNX: &str = "use the checkpoint that it was exported from: a `.pth` or `.safetensors` file";
 const TENSORFLOW: &str =
-    "networks of TensorFlow programs cannot be loaded: use a PyTorch network, or train the style with `trainer train`";
+    "TensorFlow networks cannot be loaded: use a PyTorch network, or train the style with `trainer train`";
 
 /// File kinds by their first bytes.
 const BEGINNINGS: [(&[u8], Kind); 25] = [
@@ -28,7 +29,7 @@ const BEGINNINGS: [(&[u8], Kind); 25] = [
     (b"MM\0*", ("a TIFF picture", PICTURE)),
     (b"%PDF", ("a PDF document", READABLE)),
     (b"\x93NUMPY", ("a NumPy array", NUMPY)),
-    (b"\x89HDF", ("an HDF5 file, as Keras writes them", TENSORFLOW)),
+    (b"\x89HDF", ("an HDF5 file, as written by Keras", TENSORFLOW)),
     (b"GGUF", ("a GGUF file", READABLE)),
     (b"\x1F\x8B", ("a gzip archive", UNPACK)),
     (b"BZh", ("a bzip2 archive", UNPACK)),
@@ -40,12 +41,12 @@ const BEGINNINGS: [(&[u8], Kind); 25] = [
     (b"MZ\x90\0", ("a program", READABLE)),
     (b"model_checkpoint_path:", ("the index of a TensorFlow checkpoint", TENSORFLOW)),
     // Torch7 writes a type as a 32-bit number: 3 is a table, 4 an object, which begins with its number and version.
-    (b"\x03\0\0\0\x01\0\0\0", ("a Torch7 file of Lua", LUA)),
-    (b"\x04\0\0\0\x01\0\0\0", ("a Torch7 file of Lua", LUA)),
-    (b"3\n1\n", ("a Torch7 file of Lua", LUA)),
-    (b"4\n1\n3\nV 1\n", ("a Torch7 file of Lua", LUA)),
-    (b"\xFF\xFE", ("a text in UTF-16", READABLE)),
-    (b"\xFE\xFF", ("a text in UTF-16", READABLE)),
+    (b"\x03\0\0\0\x01\0\0\0", ("a Torch7 (Lua) file", LUA)),
+    (b"\x04\0\0\0\x01\0\0\0", ("a Torch7 (Lua) file", LUA)),
+    (b"3\n1\n", ("a Torch7 (Lua) file", LUA)),
+    (b"4\n1\n3\nV 1\n", ("a Torch7 (Lua) file", LUA)),
+    (b"\xFF\xFE", ("UTF-16 text", READABLE)),
+    (b"\xFE\xFF", ("UTF-16 text", READABLE)),
 ];
 
 /// The last bytes of a TensorFlow checkpoint's index, as of every `LevelDB` table.
@@ -66,11 +67,11 @@ pub(super) fn another_zip(names: &[String]) -> Error {
     let has_ending =
         |name: &str, ending: &str| Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case(ending));
     if names.iter().any(|name| has_ending(name, "npy")) {
-        return Error::new(format!("{NOT_TORCH}: it holds arrays of NumPy (`.npz`)")).with_hint(NUMPY);
+        return Error::new(format!("{NOT_TORCH}: it contains NumPy arrays (`.npz`)")).with_hint(NUMPY);
     }
     let is_model = |name: &&String| ["safetensors", "pth", "pt", "ckpt"].iter().any(|ending| has_ending(name, ending));
     match names.iter().find(is_model) {
-        Some(model) => Error::new(NOT_TORCH).with_hint(format!("unpack it and name the file `{model}` in it")),
+        Some(model) => Error::new(NOT_TORCH).with_hint(format!("unpack it and use the file `{model}` in it")),
         None => Error::new(NOT_TORCH).with_hint(READABLE),
     }
 }
@@ -88,7 +89,7 @@ fn kind_inside(start: &[u8], end: &[u8]) -> Option<Kind> {
         _ if at(4, b"ftypavif") => Some(("an AVIF picture", PICTURE)),
         _ if at(4, b"ftypheic") || at(4, b"ftypmif1") => Some(("a HEIC picture", PICTURE)),
         _ if at(4, b"ftyp") => Some(("a film", READABLE)),
-        _ if at(4, b"TFL3") => Some(("a network of TensorFlow Lite", TENSORFLOW)),
+        _ if at(4, b"TFL3") => Some(("a TensorFlow Lite network", TENSORFLOW)),
         // PyTorch before 0.1.12 wrote tar archives; their contents differ from those of later versions.
         _ if at(257, b"ustar") => Some(("a tar archive", UNPACK)),
         _ if end.ends_with(&LEVELDB_END) => Some(("the index of a TensorFlow checkpoint", TENSORFLOW)),
@@ -96,7 +97,7 @@ fn kind_inside(start: &[u8], end: &[u8]) -> Option<Kind> {
         // Field 1 of an ONNX file is the version of the format; the producer's name or the graph follows.
         [0x08, 1..=31, 0x12 | 0x1A | 0x22 | 0x2A | 0x32 | 0x3A | 0x42, ..] => Some(("an ONNX network", ONNX)),
         // A graph of TensorFlow: a message whose first field is a node, or the notes on a checkpoint's graph.
-        _ if start.first() == Some(&0x0A) && is_tensorflow(start) => Some(("a graph of TensorFlow", TENSORFLOW)),
+        _ if start.first() == Some(&0x0A) && is_tensorflow(start) => Some(("a TensorFlow graph", TENSORFLOW)),
         _ => None,
     }
 }
@@ -122,11 +123,11 @@ fn kind_of_text(start: &[u8]) -> Option<Kind> {
     Some(if begins(&["<!doctype html", "<html", "<head", "<body", "<script", "<meta", "<!--"]) {
         ("an HTML page", DOWNLOAD)
     } else if begins(&["<?xml", "<svg", "<"]) {
-        ("an XML text", DOWNLOAD)
+        ("an XML document", DOWNLOAD)
     } else if begins(&["version https://git-lfs"]) {
         ("a Git LFS pointer, which only says where the file is", LFS)
     } else if begins(&["{", "["]) {
-        ("a JSON text", READABLE)
+        ("a JSON document", READABLE)
     } else {
         ("plain text", READABLE)
     })
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_name_by_mistake_is_called_what_it_is() {
+    fn files_of_other_kinds_are_named_by_their_kind() {
         let mut tar = vec![b'a'; 257];
         tar.extend(b"ustar\0");
         let mut index = vec![0, 0, 5, 1];
@@ -150,19 +151,19 @@ mod tests {
             (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture", "trainer train"),
             (b"GIF89a", "a GIF picture", "trainer train"),
             (b"\x93NUMPY\x01\0", "a NumPy array", "save_file"),
-            (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "a Torch7 file", "torch.save"),
-            (b"\x03\0\0\0\x01\0\0\0\x02\0\0\0", "a Torch7 file", "torch.save"),
+            (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "a Torch7 (Lua) file", "torch.save"),
+            (b"\x03\0\0\0\x01\0\0\0\x02\0\0\0", "a Torch7 (Lua) file", "torch.save"),
             (b"\x08\x07\x12\x07pytorch\x1a\x03", "an ONNX network", "exported from"),
-            (b"\x0a\x1d\x0a\x05input\x12\x0bPlaceholder", "a graph of TensorFlow", "trainer train"),
+            (b"\x0a\x1d\x0a\x05input\x12\x0bPlaceholder", "a TensorFlow graph", "trainer train"),
             (&index, "the index of a TensorFlow checkpoint", "trainer train"),
             (b"\x1f\x8b\x08\0", "a gzip archive", "unpack"),
             (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive", "unpack"),
             (&tar, "a tar archive", "unpack"),
             (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "trainer train"),
-            (b"{\"a\": 1}", "a JSON text", ".safetensors"),
+            (b"{\"a\": 1}", "a JSON document", ".safetensors"),
             (b"no weights at all", "plain text", ".safetensors"),
             ("Gemälde".as_bytes(), "plain text", ".safetensors"),
-            (b"<?xml version='1.0'?>", "an XML text", "download"),
+            (b"<?xml version='1.0'?>", "an XML document", "download"),
             (b"\x01\x02\x03\xff\xff", "another file", ".safetensors"),
         ];
         for (bytes, what, hint) in cases {
@@ -174,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_tensorflow_checkpoint_are_known_by_their_name() {
+    fn values_of_a_tensorflow_checkpoint_are_recognised_by_their_name() {
         let error = another_file(&[0, 0, 128, 63], &[0, 0, 128, 63], "fns.ckpt.data-00000-of-00001");
         assert!(error.to_string().ends_with("but the data of a TensorFlow checkpoint"), "{error}");
     }
 
     #[test]
-    fn a_zip_file_says_whether_arrays_or_a_model_are_in_it() {
+    fn the_error_for_a_zip_file_says_whether_it_contains_arrays_or_a_model() {
         let error = |names: &[&str]| another_zip(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert!(error(&["arr_0.npy"]).to_string().contains("NumPy"));
         let model = error(&["read me.txt", "styles/candy.pth"]);

@@ -1,8 +1,8 @@
-//! What the pixel values of a video mean.
+//! The meaning of pixel values in a video.
 
 use std::str::FromStr;
 
-/// Lines from which a video without a given matrix counts as high definition, as in players.
+/// Videos with at least this many lines and no given matrix count as high definition, as in players.
 const HD_LINES: u32 = 720;
 
 /// The matrix between RGB and YCbCr (ITU-T H.273, table 4).
@@ -21,7 +21,7 @@ pub enum ColorMatrix {
 }
 
 impl ColorMatrix {
-    /// The weights of red and blue in luma; that of green is the rest to 1.
+    /// The weights of red and blue in luma. The weight of green is 1 minus both.
     #[must_use]
     pub fn weights(self) -> (f32, f32) {
         match self {
@@ -33,7 +33,7 @@ impl ColorMatrix {
         }
     }
 
-    /// Its name in encoders and containers: ffmpeg's `-colorspace`.
+    /// The name in encoders and containers, for ffmpeg's `-colorspace`.
     #[must_use]
     pub fn tag(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl ColorMatrix {
         }
     }
 
-    /// What players assume if the file does not say.
+    /// The matrix that players assume if the file gives none.
     #[must_use]
     pub fn guess(height: u32) -> Self {
         if height >= HD_LINES { Self::Bt709 } else { Self::Bt601 }
@@ -76,16 +76,16 @@ impl FromStr for ColorMatrix {
     }
 }
 
-/// How a video's levels stand for colours.
+/// How levels of a video represent colours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Color {
-    /// The matrix, guessed from the size where the file says nothing.
+    /// The matrix, guessed from the size if the file gives none.
     pub matrix: ColorMatrix,
-    /// Whether black and white are the ends of the range, and not 16 and 235.
+    /// Whether black and white are the ends of the range, instead of 16 and 235.
     pub full_range: bool,
-    /// The primaries by ffmpeg's name, where the file says them.
+    /// The primaries by ffmpeg's name, if the file gives them.
     pub primaries: Option<String>,
-    /// The transfer function by ffmpeg's name, where the file says it.
+    /// The transfer function by ffmpeg's name, if the file gives it.
     pub transfer: Option<String>,
 }
 
@@ -96,13 +96,13 @@ impl Color {
         Self { matrix: ColorMatrix::guess(height), full_range: false, primaries: None, transfer: None }
     }
 
-    /// High definition with all values given: what high dynamic range is converted to.
+    /// High definition with all values given. High dynamic range is converted to this.
     pub(super) fn standard() -> Self {
         let tag = || Some("bt709".to_owned());
         Self { matrix: ColorMatrix::Bt709, full_range: false, primaries: tag(), transfer: tag() }
     }
 
-    /// Whether the levels are those of high dynamic range: PQ or HLG.
+    /// Whether the video has high dynamic range (PQ or HLG).
     #[must_use]
     pub fn is_hdr(&self) -> bool {
         matches!(self.transfer.as_deref(), Some("smpte2084" | "arib-std-b67"))

@@ -7,27 +7,27 @@ use std::sync::OnceLock;
 use impasto_error::{Error, Result};
 
 const INSTALL: &str = "install ffmpeg: `apt-get install ffmpeg`, `dnf install ffmpeg`, `brew install ffmpeg` or \
-                       `winget install ffmpeg`; pictures, GIF and `y4m` pipes need none";
+                       `winget install ffmpeg`; pictures, GIF files and `y4m` pipes do not need it";
 
-/// The oldest version that knows `-fps_mode`; the ones before call it `-vsync`.
+/// The oldest version with `-fps_mode`. Older versions call it `-vsync`.
 const FPS_MODE_SINCE: (u32, u32) = (5, 1);
 
-/// What was found, because asking takes some hundredths of a second.
+/// The result of the search, kept because a search takes some hundredths of a second.
 static FOUND: OnceLock<Ffmpeg> = OnceLock::new();
 
 /// The installed ffmpeg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ffmpeg {
-    /// The release; builds between releases count as new.
+    /// The release. Builds between releases count as new.
     version: Option<(u32, u32)>,
 }
 
 impl Ffmpeg {
-    /// Looks for `ffmpeg` and `ffprobe` on the path.
+    /// Looks for `ffmpeg` and `ffprobe` in `PATH`.
     ///
     /// # Errors
     ///
-    /// If either is not there, with the hint how to install it.
+    /// If either is missing. The hint says how to install it.
     pub fn find() -> Result<Self> {
         if let Some(found) = FOUND.get() {
             return Ok(*found);
@@ -44,7 +44,7 @@ impl Ffmpeg {
         [if old { "-vsync" } else { "-fps_mode" }, "passthrough"]
     }
 
-    /// A command line of ffmpeg that does not read standard input and writes a log that `log.rs` understands.
+    /// An ffmpeg command that does not read standard input and writes a log that `log.rs` understands.
     #[must_use]
     pub fn command(self) -> Command {
         let mut command = quiet_child("ffmpeg");
@@ -61,15 +61,15 @@ impl Ffmpeg {
     }
 }
 
-/// What a program prints on standard output.
+/// The standard output of a program.
 fn answer(program: &str, arguments: &[&str]) -> Result<String> {
     let output = quiet_child(program).args(arguments).stdout(Stdio::piped()).output();
     let output = output.map_err(|error| cannot_run(program, error))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A program to be run without standard streams. What the caller wants to read or write must be piped. Ctrl-C at the terminal
-/// does not reach it: this process decides how its children end.
+/// A command without standard streams; the caller must pipe those that it needs. Ctrl-C in the terminal does not reach the
+/// child, because this process decides how its children end.
 #[must_use]
 pub fn quiet_child(program: &str) -> Command {
     let mut command = Command::new(program);
@@ -84,10 +84,10 @@ pub fn quiet_child(program: &str) -> Command {
     command
 }
 
-/// Why a program did not start.
+/// The error for a program that did not start.
 pub(super) fn cannot_run(name: &str, error: std::io::Error) -> Error {
     if error.kind() == ErrorKind::NotFound {
-        return Error::new(format!("a clip needs the program `{name}`, which is not on the path")).with_hint(INSTALL);
+        return Error::new(format!("clips need the program `{name}`, which was not found in PATH")).with_hint(INSTALL);
     }
     Error::new(format!("cannot run `{name}`")).with_source(error)
 }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_program_that_is_missing_comes_with_a_way_to_get_it() {
         let error = quiet_child("no-such-ffmpeg").spawn().map_err(|error| cannot_run("ffmpeg", error)).unwrap_err();
-        assert!(error.to_string().contains("`ffmpeg`, which is not on the path"));
+        assert!(error.to_string().contains("`ffmpeg`, which was not found in PATH"));
         assert!(error.hint().unwrap().contains("apt-get install ffmpeg"));
     }
 }

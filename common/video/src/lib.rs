@@ -1,8 +1,8 @@
-//! Clips: what is in them, and their frames with exact timestamps.
+//! Reads clips: their properties, and their frames with exact timestamps.
 //!
-//! ffmpeg handles containers and codecs: `ffprobe` and `ffmpeg` run as child processes, and frames come through a pipe as raw
-//! pixels, one in memory at a time. Timestamps are the integers of the file in the time base of the stream, not a frame
-//! number divided by a rounded rate. So a clip of variable frame rate keeps its exact times.
+//! ffmpeg handles containers and codecs. `ffprobe` and `ffmpeg` run as child processes, and frames arrive through a pipe as
+//! raw pixels, one in memory at a time. Timestamps are the integers of the file in the time base of the stream, not a frame
+//! number divided by a rounded rate. So a clip with a variable frame rate keeps its exact times.
 //!
 //! Pipes of uncompressed frames, YUV4MPEG2 and plain RGB, are read and written here too, without ffmpeg.
 
@@ -37,11 +37,11 @@ use impasto_picture::Picture;
 pub struct VideoFrame {
     /// The pixels: 8-bit RGB, upright.
     pub picture: Picture,
-    /// When it shows, in the time base of its reader.
+    /// The time at which it is shown, in the time base of its reader.
     pub pts: i64,
 }
 
-/// What is in the clip at `path`.
+/// The properties of the clip at `path`.
 ///
 /// # Errors
 ///

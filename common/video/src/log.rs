@@ -1,11 +1,11 @@
-//! The log that ffmpeg writes beside the pixels: the lines of `showinfo` hold the timestamps that a raw pipe has no room for.
+//! Parses the log that ffmpeg writes. The lines of `showinfo` have the timestamps, which a pipe of raw pixels cannot carry.
 
 use super::Ratio;
 
 /// A line of the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LogLine {
-    /// The time base of the timestamps to come.
+    /// The time base of the following timestamps.
     TimeBase(Ratio),
     /// The timestamp of the next frame; `None` if it has none.
     Frame(Option<i64>),
@@ -14,7 +14,7 @@ pub(super) enum LogLine {
 }
 
 impl LogLine {
-    /// Reads a line of `-loglevel repeat+level+info`; `None` if it is of no interest.
+    /// Parses a line of `-loglevel repeat+level+info`. `None` if it is not relevant.
     pub(super) fn parse(line: &str) -> Option<Self> {
         if let Some(problem) = problem(line) {
             return Some(Self::Problem(problem));
@@ -32,7 +32,7 @@ impl LogLine {
 fn problem(line: &str) -> Option<String> {
     let text = ["[error] ", "[fatal] ", "[panic] "].iter().find_map(|level| {
         let (before, text) = line.split_once(level)?;
-        // Unless it follows the name of a part of ffmpeg, the word belongs to a message.
+        // Unless it follows the name of an ffmpeg component, the word is part of a message.
         (before.is_empty() || before.ends_with("] ")).then_some(text)
     })?;
     Some(text.trim().to_owned())

@@ -9,16 +9,16 @@ use impasto_kernels::ycc::{self, Coefficients};
 /// Lines that a thread converts at a time; a multiple of two.
 const LINES: usize = 32;
 
-/// How many chroma samples there are to the pixels.
+/// The number of chroma samples per pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChromaSubsampling {
-    /// One of each for every two by two pixels: 4:2:0.
+    /// One sample of each for every two by two pixels: 4:2:0.
     Both,
-    /// One of each for every two pixels of a line: 4:2:2.
+    /// One sample of each for every two pixels of a line: 4:2:2.
     Horizontal,
-    /// One of each for every pixel: 4:4:4.
+    /// One sample of each for every pixel: 4:4:4.
     None,
-    /// None at all: grey.
+    /// No chroma: grey.
     Grey,
 }
 
@@ -74,7 +74,7 @@ pub fn planar_to_rgb(
     image
 }
 
-/// Planes of luma, Cb and Cr, the latter of half the width and height, rounded up, one after another.
+/// Planes of luma, Cb and Cr, one after another. Cb and Cr have half the width and height, rounded up.
 #[must_use]
 pub fn rgb_to_planar(image: &RgbImage, color: &Color) -> Vec<u8> {
     let coefficients = Coefficients::new(color.matrix.weights(), color.full_range);
@@ -99,7 +99,7 @@ pub fn rgb_to_planar(image: &RgbImage, color: &Color) -> Vec<u8> {
     planes
 }
 
-/// Chroma lines of full width and eight times the level.
+/// Interpolates chroma to lines of full width, with levels times eight.
 struct ChromaReader<'a> {
     planes: [&'a [u8]; 2],
     size: (usize, usize),

@@ -1,4 +1,4 @@
-//! What ffprobe says about a clip.
+//! Gets the properties of a clip from ffprobe.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,22 +9,22 @@ use super::ffmpeg::{cannot_run, quiet_child};
 use super::{Color, Ffmpeg, Ratio};
 use impasto_error::{Error, Result, ResultExt};
 
-/// What is in a clip.
+/// The properties of a clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoInfo {
-    /// The number of the video among the file's streams: the first that is not a cover picture.
+    /// The index of the video among the file's streams: the first video that is not a cover picture.
     pub stream: usize,
     /// The codec by ffmpeg's name.
     pub codec: String,
-    /// The width in pixels of what is shown: after rotation.
+    /// The width in pixels as shown, after rotation.
     pub width: u32,
-    /// The height in pixels of what is shown: after rotation.
+    /// The height in pixels as shown, after rotation.
     pub height: u32,
-    /// By how many degrees decoded frames are turned counter-clockwise to be upright.
+    /// The counter-clockwise rotation, in degrees, that makes decoded frames upright.
     pub rotation: i32,
     /// The unit of timestamps, in seconds.
     pub time_base: Ratio,
-    /// Frames a second on average.
+    /// Average frames per second.
     pub frame_rate: Option<Ratio>,
     /// Whether frames have different durations.
     pub variable_rate: bool,
@@ -32,7 +32,7 @@ pub struct VideoInfo {
     pub start: Option<i64>,
     /// The length in units of the time base.
     pub duration: Option<i64>,
-    /// The number of frames, where the container says it.
+    /// The number of frames, if the container gives it.
     pub frames: Option<u64>,
     /// The layout of pixels by ffmpeg's name.
     pub pixel_format: String,
@@ -42,46 +42,46 @@ pub struct VideoInfo {
     pub has_alpha: bool,
     /// Whether frames are two fields.
     pub interlaced: bool,
-    /// The shape of a pixel, width to height, where it is not square; before rotation.
+    /// The aspect ratio of a pixel, width to height, before rotation; `None` if it is square.
     pub sample_aspect: Option<Ratio>,
     /// What the levels mean.
     pub color: Color,
     /// The file format by ffmpeg's names, separated by commas.
     pub container: String,
-    /// When the file starts, all streams considered, in microseconds.
+    /// The earliest start time of all streams in the file, in microseconds.
     pub file_start: i64,
-    /// What the file says of the video: its language and title.
+    /// The video's tags in the file: language and title.
     pub tags: Vec<(&'static str, String)>,
     /// The other streams.
     pub others: Vec<OtherStream>,
 }
 
 impl VideoInfo {
-    /// Seconds of video, where the file says it.
+    /// Seconds of video, if the file gives the duration.
     #[must_use]
     pub fn seconds(&self) -> Option<f64> {
         self.duration.map(|ticks| ticks as f64 * self.time_base.value())
     }
 
-    /// The shape of a pixel, width to height, as shown.
+    /// The aspect ratio of a pixel, width to height, as shown.
     #[must_use]
     pub fn shown_aspect(&self) -> Option<Ratio> {
         self.sample_aspect.map(|aspect| if self.rotation % 180 == 0 { aspect } else { aspect.inverse() })
     }
 }
 
-/// A stream beside the video.
+/// A stream other than the video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherStream {
-    /// Its number among the file's streams.
+    /// Its index among the file's streams.
     pub index: usize,
-    /// What it is.
+    /// Its kind.
     pub kind: StreamKind,
     /// The codec by ffmpeg's name; empty if unknown.
     pub codec: String,
 }
 
-/// What a stream holds.
+/// The kind of content of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamKind {
     /// Sound.
@@ -96,7 +96,7 @@ pub enum StreamKind {
     Other,
 }
 
-/// Asks ffprobe.
+/// Runs ffprobe.
 pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
     let action = || format!("cannot read `{}`", path.display());
     let mut command = quiet_child("ffprobe");
@@ -104,19 +104,19 @@ pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
     let output = output.map_err(|error| cannot_run("ffprobe", error))?;
     if !output.status.success() {
-        // For a missing file, the error of the system is clearer.
+        // For a missing file, the system's own error is clearer.
         std::fs::metadata(path).context(action)?;
         let text = String::from_utf8_lossy(&output.stderr);
         let cause = text.lines().rev().find(|line| !line.is_empty()).unwrap_or("ffprobe gave no reason");
         let cause = cause.rsplit(": ").next().unwrap_or(cause).to_owned();
-        let error = Error::new(format!("ffprobe finds no clip in it: {cause}"));
-        return Err(error.with_hint("copy or download it again if it should be one")).context(action);
+        let error = Error::new(format!("ffprobe found no clip in it: {cause}"));
+        return Err(error.with_hint("if it is a clip, it may be damaged: copy or download it again")).context(action);
     }
     let probed: ProbeOutput = serde_json::from_slice(&output.stdout).context(action)?;
     info(&probed).context(action)
 }
 
-/// The frames of the first video in a file that are there to be read, whatever its header says. Nothing is decoded.
+/// Counts the frames of the first video that are actually in the file, regardless of its header. Nothing is decoded.
 ///
 /// # Errors
 ///
@@ -130,10 +130,10 @@ pub fn count_frames(path: &Path) -> Result<u64> {
     let output = output.map_err(|error| cannot_run("ffprobe", error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let count = text.trim().trim_end_matches(',').parse();
-    count.map_err(|_| Error::new("there is no video that ffprobe can read in it")).context(action)
+    count.map_err(|_| Error::new("ffprobe found no video in it")).context(action)
 }
 
-/// A path that is never taken for an option or a protocol.
+/// A path that ffmpeg does not take for an option or a protocol.
 pub(super) fn file_argument(path: &Path) -> std::ffi::OsString {
     let mut argument = std::ffi::OsString::from("file:");
     argument.push(path);
@@ -214,7 +214,7 @@ struct StreamSideData {
 
 #[derive(Deserialize, Default)]
 struct StreamTags {
-    /// Where releases before 5 put the rotation, clockwise.
+    /// The clockwise rotation, as given by releases before 5.
     rotate: Option<String>,
     language: Option<String>,
     title: Option<String>,
@@ -257,12 +257,12 @@ impl ProbedStream {
 fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
     let streams = &probed.streams;
     let video = streams.iter().find(|stream| stream.codec_type == "video" && !stream.is_cover());
-    let video = video.ok_or_else(|| Error::new("there is no video in it"))?;
+    let video = video.ok_or_else(|| Error::new("it has no video stream"))?;
     let rotation = video.rotation();
     let turned = rotation % 180 == 90;
     let (width, height) = if turned { (video.height, video.width) } else { (video.width, video.height) };
     if width == 0 || height == 0 {
-        return Err(Error::new("its video cannot be decoded: ffprobe finds no size"));
+        return Err(Error::new("its video cannot be decoded: ffprobe reports no size"));
     }
     let others = streams.iter().filter(|stream| stream.index != video.index);
     let rates = [&video.avg_frame_rate, &video.r_frame_rate];
@@ -272,7 +272,7 @@ fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
         width,
         height,
         rotation,
-        time_base: video.time_base.parse().map_err(|_| Error::new("ffprobe finds no time base"))?,
+        time_base: video.time_base.parse().map_err(|_| Error::new("ffprobe reports no time base"))?,
         frame_rate: rates.into_iter().find_map(|rate| rate.parse().ok()),
         variable_rate: is_variable(rates),
         start: video.start_pts,
@@ -301,7 +301,7 @@ fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
 }
 
 /// Whether the mean frame rate is not an integer fraction of the lowest rate that has a tick for every frame. In interlaced
-/// clips, the latter may be the rate of fields; the mean is off by the duration of the last frame.
+/// clips, the lowest rate may be that of fields. The mean is off by the duration of the last frame.
 fn is_variable([mean, ticks]: [&String; 2]) -> bool {
     let (Ok(mean), Ok(ticks)) = (mean.parse::<Ratio>(), ticks.parse::<Ratio>()) else { return false };
     let ratio = ticks.value() / mean.value();

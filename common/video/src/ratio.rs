@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A fraction of positive integers, such as 30000/1001 frames a second.
+/// A fraction of positive integers, such as 30000/1001 frames per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ratio {
-    /// Above the line.
+    /// The numerator.
     pub numerator: u32,
-    /// Below the line.
+    /// The denominator.
     pub denominator: u32,
 }
 
@@ -35,9 +35,10 @@ impl Ratio {
         f64::from(self.numerator) / f64::from(self.denominator)
     }
 
-    /// `count` of this unit in another one, rounded to the nearest, halves away from zero.
+    /// Converts `count` from this unit to another one, rounded to nearest, with halves away from zero.
     ///
-    /// Ticks of one time base in those of another: exact where both can say the same moment.
+    /// For example, it converts ticks of one time base to ticks of another. The result is exact if both can represent the
+    /// same time.
     #[must_use]
     pub fn rescale(self, count: i64, unit: Self) -> i64 {
         let numerator = i128::from(count) * i128::from(self.numerator) * i128::from(unit.denominator);
@@ -63,7 +64,8 @@ impl fmt::Display for Ratio {
 impl FromStr for Ratio {
     type Err = String;
 
-    /// Reads `30000/1001`, `1:1`, `25` and `12.5`; decimals that are rounded NTSC rates become those: 29.97 is 30000/1001.
+    /// Parses `30000/1001`, `1:1`, `25` and `12.5`. A decimal that is a rounded NTSC rate becomes that rate: 29.97 is
+    /// 30000/1001.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a positive number or fraction");
         if let Some((numerator, denominator)) = text.split_once(['/', ':']) {
@@ -82,12 +84,12 @@ impl FromStr for Ratio {
 }
 
 impl Ratio {
-    /// The NTSC rate, a multiple of 1000/1001, that this decimal is a rounding of.
+    /// The NTSC rate, a multiple of 1000/1001, if this decimal is a rounding of one.
     fn ntsc(self) -> Option<Self> {
         let nominal = (self.value() * 1.001).round();
         let exact = Self::new(nominal as u32 * 1000, 1001)?;
         let near = (exact.value() - self.value()).abs() < 0.005;
-        // 12.5 is no NTSC rate, nor is 24.98.
+        // 12.5 and 24.98 are not NTSC rates.
         (near && [24.0, 30.0, 48.0, 60.0, 120.0].contains(&nominal)).then_some(exact)
     }
 }

@@ -1,7 +1,7 @@
-//! The frames of a clip, decoded by ffmpeg and read from a pipe.
+//! Reads the frames of a clip from a pipe; ffmpeg decodes them.
 //!
-//! A pipe of raw pixels carries no timestamps. They come beside it: the filter `showinfo` logs the integer timestamp of
-//! every frame, and the passthrough mode sees to it that the frames of the log are those of the pipe.
+//! A pipe of raw pixels has no timestamps. They come from the log: the filter `showinfo` logs the integer timestamp of
+//! every frame, and the passthrough mode ensures that the log and the pipe have the same frames.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -19,33 +19,34 @@ use super::probe::{file_argument, probe};
 use super::{Color, Ffmpeg, Ratio, VideoFrame, VideoInfo};
 use impasto_error::{Error, Result, ResultExt};
 
-/// Problems that are kept for the error message; a damaged file can have thousands.
+/// The number of problems to keep for the error message. A damaged file can have thousands.
 const TOLD_PROBLEMS: usize = 3;
 
-/// How long to wait for the timestamp of a frame. It is written before the pixels, so it does not come later.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long to wait for the timestamp of a frame. It is logged before the pixels are written, so it should already be
+/// there.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The slow but exact modes of swscale: each of its fast ones is off by a level or two.
+/// The slow but exact modes of swscale. Each fast mode is off by a level or two.
 const EXACT: &str = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic";
 
-/// Which frames of a clip are read, and how large.
+/// Which frames of a clip are read, and in which size.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ReadOptions {
-    /// Seconds to leave out at the beginning.
+    /// Seconds to skip at the beginning.
     pub start: Option<f64>,
     /// Seconds to read.
     pub duration: Option<f64>,
-    /// Another, constant frame rate: frames are dropped or shown twice.
+    /// A constant frame rate to convert to. Frames are dropped or repeated.
     pub frame_rate: Option<Ratio>,
-    /// Another size, width and height.
+    /// A size to scale to: width and height.
     pub size: Option<(u32, u32)>,
-    /// Frames to leave out, counted after all of the above.
+    /// Frames to skip, counted after all of the above.
     pub skip: u64,
 }
 
-/// The frames of a clip in the order in which they show, the right way up, as 8-bit RGB.
+/// The frames of a clip in display order, upright, as 8-bit RGB.
 ///
-/// An iterator; after its end, [`Self::damage`] says what is missing.
+/// This is an iterator. After its end, [`Self::damage`] says what is missing.
 pub struct VideoReader {
     info: VideoInfo,
     options: ReadOptions,
@@ -72,7 +73,7 @@ impl VideoReader {
         Self::with_options(path, ReadOptions::default())
     }
 
-    /// Reads a part of a clip, or in another size or rate.
+    /// Reads part of a clip, or reads it in another size or frame rate.
     ///
     /// # Errors
     ///
@@ -84,7 +85,7 @@ impl VideoReader {
             && start >= seconds
         {
             let path = path.display();
-            return Err(Error::usage(format!("`{path}` ends after {seconds:.2} s, before the part asked for")));
+            return Err(Error::usage(format!("`{path}` ends after {seconds:.2} s, before the requested start")));
         }
         let tone_mapped = can_tone_map(ffmpeg, &info);
         let color = Self::color_of(ffmpeg, &info);
@@ -127,13 +128,13 @@ impl VideoReader {
         Ok(reader)
     }
 
-    /// What [`Self::color`] of a clip's reader is.
+    /// The [`Self::color`] of a clip's reader.
     #[must_use]
     pub fn color_of(ffmpeg: Ffmpeg, info: &VideoInfo) -> Color {
         if can_tone_map(ffmpeg, info) { Color::standard() } else { info.color.clone() }
     }
 
-    /// What is in the clip, before the options.
+    /// The properties of the clip, before the options are applied.
     #[must_use]
     pub fn info(&self) -> &VideoInfo {
         &self.info
@@ -151,14 +152,14 @@ impl VideoReader {
         self.time_base
     }
 
-    /// The colours of the frames before they became RGB, to which they should be converted back: those of the clip, or
-    /// standard ones if high dynamic range was converted.
+    /// The colours of the frames before the conversion to RGB, to which they should be converted back: those of the clip,
+    /// or standard ones if high dynamic range was converted.
     #[must_use]
     pub fn color(&self) -> &Color {
         &self.color
     }
 
-    /// Whether high dynamic range was turned into standard range by a tone curve.
+    /// Whether high dynamic range was converted to standard range by tone mapping.
     #[must_use]
     pub fn is_tone_mapped(&self) -> bool {
         self.tone_mapped
@@ -170,7 +171,7 @@ impl VideoReader {
         self.frames
     }
 
-    /// What was lost: `None` while there are frames to come, and if all frames came.
+    /// What was lost. `None` while there are more frames to read, and if nothing was lost.
     ///
     /// If a decoder reports problems but returns as many frames as the container counts, it has repaired them.
     #[must_use]
@@ -201,7 +202,7 @@ impl VideoReader {
             }
         }
         if self.problems.is_empty() {
-            return Err(Error::new("there is no frame in it"));
+            return Err(Error::new("it has no frames"));
         }
         Err(Error::new("no frame can be decoded").with_source(self.problems.join("; ")))
     }
@@ -215,7 +216,7 @@ impl VideoReader {
         }
     }
 
-    /// Whether frames come as they are decoded, to be turned into RGB here.
+    /// Whether frames arrive as decoded and are converted to RGB here.
     fn is_planar(&self) -> bool {
         is_planar(&self.info)
     }
@@ -243,10 +244,10 @@ impl VideoReader {
         Ok(Some(VideoFrame { picture: image.into(), pts }))
     }
 
-    /// The timestamp of the current frame; always above that of the previous one.
+    /// The timestamp of the current frame, which is always greater than the previous one.
     fn next_pts(&mut self) -> Result<i64> {
         let told = loop {
-            match self.log.recv_timeout(PATIENCE) {
+            match self.log.recv_timeout(TIMEOUT) {
                 Ok(LogLine::Frame(pts)) => break pts,
                 Ok(line) => self.note(line),
                 Err(RecvTimeoutError::Disconnected) => break None,
@@ -291,13 +292,14 @@ impl Iterator for VideoReader {
 
 impl Drop for VideoReader {
     fn drop(&mut self) {
-        // It may have ended already; otherwise there is nothing left to do about an error.
+        // The process may have ended already, and an error cannot be handled here.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The layout of most clips is read unconverted: swscale's exact conversion to RGB takes longer than all the rest of reading.
+/// The pixel layout of most clips is read without conversion, because swscale's exact conversion to RGB takes longer than
+/// the rest of reading.
 fn is_planar(info: &VideoInfo) -> bool {
     ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr()
 }
@@ -319,7 +321,7 @@ fn follow(mut log: impl BufRead, sender: &Sender<LogLine>) {
     }
 }
 
-/// The filters between decoder and pipe. ffmpeg turns the frames upright before them.
+/// The filters between decoder and pipe. ffmpeg rotates the frames upright before these filters.
 fn filters(info: &VideoInfo, color: &Color, tone_mapped: bool, size: (u32, u32), options: ReadOptions) -> String {
     let mut filters = Vec::new();
     if let Some(rate) = options.frame_rate {

@@ -1,4 +1,4 @@
-//! Tells clips from other files by their first bytes, without running another program.
+//! Distinguishes clips from other files by their first bytes, without running another program.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,16 +7,16 @@ use std::path::Path;
 use impasto_error::{Result, ResultExt};
 use impasto_files::has_extension;
 
-/// File name endings (lower case) of the clips that folders are searched for.
+/// File extensions (lower case) of clips, for searching folders.
 pub const VIDEO_EXTENSIONS: [&str; 19] = [
     "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "m2ts", "wmv", "flv", "ogv", "3gp", "mxf",
     "nut", "y4m", "vob",
 ];
 
-/// Bytes that [`is_video`] looks at: three packets of an MPEG transport stream with its longest framing.
+/// Bytes that [`is_video`] inspects: three packets of an MPEG transport stream with its longest framing.
 const SNIFFED: u64 = 3 * 204;
 
-/// What other containers begin with.
+/// The first bytes of other containers.
 const MAGICS: [&[u8]; 13] = [
     b"YUV4MPEG2 ",
     // Matroska and WebM: the EBML header.
@@ -38,10 +38,10 @@ const MAGICS: [&[u8]; 13] = [
     b".RMF",
 ];
 
-/// Brands of files that share MP4's structure but hold pictures.
+/// Brands of picture files that have the structure of MP4.
 const PICTURE_BRANDS: [&[u8]; 8] = [b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"];
 
-/// Whether the file begins like a clip, whatever its name.
+/// Whether the file begins like a clip, regardless of its name.
 ///
 /// # Errors
 ///
@@ -53,13 +53,13 @@ pub fn is_video(path: &Path) -> Result<bool> {
     Ok(is_video_start(&bytes))
 }
 
-/// Whether a file name ends like a clip's.
+/// Whether a file name has the extension of a clip.
 #[must_use]
 pub fn is_video_name(path: &Path) -> bool {
     has_extension(path, &VIDEO_EXTENSIONS)
 }
 
-/// Whether these are the first bytes of a clip; some hundred are enough.
+/// Whether these are the first bytes of a clip. A few hundred bytes are enough.
 #[must_use]
 pub fn is_video_start(bytes: &[u8]) -> bool {
     MAGICS.iter().any(|magic| bytes.starts_with(magic))
@@ -68,7 +68,7 @@ pub fn is_video_start(bytes: &[u8]) -> bool {
         || is_transport_stream(bytes)
 }
 
-/// MP4 and `QuickTime`: a box that can come first, and no picture's brand.
+/// MP4 and `QuickTime`: the first box is a valid one, and the brand is not that of a picture.
 fn is_quicktime(bytes: &[u8]) -> bool {
     match bytes.get(4..8) {
         Some(b"ftyp") => bytes.get(8..12).is_some_and(|brand| !PICTURE_BRANDS.contains(&brand)),
@@ -77,7 +77,8 @@ fn is_quicktime(bytes: &[u8]) -> bool {
     }
 }
 
-/// MPEG transport stream: packets of 188 bytes that begin with 0x47, perhaps with four bytes before or sixteen behind.
+/// MPEG transport stream: packets of 188 bytes that begin with 0x47, optionally with four bytes before or sixteen bytes
+/// after each.
 fn is_transport_stream(bytes: &[u8]) -> bool {
     let synchronised = |offset: usize, length: usize| (0..3).all(|i| bytes.get(offset + i * length) == Some(&0x47));
     synchronised(0, 188) || synchronised(4, 192) || synchronised(0, 204)

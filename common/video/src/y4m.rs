@@ -1,4 +1,4 @@
-//! YUV4MPEG2, a format of uncompressed video for pipes: a line of text, then planes of bytes. Needs no ffmpeg.
+//! YUV4MPEG2, a format of uncompressed video for pipes: a line of text, then planes of bytes. ffmpeg is not needed.
 
 use std::io::{BufRead, Read, Write};
 
@@ -12,13 +12,13 @@ use impasto_picture::Picture;
 /// The beginning of a stream.
 pub const Y4M_MAGIC: &[u8] = b"YUV4MPEG2";
 
-/// A longer line is not a header: real ones have less than a hundred bytes.
+/// The limit on the length of a header line. Real headers have less than a hundred bytes.
 const LONGEST_LINE: u64 = 4096;
 
-/// The largest side in pixels; a line of text can claim any.
+/// The longest side in pixels, since a header can claim any size.
 const LONGEST_SIDE: u32 = 65_535;
 
-/// What all frames of a raw stream share.
+/// The properties of all frames of a raw stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawStreamInfo {
     /// The width in pixels.
@@ -27,11 +27,11 @@ pub struct RawStreamInfo {
     pub height: u32,
     /// Frames a second.
     pub frame_rate: Ratio,
-    /// The shape of a pixel, width to height, where it is not square.
+    /// The aspect ratio of a pixel, width to height; `None` if it is square.
     pub sample_aspect: Option<Ratio>,
     /// What the levels mean.
     pub color: Color,
-    /// Bits per channel; of more than 8, the upper 8 are read.
+    /// Bits per channel. If there are more than 8, only the upper 8 are read.
     pub bits: u8,
     /// Whether frames are two fields.
     pub interlaced: bool,
@@ -50,14 +50,14 @@ impl<R: BufRead> Y4mReader<R> {
     ///
     /// # Errors
     ///
-    /// If the stream is none, or of a kind that we do not read.
+    /// If the stream is not YUV4MPEG2, or of an unsupported kind.
     pub fn new(mut reader: R) -> Result<Self> {
         let line = line(&mut reader)?.ok_or_else(|| Error::new("the stream is empty"))?;
         let (info, subsampling) = parse_header(&line)?;
         Ok(Self { reader, info, subsampling, count: FrameCounter::default() })
     }
 
-    /// What all frames share.
+    /// The properties of all frames.
     #[must_use]
     pub fn info(&self) -> &RawStreamInfo {
         &self.info
@@ -113,7 +113,7 @@ impl<R: BufRead> Iterator for RgbReader<R> {
     }
 }
 
-/// The frames read so far. The first that is none, or an error, is the last.
+/// Counts the frames read so far. Reading ends at the first error or at the end of the stream.
 #[derive(Debug, Default)]
 struct FrameCounter {
     frames: i64,
@@ -121,7 +121,7 @@ struct FrameCounter {
 }
 
 impl FrameCounter {
-    /// The next frame that `read` returns; it gets the number of the frame.
+    /// The next frame. `read` gets the number of the frame and returns it.
     fn next(&mut self, read: impl FnOnce(i64) -> Result<Option<RgbImage>>) -> Option<Result<VideoFrame>> {
         if self.ended {
             return None;
@@ -134,7 +134,7 @@ impl FrameCounter {
     }
 }
 
-/// Writes a YUV4MPEG2 stream of 4:2:0.
+/// Writes a YUV4MPEG2 stream with 4:2:0 chroma subsampling.
 pub struct Y4mWriter<W> {
     writer: W,
     color: Color,
@@ -152,7 +152,7 @@ impl<W: Write> Y4mWriter<W> {
         let rate = format!("{}:{}", frame_rate.numerator, frame_rate.denominator);
         let aspect = format!("{}:{}", aspect.numerator, aspect.denominator);
         let range = if color.full_range { "FULL" } else { "LIMITED" };
-        // Chroma as MPEG-2 has it; `XCOLORRANGE` is ffmpeg's extension.
+        // Chroma is placed as in MPEG-2. `XCOLORRANGE` is an extension of ffmpeg.
         writeln!(
             writer,
             "YUV4MPEG2 W{width} H{height} F{rate} Ip A{aspect} C420mpeg2 XYSCSS=420MPEG2 XCOLORRANGE={range}"
@@ -176,7 +176,7 @@ impl<W: Write> Y4mWriter<W> {
 const CANNOT_READ: &str = "cannot read the stream";
 const CANNOT_WRITE: &str = "cannot write the stream";
 
-/// A line without its end; `None` at the end of the stream.
+/// A line without its line break; `None` at the end of the stream.
 fn line(reader: &mut impl BufRead) -> Result<Option<String>> {
     let mut line = Vec::new();
     reader.take(LONGEST_LINE).read_until(b'\n', &mut line).context(|| CANNOT_READ)?;
@@ -198,7 +198,7 @@ fn exactly(reader: &mut impl Read, length: usize, frame: i64) -> Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// The upper eight of samples of `bits` bits in two bytes, the lower first, rounded.
+/// Rounds samples of `bits` bits, stored as two bytes in little-endian order, to their upper eight bits.
 fn upper_bits(samples: &[u8], bits: u8) -> Vec<u8> {
     let (half, shift) = (1_u32 << (bits - 9), bits - 8);
     let sample = |pair: &[u8; 2]| u32::from(u16::from_le_bytes(*pair));
@@ -216,8 +216,8 @@ fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
     for word in words.filter(|word| !word.is_empty() && word.is_ascii()) {
         let (key, value) = word.split_at(1);
         match key {
-            "W" => width = value.parse().map_err(|_| wrong("has a width that is no number"))?,
-            "H" => height = value.parse().map_err(|_| wrong("has a height that is no number"))?,
+            "W" => width = value.parse().map_err(|_| wrong("has a width that is not a number"))?,
+            "H" => height = value.parse().map_err(|_| wrong("has a height that is not a number"))?,
             "F" => rate = value.parse().ok(),
             "A" => aspect = value.parse().ok().filter(|aspect: &Ratio| aspect.numerator != aspect.denominator),
             "I" => interlaced = ["t", "b", "m"].contains(&value),
@@ -227,7 +227,7 @@ fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
         }
     }
     if width == 0 || height == 0 || width.max(height) > LONGEST_SIDE {
-        return Err(wrong(&format!("claims {width}x{height} pixels")));
+        return Err(wrong(&format!("has an invalid frame size of {width}x{height} pixels")));
     }
     let (layout, bits) = chroma.split_once('p').filter(|(layout, _)| layout.len() == 3).unwrap_or((chroma, "8"));
     let bits = bits.parse().unwrap_or(8);
@@ -237,12 +237,12 @@ fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
         "444" => ChromaSubsampling::None,
         "mono" => ChromaSubsampling::Grey,
         _ => {
-            let error = wrong(&format!("has the pixel layout `{chroma}`, which is not read"));
-            return Err(error.with_hint("let ffmpeg convert it: `-pix_fmt yuv420p`"));
+            let error = wrong(&format!("has the pixel layout `{chroma}`, which is not supported"));
+            return Err(error.with_hint("convert it with ffmpeg: `-pix_fmt yuv420p`"));
         }
     };
     if !(8..=16).contains(&bits) {
-        return Err(wrong(&format!("claims {bits} bits")));
+        return Err(wrong(&format!("has an unsupported depth of {bits} bits")));
     }
     let color = Color { full_range, ..Color::guess(height) };
     let frame_rate = rate.unwrap_or(Ratio { numerator: 25, denominator: 1 });

@@ -51,7 +51,7 @@ impl Hosts {
         if headers.contains_key(header::ORIGIN) {
             let origin = single(headers, &header::ORIGIN).unwrap_or_default();
             if !is_same_origin(origin, host) {
-                return Err(Refusal::ForeignPage(format!("it was sent by a page of `{origin}`")));
+                return Err(Refusal::ForeignPage(format!("it was sent by a page from `{origin}`")));
             }
         }
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -61,7 +61,7 @@ impl Hosts {
             && value("sec-fetch-mode") == Some("navigate")
             && value("sec-fetch-dest") == Some("document");
         if foreign && !follows_a_link {
-            return Err(Refusal::ForeignPage("it was sent by a page of another origin".into()));
+            return Err(Refusal::ForeignPage("it was sent by a page from another origin".into()));
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_localhost_and_the_given_names_are_answered_and_no_other() {
+    fn numeric_addresses_localhost_and_the_given_names_are_accepted_and_no_others() {
         for host in [
             "localhost",
             "LOCALHOST:7400",

@@ -10,9 +10,9 @@ mod connections;
 mod guard;
 mod hosts;
 mod listen;
-mod patience;
 mod serve;
 mod socket;
+mod write_timeout;
 
 pub use connections::{ConnectionLimits, Connections};
 pub use guard::{Guard, guard};

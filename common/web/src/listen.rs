@@ -12,9 +12,9 @@ pub fn listen_hint(error: &io::Error, any_port: &str) -> String {
                 .into()
         }
         io::ErrorKind::PermissionDenied => {
-            format!("ports below 1024 may need special rights: use a higher one, or `{any_port}` for any free port")
+            format!("ports below 1024 may need special privileges: use a higher one, or `{any_port}` for any free port")
         }
-        _ => format!("another program may be using the port: `{any_port}` takes a free one"),
+        _ => format!("another program may be using the port: use `{any_port}` for any free port"),
     }
 }
 
@@ -25,9 +25,9 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_is_not_a_busy_port() {
         let hint = |kind: io::ErrorKind| listen_hint(&kind.into(), "--serve 0");
-        assert!(hint(io::ErrorKind::AddrInUse).contains("`--serve 0` takes a free one"));
+        assert!(hint(io::ErrorKind::AddrInUse).contains("use `--serve 0` for any free port"));
         let elsewhere = hint(io::ErrorKind::AddrNotAvailable);
         assert!(elsewhere.contains("does not have that address") && !elsewhere.contains("port"), "{elsewhere}");
-        assert!(hint(io::ErrorKind::PermissionDenied).contains("rights"));
+        assert!(hint(io::ErrorKind::PermissionDenied).contains("privileges"));
     }
 }

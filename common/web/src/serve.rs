@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use crate::connections::{Connections, Place};
-use crate::patience::Patient;
 use crate::socket::Socket;
+use crate::write_timeout::WriteTimeout;
 
 /// The largest head of a request, and the read size of its body, bytes.
 const BUFFER: usize = 64 << 10;
@@ -61,7 +61,7 @@ async fn answer(stream: TcpStream, place: Place, router: Router, connections: Ar
     let _ = stream.set_nodelay(true);
     let (limits, place) = (connections.limits(), Arc::new(place));
     let socket = Socket::new(stream, &place);
-    let io = TokioIo::new(Patient::new(socket.clone(), limits.write_time));
+    let io = TokioIo::new(WriteTimeout::new(socket.clone(), limits.write_time));
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request| {
         let (socket, busy, response) = (socket.clone(), socket.begin(), router.call(request));

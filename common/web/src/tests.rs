@@ -144,7 +144,7 @@ fn a_client_that_half_closes_after_its_request_gets_its_whole_answer() {
 }
 
 #[test]
-fn a_request_whose_client_has_gone_is_not_answered_to_the_end() {
+fn a_request_whose_client_has_disconnected_is_abandoned() {
     let served = Served::new(LIMITS);
     let gone = served.send(&request("/slow"));
     wait_for("it is never asked", || served.slow() == [1, 0]);
@@ -154,7 +154,7 @@ fn a_request_whose_client_has_gone_is_not_answered_to_the_end() {
 }
 
 #[test]
-fn connections_that_ask_nothing_do_not_keep_others_out() {
+fn idle_connections_do_not_keep_others_out() {
     let served = Served::new(LIMITS);
     let idle: Vec<_> = (0..2 * LIMITS.connections).map(|_| served.send("GET / HT")).collect();
     let started = Instant::now();
@@ -168,7 +168,7 @@ fn connections_that_ask_nothing_do_not_keep_others_out() {
 }
 
 #[test]
-fn a_connection_is_counted_once_and_from_its_beginning_to_its_end() {
+fn a_connection_is_counted_once_from_its_beginning_to_its_end() {
     let served = Served::new(LIMITS);
     assert_eq!(served.connections.open(), 0);
     let streams: Vec<_> = (1..4)

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock};
 
 #[cfg(feature = "cuda")]
 use super::gpu::GpuEngine;
-use super::gpu_painter::{Blend, FrameUnderWay, GpuPainter, PixelFrame};
+use super::gpu_painter::{Blend, FrameInFlight, GpuPainter, PixelFrame};
 use super::{Engine, PaintPrecision, Rows, Sink, Statistics};
 use impasto_common::device::DeviceChoice;
 use impasto_common::network::Network;
@@ -46,7 +46,7 @@ pub struct RefusedFrame {
 
 /// A frame that a GPU is painting.
 #[derive(Debug)]
-pub struct Ticket(Box<dyn FrameUnderWay>);
+pub struct Ticket(Box<dyn FrameInFlight>);
 
 /// One style's network, ready to paint on a GPU or on the CPU.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl AnyEngine {
             return Ok(Begun::Refused(RefusedFrame { frame, note: None }));
         };
         Ok(match gpu.begin(frame, blend, statistics) {
-            Ok(under_way) => Begun::Ticket(Ticket(under_way)),
+            Ok(in_flight) => Begun::Ticket(Ticket(in_flight)),
             Err((frame, reason)) => {
                 let note = Some(self.refuse(frame.size, &reason));
                 Begun::Refused(RefusedFrame { frame, note })

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_at_the_edges_need_what_they_mirror() {
+    fn rows_at_the_edges_need_the_rows_that_they_mirror() {
         let nine = Reach { lead: 4, cells: 9, ..Reach::default() };
         assert_eq!([0..4, 8..12, 16..20].map(|rows| nine.rows(&rows, 20)), [0..8, 4..16, 12..20]);
         // The last row alone needs the four rows that lie mirrored below it.
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_beside_zeros_need_only_what_is_there() {
+    fn rows_beside_zero_padding_need_only_existing_rows() {
         let zeros = Reach { lead: 4, cells: 3, reflects: false, ..Reach::default() };
         assert_eq!([0..1, 4..5, 24..26].map(|rows| zeros.rows(&rows, 20)), [0..1, 0..3, 19..20]);
     }

@@ -1,4 +1,4 @@
-//! What [`AnyEngine`](crate::AnyEngine) asks of a GPU. The GPU's own code implements it, and so do fakes in tests.
+//! The interface of [`AnyEngine`](crate::AnyEngine) to a GPU. The GPU code implements it, and so do fakes in tests.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use impasto_error::Result;
 /// A picture of 8 bits: rows from top to bottom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PixelFrame {
-    /// Red, green, blue, and perhaps alpha, of each pixel.
+    /// Red, green, blue and optionally alpha of each pixel.
     pub bytes: Vec<u8>,
     /// Bytes of a pixel, 3 or 4.
     pub channels: usize,
@@ -38,7 +38,7 @@ pub struct GpuTimes {
 
 /// One style's network on a GPU.
 pub trait GpuPainter: fmt::Debug + Send + Sync {
-    /// What the driver calls the GPU.
+    /// The driver's name for the GPU.
     fn name(&self) -> &str;
 
     /// The arithmetic precision.
@@ -54,7 +54,7 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
         frame: PixelFrame,
         blend: Blend,
         statistics: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)>;
+    ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)>;
 
     /// Paints `picture` into `sink`: see [`Engine::paint_steadily`](crate::Engine::paint_steadily). Returns the reason if
     /// this GPU cannot paint the picture; `sink` has then received nothing.
@@ -70,7 +70,7 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
         sink: &mut Sink,
     ) -> Result<Option<String>>;
 
-    /// Times the painting of a frame of `(height, width)` pixels on the GPU alone, after one run that does not count.
+    /// Times the painting of a frame of `(height, width)` pixels on the GPU alone, after one warm-up run.
     ///
     /// # Errors
     ///
@@ -89,8 +89,8 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
 }
 
 /// A frame that a GPU is painting.
-pub trait FrameUnderWay: fmt::Debug + Send {
-    /// Waits for the frame. With a reason if the GPU could not paint it: the frame is then unchanged.
+pub trait FrameInFlight: fmt::Debug + Send {
+    /// Waits for the frame. If the GPU could not paint it, returns the reason and the unchanged frame.
     ///
     /// # Errors
     ///

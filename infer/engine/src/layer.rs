@@ -124,7 +124,7 @@ mod tests {
     use impasto_common::weights::Array;
 
     #[test]
-    fn colours_change_places_at_both_ends_of_a_network_that_begins_with_blue() {
+    fn colours_are_swapped_at_both_ends_of_a_bgr_network() {
         let mut network = StyleNetConfig { channels: 1, blocks: 0 }.network();
         network.pixels.bgr = true;
         let tensors: Tensors = network

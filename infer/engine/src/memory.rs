@@ -112,8 +112,8 @@ impl MemoryPlan {
         }
         let (height, width) = picture;
         let (megabytes, needed) = (memory >> 20, (least >> 20) + 1);
-        Err(Error::usage(format!("{megabytes} MiB of memory do not suffice for a picture of {width}x{height} pixels"))
-            .with_hint(format!("it takes at least {needed} MiB")))
+        Err(Error::usage(format!("{megabytes} MiB of memory are not enough for a picture of {width}x{height} pixels"))
+            .with_hint(format!("painting it needs at least {needed} MiB")))
     }
 
     /// The plan with these places by level, finest level first, and `band` rows of the coarsest level at a time.

@@ -94,7 +94,7 @@ impl<'e> Painting<'e> {
             result.each_band(band, |rows| normalise_rows(rows, normals, width))?;
             return Ok(result);
         };
-        let mut other = kept.remove(&added).ok_or_else(|| Error::new("a result that is added is gone"))?;
+        let mut other = kept.remove(&added).ok_or_else(|| Error::new("a result to be added is missing"))?;
         let is_needed = self.engine.schedule.layers[added].is_added_behind(index);
         if crop == 0 && !is_needed {
             // The sum overwrites the addend, whose buffer may also serve larger results.

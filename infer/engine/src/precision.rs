@@ -49,10 +49,10 @@ impl PaintPrecision {
     /// If it cannot.
     pub fn check(self) -> Result<()> {
         if self == Self::F16 {
-            return Err(Error::usage("a processor does not paint in f16, a GPU does").with_hint("use `f32`, or `bf16`"));
+            return Err(Error::usage("f16 is supported only on a GPU").with_hint("use `f32` or `bf16`"));
         }
         if self == Self::Bf16 && !Level::detect().has_pairs() {
-            return Err(Error::usage("this processor has no bf16 products (AVX512_BF16)").with_hint("use `f32`"));
+            return Err(Error::usage("this processor has no bf16 instructions (AVX512_BF16)").with_hint("use `f32`"));
         }
         Ok(())
     }

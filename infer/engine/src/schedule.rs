@@ -9,11 +9,11 @@
 use impasto_common::network::{Network, Padding, Resampling};
 use impasto_kernels::winograd::{Kind, NINE_BORDER};
 
-/// The number of parts into which [`Kind::NineOut`] splits a channel.
-const PARTS: usize = 9;
+/// The number of summands into which [`Kind::NineOut`] splits a channel.
+const SUMMANDS: usize = 9;
 
 /// The rows and columns that its result has beyond those of the picture.
-const PART_REACH: usize = 6;
+const SUMMAND_REACH: usize = 6;
 
 /// How a layer's convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) struct LayerSchedule {
 impl LayerSchedule {
     /// Stored rows and columns of a painting beyond its size.
     pub(super) fn reach(&self) -> usize {
-        if self.kernel == KernelChoice::Winograd(Kind::NineOut) { PART_REACH } else { 0 }
+        if self.kernel == KernelChoice::Winograd(Kind::NineOut) { SUMMAND_REACH } else { 0 }
     }
 
     /// Whether a layer after `layer` adds this result.
@@ -79,14 +79,14 @@ impl Schedule {
         };
         let layer = |index: usize| {
             let convolution = &network.layers[index].convolution;
-            let parts = if kernels[index] == KernelChoice::Winograd(Kind::NineOut) { PARTS } else { 1 };
+            let summands = if kernels[index] == KernelChoice::Winograd(Kind::NineOut) { SUMMANDS } else { 1 };
             LayerSchedule {
                 kernel: kernels[index],
                 complete: complete[index],
                 level: levels[index],
                 added: network.added(index),
                 last_added_by: (0..network.layers.len()).rev().find(|&later| network.added(later) == Some(index)),
-                channels: parts * convolution.outputs,
+                channels: summands * convolution.outputs,
                 border: border(kernels.get(index + 1)),
                 keeps_size: index > 0 && convolution.resampling == Resampling::None,
             }

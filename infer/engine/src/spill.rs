@@ -1,7 +1,7 @@
 //! Floats in unnamed temporary files, for pictures that do not fit in memory.
 //!
 //! The system caches the files as far as it can, so most of the work is copying, and threads share it. A file admits one
-//! writing thread at a time, so the parts are distributed round robin over several files.
+//! writing thread at a time, so the blocks are distributed round robin over several files.
 
 use std::fs::File;
 use std::io;
@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use impasto_error::{Result, ResultExt};
 
 /// Floats that one thread reads or writes at a time.
-const PART: usize = 1 << 16;
+const BLOCK: usize = 1 << 16;
 
-/// Number of files over which the parts are distributed.
+/// Number of files over which the blocks are distributed.
 const FILES: usize = 8;
 
 /// Files that the system removes when they are closed, even if the program crashes.
@@ -25,49 +25,51 @@ impl Spill {
         let file = || tempfile::tempfile();
         let files = (0..FILES).map(|_| file()).collect::<io::Result<Vec<_>>>();
         let files =
-            files.context(|| format!("cannot make a temporary file in `{}`", std::env::temp_dir().display()))?;
+            files.context(|| format!("cannot create a temporary file in `{}`", std::env::temp_dir().display()))?;
         let files = files.try_into().map_err(|_| impasto_error::Error::new("a temporary file is missing"))?;
         Ok(Self(files))
     }
 
     /// Writes `floats` at offset `at`, in floats.
     pub(super) fn write(&mut self, at: usize, floats: &[f32]) -> Result<()> {
-        let (head, rest) = floats.split_at(to_next_part(at).min(floats.len()));
+        let (head, rest) = floats.split_at(to_next_block(at).min(floats.len()));
         let put = |at, floats: &[f32]| {
             let (file, byte) = self.place(at);
             write_at(file, bytemuck::cast_slice(floats), byte)
         };
-        let parts = rest.par_chunks(PART).enumerate();
+        let blocks = rest.par_chunks(BLOCK).enumerate();
         put(at, head)
-            .and_then(|()| parts.try_for_each(|(i, part)| put(at + head.len() + i * PART, part)))
+            .and_then(|()| blocks.try_for_each(|(i, block)| put(at + head.len() + i * BLOCK, block)))
             .context(|| format!("cannot write a temporary file in `{}`", std::env::temp_dir().display()))
-            .map_err(|error| error.with_hint("make room there, name another folder with TMPDIR, or allow more memory"))
+            .map_err(|error| {
+                error.with_hint("free some space there, set TMPDIR to another folder, or allow more memory")
+            })
     }
 
     /// Reads floats at offset `at`, in floats, where they were written before.
     pub(super) fn read(&mut self, at: usize, floats: &mut [f32]) -> Result<()> {
-        let (head, rest) = floats.split_at_mut(to_next_part(at).min(floats.len()));
+        let (head, rest) = floats.split_at_mut(to_next_block(at).min(floats.len()));
         let get = |at, floats: &mut [f32]| {
             let (file, byte) = self.place(at);
             read_at(file, bytemuck::cast_slice_mut(floats), byte)
         };
         let after = at + head.len();
-        let parts = rest.par_chunks_mut(PART).enumerate();
+        let blocks = rest.par_chunks_mut(BLOCK).enumerate();
         get(at, head)
-            .and_then(|()| parts.try_for_each(|(i, part)| get(after + i * PART, part)))
+            .and_then(|()| blocks.try_for_each(|(i, block)| get(after + i * BLOCK, block)))
             .context(|| format!("cannot read a temporary file in `{}`", std::env::temp_dir().display()))
     }
 
     /// The file that holds float `at`, and its byte offset there.
     fn place(&self, at: usize) -> (&File, u64) {
-        let (part, float) = (at / PART, at % PART);
-        (&self.0[part % FILES], 4 * (part / FILES * PART + float) as u64)
+        let (block, float) = (at / BLOCK, at % BLOCK);
+        (&self.0[block % FILES], 4 * (block / FILES * BLOCK + float) as u64)
     }
 }
 
-/// Floats from offset `at` to the start of the next part.
-fn to_next_part(at: usize) -> usize {
-    at.next_multiple_of(PART) - at
+/// Floats from offset `at` to the start of the next block.
+fn to_next_block(at: usize) -> usize {
+    at.next_multiple_of(BLOCK) - at
 }
 
 #[cfg(unix)]
@@ -111,13 +113,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floats_come_back_from_anywhere() {
+    fn floats_are_read_back_from_any_offset() {
         let mut spill = Spill::new().unwrap();
-        let floats: Vec<f32> = (0..3 * PART / 2).map(|i| i as f32 - 7.5).collect();
+        let floats: Vec<f32> = (0..3 * BLOCK / 2).map(|i| i as f32 - 7.5).collect();
         spill.write(5, &floats).unwrap();
-        let mut read = vec![0.0; PART + 3];
+        let mut read = vec![0.0; BLOCK + 3];
         spill.read(15, &mut read).unwrap();
-        assert_eq!(read, floats[10..][..PART + 3]);
+        assert_eq!(read, floats[10..][..BLOCK + 3]);
         assert!(spill.read(5 + floats.len() - 1, &mut [0.0; 2]).is_err());
     }
 }

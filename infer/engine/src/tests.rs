@@ -105,7 +105,7 @@ pub(super) fn plan(network: &Network, size: (usize, usize), places: &[Place], ba
 const WHOLE: [Place; 3] = [Place::Whole; 3];
 
 #[test]
-fn the_painting_is_the_networks_on_every_level_and_at_any_size() {
+fn the_painting_equals_the_networks_for_every_instruction_set_and_size() {
     let sizes = [(5, 5), (5, 16), (6, 7), (9, 8), (13, 70), (31, 33), (40, 21), (64, 96)];
     // Three channels, as many as colours: they must not be confused with colours.
     for channels in [32, 16, 8, 4, 3] {
@@ -124,7 +124,7 @@ fn the_painting_is_the_networks_on_every_level_and_at_any_size() {
 }
 
 #[test]
-fn half_the_precision_paints_nearly_the_same_on_every_level() {
+fn bf16_paints_nearly_the_same_with_every_instruction_set() {
     // An odd number of channels leaves one without a partner.
     for channels in [3, 8] {
         let network = StyleNetConfig { channels, blocks: 2 }.network();
@@ -144,7 +144,7 @@ fn half_the_precision_paints_nearly_the_same_on_every_level() {
 }
 
 #[test]
-fn what_is_kept_where_does_not_change_the_painting() {
+fn the_memory_plan_does_not_change_the_painting() {
     let network = StyleNetConfig { blocks: 2, ..Preset::S.into() }.network();
     let engine = Engine::new(&network, &weights(&network), PaintPrecision::F32).unwrap();
     for size in [(83, 57), (64, 40), (7, 130)] {

@@ -9,7 +9,7 @@ use impasto_picture::Picture;
 use super::measurement::GpuRates;
 use super::{Length, median, repeat};
 use crate::video::FramePainter;
-use crate::{Flight, Stylizer};
+use crate::{PipelinedPainter, Stylizer};
 
 /// The number of runs on the GPU alone, and of frames of a clip, per individually timed run.
 const MORE: usize = 10;
@@ -28,7 +28,7 @@ pub(super) fn measure(
         let painted = stylizer.stylize_owned(frame)?;
         let spent = start.elapsed();
         match painted.notes.into_iter().next() {
-            Some(note) => Err(Error::new(note).with_hint("measure smaller pictures, or with `--device cpu`")),
+            Some(note) => Err(Error::new(note).with_hint("measure smaller pictures, or use `--device cpu`")),
             None => Ok(spent),
         }
     };
@@ -38,23 +38,23 @@ pub(super) fn measure(
     let times = gpu.times(size, count)?;
     let mut alone: Vec<_> = times.milliseconds.iter().map(|&ms| Duration::from_secs_f64(f64::from(ms) / 1e3)).collect();
     alone.sort_unstable();
-    let under_way = clip(stylizer, &frame, count)?.as_secs_f64() / count as f64;
-    let rates = GpuRates { alone: median(&alone), under_way, memory: times.memory, graph_failure: times.graph_failure };
+    let in_flight = clip(stylizer, &frame, count)?.as_secs_f64() / count as f64;
+    let rates = GpuRates { alone: median(&alone), in_flight, memory: times.memory, graph_failure: times.graph_failure };
     Ok((cold, runs, rates))
 }
 
 /// The time that `count` frames of a clip take, after some warm-up frames.
 fn clip(stylizer: &Stylizer, frame: &Picture, count: usize) -> Result<Duration> {
-    let mut flight = Flight::new(stylizer);
+    let mut painter = PipelinedPainter::new(stylizer);
     for _ in 0..MORE {
-        flight.push(Some(frame.clone()))?;
+        painter.push(Some(frame.clone()))?;
     }
     let start = Instant::now();
     for _ in 0..count {
-        flight.push(Some(frame.clone()))?;
+        painter.push(Some(frame.clone()))?;
     }
     let spent = start.elapsed();
-    while flight.push(None)?.is_some() {}
+    while painter.push(None)?.is_some() {}
     Ok(spent)
 }
 

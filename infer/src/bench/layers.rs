@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_of_one_channel_and_no_block_are_those_counted_by_hand() {
+    fn operations_of_one_channel_and_no_block_equal_a_count_by_hand() {
         let config = StyleNetConfig { channels: 1, blocks: 0 };
         // conv1, conv2, conv3, deconv1, deconv2, deconv3: inputs x outputs x taps x height x width.
         let by_hand = [
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_size_is_rounded_up_on_the_way_down_and_up() {
+    fn an_odd_size_is_rounded_up_when_halved_and_doubled() {
         let config = StyleNetConfig { channels: 1, blocks: 1 };
         let by_hand = [
             3 * 81 * (5 * 7),

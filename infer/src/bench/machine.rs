@@ -1,4 +1,4 @@
-//! What the machine can do.
+//! The peak performance of the machine.
 
 use impasto_common::{Error, Result};
 use impasto_kernels::machine;
@@ -6,26 +6,26 @@ use serde::Serialize;
 
 use crate::Stylizer;
 
-/// What the machine can do, which the networks' speed is compared with.
+/// The peak performance of the machine, with which the networks' speed is compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BenchMachine {
-    /// Threads that compute.
+    /// The number of computing threads.
     pub threads: usize,
     /// The vector instructions in use.
     pub instructions: &'static str,
     /// The measured peak of all threads together, see [`machine::peak_flops`]; 1e9 operations a second.
     pub peak_gflops: f64,
-    /// The GPU that paints, if one does.
+    /// The GPU that paints, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuFigures>,
 }
 
-/// What a GPU can do.
+/// The peak performance of a GPU.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GpuFigures {
-    /// The driver's name for it.
+    /// The name given by the driver.
     pub name: String,
-    /// The measured peak of a large matrix product in the precision that is painted in; 1e9 operations a second.
+    /// The measured peak of a large matrix product in the precision of the painting; 1e9 operations a second.
     pub peak_gflops: f64,
 }
 
@@ -54,7 +54,7 @@ impl BenchMachine {
         Ok(Self { gpu: gpu.transpose()?, ..Self::measure() })
     }
 
-    /// The peak of what paints, 1e9 operations a second.
+    /// The peak of the device that paints, 1e9 operations a second.
     pub(super) fn peak(&self) -> f64 {
         self.gpu.as_ref().map_or(self.peak_gflops, |gpu| gpu.peak_gflops)
     }

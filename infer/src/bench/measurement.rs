@@ -24,13 +24,13 @@ pub struct Measurement {
     pub width: usize,
     /// Runs, without the first one.
     pub runs: usize,
-    /// The first run of a new stylizer, which prepares what later runs find ready.
+    /// The first run of a new stylizer, which includes one-time preparation.
     pub cold_ms: f64,
     /// The fastest run.
     pub fastest_ms: f64,
-    /// The median over the runs. Except on a GPU, everything below follows from it.
+    /// The median over the runs. Except on a GPU, all figures below are derived from it.
     pub median_ms: f64,
-    /// The median of the GPU alone, without copies. `gflops` and the fraction of the peak follow from it.
+    /// The median on the GPU alone, without copies. `gflops` and the fraction of the peak are derived from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_gpu_ms: Option<f64>,
     /// Bytes of the GPU's memory that the painting takes, besides the weights.
@@ -42,7 +42,7 @@ pub struct Measurement {
     /// Why there was no CUDA graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cuda_graph_failure: Option<String>,
-    /// Frames of a clip that are painted in a second; on a GPU, with several under way.
+    /// Frames of a clip that are painted in a second; on a GPU, with several in flight.
     pub frames_per_second: f64,
     /// Million pixels that are painted in a second.
     pub megapixels_per_second: f64,
@@ -56,20 +56,20 @@ pub struct Measurement {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// What is measured only on a GPU.
+/// Figures measured only on a GPU.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct GpuRates {
     /// Seconds of a frame on the GPU alone.
     pub(super) alone: f64,
-    /// Seconds of a frame of a clip, with several under way.
-    pub(super) under_way: f64,
+    /// Seconds of a frame of a clip, with several in flight.
+    pub(super) in_flight: f64,
     /// Bytes of the GPU's memory, besides the weights.
     pub(super) memory: u64,
     /// Why the painting was not one CUDA graph, if it was not.
     pub(super) graph_failure: Option<String>,
 }
 
-/// The figures that follow from the times of the first run and of the others, `sorted`.
+/// The figures derived from the times of the first run and of the others, `sorted`.
 pub(super) fn describe(
     subject: &Subject,
     (height, width): (usize, usize),
@@ -80,7 +80,7 @@ pub(super) fn describe(
 ) -> Measurement {
     let config = subject.model.card.network;
     let seconds = median(sorted);
-    let (of_clip, alone) = gpu.as_ref().map_or((seconds, seconds), |rates| (rates.under_way, rates.alone));
+    let (of_clip, alone) = gpu.as_ref().map_or((seconds, seconds), |rates| (rates.in_flight, rates.alone));
     let gflop = paint_operations(&config, (height, width)) / 1e9;
     Measurement {
         network: subject.name.clone(),

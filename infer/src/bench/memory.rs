@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peak_is_read_in_bytes_and_anything_else_is_nothing() {
+    fn the_peak_is_read_in_bytes_and_other_text_is_ignored() {
         assert_eq!(parse("Name:\tx\nVmHWM:\t   12 kB\nVmRSS:\t 3 kB\n"), Some(12 * 1024));
         assert_eq!(parse("VmHWM:\t 12 MB\n"), None);
         assert_eq!(parse("VmRSS:\t 12 kB\n"), None);

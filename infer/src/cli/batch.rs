@@ -1,8 +1,8 @@
 //! Paints many pictures: reads, paints and writes each, and continues after a bad one.
 //!
-//! While one picture is painted, a thread reads and decodes the next one, and another encodes and writes the previous one. A
-//! decoded picture waits until it is taken before the next is read, so memory holds only a few, however many there are.
-//! Pictures are painted, and messages printed, in the order of the plan.
+//! While one picture is painted, a thread reads and decodes the next one, and another encodes and writes the previous one.
+//! The next picture is read only after the previous one was taken, so only a few are in memory at a time. Pictures are
+//! painted, and messages printed, in the order of the plan.
 
 use std::io::Write;
 use std::panic;
@@ -34,7 +34,7 @@ use crate::video::FramePainter;
 pub(super) struct BatchOptions<'a> {
     /// JPEG quality of the paintings.
     pub(super) quality: u8,
-    /// As in the stylizer's options: pictures are made smaller before they wait.
+    /// As in the stylizer's options. Pictures are shrunk before they wait.
     pub(super) max_size: Option<u32>,
     /// Whether pictures are read and written while another is painted.
     pub(super) overlap: bool,
@@ -42,10 +42,10 @@ pub(super) struct BatchOptions<'a> {
     pub(super) clips: &'a ClipOptions,
 }
 
-/// How many pictures failed, and how.
+/// How many pictures failed, by kind of error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Failures {
-    /// Because what was asked for is not possible.
+    /// Failures because the request is not possible.
     pub(super) usage: usize,
     pub(super) other: usize,
 }
@@ -83,7 +83,7 @@ pub(super) fn paint_all<'a>(
         return failures(wanted.map(|task| end(paint(load(task)))));
     }
     thread::scope(|scope| {
-        // The channels have no room, so a thread holds its picture until the next thread is free.
+        // The channels have no capacity, so a thread keeps its picture until the next thread is free.
         let (loaded, to_paint) = sync_channel(0);
         let (painted, to_store) = sync_channel(0);
         scope.spawn(move || {
@@ -122,11 +122,11 @@ enum LoadedInput {
     Still(Picture, PictureFormat),
     /// The file's bytes: the frames are decoded one at a time.
     Animation(Vec<u8>, PictureFormat),
-    /// Nothing: frames are read and written while they are painted.
+    /// Nothing yet: frames are read and written while they are painted.
     Clip,
     /// The same, with the beginning of standard input.
     Stream(StdinFrames),
-    /// Nothing: a large file is read while it is painted, and written as it is.
+    /// Nothing yet: a large file is read, painted and written in strips.
     Strips(PathBuf, PathBuf, PictureFormat),
 }
 
@@ -135,7 +135,7 @@ enum FinishedPainting {
     Still(Picture, PictureFormat),
     /// The bytes of the painted file.
     Animation(Vec<u8>),
-    /// It is written already.
+    /// The output is already written.
     Stored,
 }
 
@@ -185,7 +185,7 @@ fn load(
             StdinContent::Picture(bytes) => bytes,
         },
         Input::File(path) => {
-            // A file that cannot be looked at is reported below, where it is read as a picture.
+            // If the file cannot be opened, reading it as a picture reports the error below.
             if is_video(path).unwrap_or(false) {
                 return Ok(LoadedInput::Clip);
             }
@@ -205,8 +205,8 @@ fn load(
 fn beyond_memory(bytes: &[u8], memory: u64) -> Option<String> {
     let needed = bytes_to_decode(bytes).filter(|&needed| needed > memory)? >> 20;
     Some(format!(
-        "decoding it takes {needed} MB in addition to the memory for painting; PNG, TIFF and non-progressive JPEG are read in \
-         strips if they are painted into one of these formats (`jpegtran` converts a progressive JPEG without loss)"
+        "decoding it needs {needed} MB in addition to the memory for painting; PNG, TIFF and non-progressive JPEG are read in \
+         strips if the output has one of these formats (`jpegtran` converts a progressive JPEG without loss)"
     ))
 }
 
@@ -221,12 +221,12 @@ fn decode(bytes: Vec<u8>, task: &PaintingTask, max_size: Option<u32>, notes: &mu
             return Ok(LoadedInput::Clip);
         }
         Some(_) if is_animation => {
-            return Err(Error::new(format!("an animated {own} cannot be painted into a clip here"))
-                .with_hint("paint it into .gif or .webp"));
+            return Err(Error::new(format!("an animated {own} cannot be written as a clip here"))
+                .with_hint("use an output that ends in .gif or .webp"));
         }
         Some(_) => {
-            return Err(Error::new("it is a picture, which cannot be painted into a clip")
-                .with_hint("end the name of the output like a picture's: .png"));
+            return Err(Error::new("it is a picture, which cannot be written as a clip")
+                .with_hint("use an output with the extension of a picture, such as .png"));
         }
     };
     if is_animation && format.is_animated() {
@@ -234,7 +234,7 @@ fn decode(bytes: Vec<u8>, task: &PaintingTask, max_size: Option<u32>, notes: &mu
     }
     if is_animation {
         notes.push(
-            "only the first frame is painted; an animation is kept with `--format gif` or `--format webp`".into(),
+            "only the first frame is painted; use `--format gif` or `--format webp` to keep the animation".into(),
         );
     }
     let picture = Picture::decode(&bytes)?;
@@ -318,9 +318,13 @@ fn cannot_paint(task: &PaintingTask) -> String {
 
 fn describe(loss: Loss, format: PictureFormat) -> String {
     match loss {
-        Loss::Transparency => format!("{format} has no transparency; transparent pixels are put on white"),
-        Loss::PartialTransparency => format!("{format} pixels are opaque or transparent, nothing between"),
-        Loss::Profile => format!("{format} holds no colour profile; the colours may look different"),
+        Loss::Transparency => {
+            format!("{format} does not support transparency; transparent areas are blended with white")
+        }
+        Loss::PartialTransparency => {
+            format!("{format} does not support partial transparency; each pixel becomes opaque or transparent")
+        }
+        Loss::Profile => format!("{format} cannot store the colour profile; colours may look different"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `infer bench`: words to networks, sizes and a length; measurements to a table or JSON.
+//! `infer bench`: turns arguments into networks, sizes and a duration, and measurements into a table or JSON.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::stylize::{check_computing, find_model};
 use super::talk::Talk;
 use crate::bench::{BenchMachine, Length, Measurement, Subject, measure};
 
-/// No picture format that we know has longer sides.
+/// No supported picture format has longer sides.
 const MAX_SIDE: usize = 65_535;
 
 /// Measure how fast this machine paints
@@ -81,7 +81,7 @@ pub(super) struct Args {
     threads: usize,
 }
 
-/// Pixels as tensors count them, not as people write them.
+/// The size in the order of tensors, height first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Size {
     height: usize,
@@ -105,14 +105,14 @@ fn parse_size(text: &str) -> Result<Size, String> {
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
-    seconds.ok_or_else(|| "expected a number of seconds, a day at most".into())
+    seconds.ok_or_else(|| "expected a number of seconds, at most one day (86400)".into())
 }
 
 fn parse_runs(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&runs| runs > 0).ok_or_else(|| "expected a whole number from 1".into())
+    text.parse().ok().filter(|&runs| runs > 0).ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
-/// All that is printed as JSON.
+/// The whole JSON output.
 #[derive(Debug, Serialize)]
 struct Report {
     version: &'static str,
@@ -120,11 +120,11 @@ struct Report {
     measurements: Vec<Measurement>,
 }
 
-/// Measures and prints what the arguments say.
+/// Measures what the arguments ask for, and prints it.
 ///
 /// # Errors
 ///
-/// If a style cannot be loaded or a picture not be painted.
+/// If a style cannot be loaded or a picture cannot be painted.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.threads > 0 {
         set_threads(args.threads)?;
@@ -153,7 +153,7 @@ fn measure_all(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<Report>
     Ok(Report { version: env!("CARGO_PKG_VERSION"), machine, measurements })
 }
 
-/// What paints, which the first network tells.
+/// The machine that paints, as reported by the first network.
 fn machine(subjects: &[Subject], args: &Args, talk: &Talk) -> Result<BenchMachine> {
     let Some(subject) = subjects.first() else { return Ok(BenchMachine::measure()) };
     let stylizer = subject.stylizer(args.device, args.precision)?;
@@ -210,7 +210,8 @@ fn table(report: &Report) -> String {
     text + &graphs(&report.measurements)
 }
 
-/// A line for each painting on a GPU that was not one CUDA graph, or one line if all were; nothing without a GPU.
+/// One line for each painting on a GPU that did not run as one CUDA graph, or a single line if all did. Empty without a
+/// GPU.
 fn graphs(measurements: &[Measurement]) -> String {
     let on_gpu: Vec<_> = measurements.iter().filter(|found| found.cuda_graph.is_some()).collect();
     if on_gpu.is_empty() {
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_words_say_what_was_expected() {
+    fn invalid_values_are_refused_with_the_expected_ones() {
         let sizes = "expected WIDTHxHEIGHT of 1 to 65535 pixels, such as 1920x1080";
         for (line, expected) in [
             ("--sizes 512", sizes),
@@ -262,7 +263,7 @@ mod tests {
             ("--sizes 5x5x5", sizes),
             ("--sizes 512x512,", sizes),
             ("--presets l,xl", "expected `l`, `m`, `s` or `xs`"),
-            ("--runs 0", "expected a whole number from 1"),
+            ("--runs 0", "expected a whole number of at least 1"),
             ("--seconds nan", "expected a number of seconds"),
             ("--seconds 2 --runs 2", "cannot be used with"),
         ] {
@@ -304,9 +305,9 @@ mod tests {
         let on_cpu = measure(&subject, (6, 9), Length::Runs(1), (DeviceChoice::Cpu, None), &machine).unwrap();
         assert_eq!(graphs(std::slice::from_ref(&on_cpu)), "");
         let as_graph = Measurement { cuda_graph: Some(true), ..on_cpu.clone() };
-        let cuda_graph_failure = Some("the driver captured no work".into());
+        let cuda_graph_failure = Some("the capture is empty".into());
         let without = Measurement { cuda_graph: Some(false), cuda_graph_failure, ..on_cpu };
-        let line = "xs at 9x6 ran without a CUDA graph: the driver captured no work";
+        let line = "xs at 9x6 ran without a CUDA graph: the capture is empty";
         assert_eq!(graphs(&[as_graph, without]), format!("\n{line}\n"));
     }
 }

@@ -18,13 +18,13 @@ use crate::video::{self, Container};
 
 /// Paints a clip file.
 pub(super) fn paint_file(stylizer: &Stylizer, task: &PaintingTask, options: &ClipOptions, talk: &Talk) -> Result<()> {
-    let Input::File(path) = &task.input else { return Err(Error::new("standard input is no file")) };
+    let Input::File(path) = &task.input else { return Err(Error::new("standard input is not a file")) };
     let mut progress = ClipProgress::new(talk, task.input.name());
     match (&task.output, task.format) {
         (Output::File(output), Some(PaintingFormat::Clip(container))) => {
             render(stylizer, path, output, container, options, &mut progress)
         }
-        // A name that says nothing.
+        // The name gives no format.
         (Output::File(output), None) => render(stylizer, path, output, Container::Mp4, options, &mut progress),
         _ => {
             let painter = options.painter(stylizer)?;
@@ -50,7 +50,7 @@ fn render(
     let mut painter = options.painter(stylizer)?;
     let rendered = video::render(source, output, container, &options.render, &mut *painter, progress)?;
     match rendered.damage {
-        Some(damage) => Err(damage.with_hint(format!("`{}` holds the others", output.display()))),
+        Some(damage) => Err(damage.with_hint(format!("`{}` has the other frames", output.display()))),
         None => Ok(()),
     }
 }

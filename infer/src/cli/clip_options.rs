@@ -3,7 +3,7 @@
 use impasto_common::Result;
 
 use crate::video::{FramePainter, RenderOptions};
-use crate::{Flight, Stabilizer, SteadyOptions, Stylizer};
+use crate::{PipelinedPainter, Stabilizer, SteadyOptions, Stylizer};
 
 /// How clips are painted.
 #[derive(Debug, Clone)]
@@ -11,16 +11,16 @@ pub(super) struct ClipOptions {
     pub(super) render: RenderOptions,
     /// The size of the frames on standard input, if they are RGB bytes without a header.
     pub(super) raw: Option<(u32, u32)>,
-    /// How frames are stabilised, if they are.
+    /// How frames are stabilised; `None` if they are not.
     pub(super) steady: Option<SteadyOptions>,
 }
 
 impl ClipOptions {
-    /// What paints the frames of one clip.
+    /// The painter for the frames of one clip.
     pub(super) fn painter<'a>(&self, stylizer: &'a Stylizer) -> Result<Box<dyn FramePainter + 'a>> {
         Ok(match self.steady {
             Some(steady) => Box::new(Stabilizer::new(stylizer.clone(), steady)?),
-            None => Box::new(Flight::new(stylizer)),
+            None => Box::new(PipelinedPainter::new(stylizer)),
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::video::Container;
 /// The format of a painting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PaintingFormat {
-    /// A picture, or an animation where the format holds one.
+    /// A picture, or an animation if the format supports it.
     Picture(PictureFormat),
     /// A clip.
     Clip(Container),
@@ -19,12 +19,12 @@ pub(super) enum PaintingFormat {
 }
 
 impl PaintingFormat {
-    /// The format that a file's name asks for by its ending.
+    /// The format that belongs to a file's extension.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
         path.extension()?.to_str()?.parse().ok()
     }
 
-    /// The usual ending of a file's name, without the dot.
+    /// The usual file extension, without the dot.
     pub(super) fn extension(self) -> &'static str {
         match self {
             Self::Picture(format) => format.extension(),

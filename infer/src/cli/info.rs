@@ -36,7 +36,7 @@ pub(super) struct InfoArgs {
     json: bool,
 }
 
-/// A style model's card, and what is counted in the file.
+/// A style model's card, and counts from the file.
 #[derive(Debug, Serialize)]
 struct Description {
     #[serde(flatten)]
@@ -58,7 +58,7 @@ impl Description {
 
     fn lines(&self) -> String {
         let card = &self.card;
-        let preset = self.preset.map_or_else(|| "own".to_owned(), |preset| preset.to_string());
+        let preset = self.preset.map_or_else(|| "custom".to_owned(), |preset| preset.to_string());
         let network = card.network;
         let mut text = String::new();
         let mut line = |label: &str, value: &str| {
@@ -86,7 +86,7 @@ pub(super) fn styles(args: &StylesArgs) -> Result<ExitCode> {
     if args.json {
         print(&to_json(&styles)?)?;
     } else if styles.is_empty() {
-        talk::note("no style is built into this program; `--style FILE` takes a style-model file");
+        talk::note("this program has no bundled style; use `--style FILE` with a style-model file");
     } else {
         let texts: Vec<_> = styles.iter().map(Description::lines).collect();
         print(&texts.join("\n"))?;

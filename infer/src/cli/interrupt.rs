@@ -9,19 +9,20 @@ use impasto_files::discard_unfinished;
 
 use super::talk;
 
-/// The exit code of a process that an interrupt ended, by the shells' convention: 128 + SIGINT.
+/// The exit code after an interrupt, by the convention of shells: 128 + SIGINT.
 pub(super) const INTERRUPTED: u8 = 130;
 
 type Stop = Box<dyn FnOnce() + Send>;
 
 /// Called by the first interrupt instead of ending the process.
 static DEFERRED: Mutex<Option<Stop>> = Mutex::new(None);
-/// Whether an interrupt came while a [`Watch`] lived.
+/// Whether an interrupt arrived while a [`Watch`] existed.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Makes Ctrl-C (and SIGTERM, SIGHUP) end the process at once and remove incomplete files.
 ///
-/// For `main` only. If no handler can be installed, the default one of the system stays, which may leave a temporary file.
+/// For `main` only. If no handler can be installed, the system's default handler stays, which may leave a temporary file
+/// behind.
 pub fn exit_on_interrupt() {
     let installed = ctrlc::set_handler(|| {
         let deferred = deferred().take();
@@ -32,11 +33,11 @@ pub fn exit_on_interrupt() {
         process::exit(INTERRUPTED.into());
     });
     if let Err(error) = installed {
-        talk::note(&format!("Ctrl-C may leave a temporary file: {error}"));
+        talk::note(&format!("Ctrl-C may leave a temporary file behind: {error}"));
     }
 }
 
-/// Has the next interrupt call `stop` instead; the one after it ends the process at once.
+/// Makes the next interrupt call `stop` instead. The one after it ends the process at once.
 pub(super) fn defer(stop: impl FnOnce() + Send + 'static) {
     *deferred() = Some(Box::new(stop));
 }
@@ -45,15 +46,15 @@ fn deferred() -> MutexGuard<'static, Option<Stop>> {
     DEFERRED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As long as this lives, the first Ctrl-C only makes [`is_stopped`] true.
+/// While this exists, the first Ctrl-C only makes [`is_stopped`] true.
 pub(super) struct Watch(());
 
 impl Watch {
-    /// Begins to watch.
+    /// Starts watching.
     pub(super) fn new() -> Self {
         defer(|| {
             STOPPED.store(true, Ordering::SeqCst);
-            talk::note("stopping after this frame; press Ctrl-C again to stop at once");
+            talk::note("stopping after this frame; press Ctrl-C again to stop immediately");
         });
         Self(())
     }
@@ -65,7 +66,7 @@ impl Drop for Watch {
     }
 }
 
-/// Whether there was a Ctrl-C while a [`Watch`] lived.
+/// Whether Ctrl-C was pressed while a [`Watch`] existed.
 pub(super) fn is_stopped() -> bool {
     STOPPED.load(Ordering::SeqCst)
 }

@@ -1,5 +1,5 @@
-//! What the program writes to standard output: data. A reader that leaves ends the run quietly: `infer styles | head -1` is no
-//! failure.
+//! Standard output, which only gets data. If its reader closes the pipe, as in `infer styles | head -1`, the run ends
+//! quietly and without an error.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use impasto_common::{Result, ResultExt};
 use impasto_error::escaped_lines;
 use serde::Serialize;
 
-/// Whether a write to [`DataOutput`] found that nobody reads.
+/// Whether a write to [`DataOutput`] found the pipe closed by its reader.
 static READER_LEFT: AtomicBool = AtomicBool::new(false);
 
-/// Whether the reader of standard output has gone. Whatever failed because of it is no error.
+/// Whether the reader of standard output has closed the pipe. Failures caused by this are not errors.
 pub(super) fn reader_left() -> bool {
     READER_LEFT.load(Ordering::Relaxed)
 }
 
-/// Standard output, which notices that its reader leaves.
+/// Standard output. It records when its reader closes the pipe.
 pub(super) struct DataOutput;
 
 impl DataOutput {
@@ -53,7 +53,7 @@ pub(super) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Writes `bytes`, of a picture perhaps.
+/// Writes `bytes`, such as those of a picture.
 pub(super) fn write_all(bytes: &[u8]) -> Result<()> {
     DataOutput.write_all(bytes).and_then(|()| DataOutput.flush()).context(|| "cannot write to standard output")
 }

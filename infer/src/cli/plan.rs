@@ -1,4 +1,4 @@
-//! Which input is painted into which file. Whatever can be refused is refused here, before any work.
+//! Decides which input is painted into which file. Everything that can be refused is refused here, before any work is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use impasto_video::is_video_name;
 use super::format::PaintingFormat;
 use crate::video::{Container, is_interrupted};
 
-/// Where a picture comes from.
+/// The source of a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
     Stdin,
     File(PathBuf),
 }
 
-/// Where a painting goes.
+/// The destination of a painting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Output {
     Stdout,
@@ -31,7 +31,7 @@ pub(super) enum Output {
 pub(super) struct PaintingTask {
     pub(super) input: Input,
     pub(super) output: Output,
-    /// The format of the painting; that of the input if `None`.
+    /// The format of the painting. `None` keeps the format of the input.
     pub(super) format: Option<PaintingFormat>,
 }
 
@@ -55,10 +55,10 @@ impl PaintingPlan {
         } else if into_folder(inputs, output) {
             if meant(output).is_file() {
                 return Err(Error::usage(format!(
-                    "several pictures cannot be painted into one file `{}`",
+                    "several inputs cannot be painted into one file `{}`",
                     output.display()
                 ))
-                .with_hint("name a folder as `--output`"));
+                .with_hint("use a folder as `--output`"));
             }
             for input in inputs {
                 plan.add_input(input, output, format);
@@ -83,7 +83,8 @@ impl PaintingPlan {
         match pictures_below(input, folder) {
             Err(error) => self.failures.push(error),
             Ok(pictures) if pictures.is_empty() => {
-                self.failures.push(Error::new(format!("there is no picture in folder `{}`", input.display())));
+                self.failures
+                    .push(Error::new(format!("there are no pictures or clips in folder `{}`", input.display())));
             }
             Ok(pictures) => self.tasks.extend(pictures.iter().map(|picture| {
                 let below = picture.strip_prefix(input).unwrap_or(picture);
@@ -92,7 +93,7 @@ impl PaintingPlan {
         }
     }
 
-    /// Drops the tasks whose painting exists and returns how many there were.
+    /// Drops the tasks whose output exists, and returns their number.
     pub(super) fn skip_existing(&mut self) -> usize {
         let planned = self.tasks.len();
         let is_there = |path: &Path| meant(path).exists() && !is_interrupted(path);
@@ -109,7 +110,7 @@ impl PaintingPlan {
             let meant = meant(output);
             if inputs.contains(&meant) {
                 return Err(Error::usage(format!("`{}` is an input and would be replaced", output.display()))
-                    .with_hint("name another `--output`"));
+                    .with_hint("choose another `--output`"));
             }
             if let Some(other) = taken.insert(meant, input) {
                 let (other, input, output) = (other.display(), input.display(), output.display());
@@ -142,15 +143,15 @@ fn is_stdin(path: &Path) -> bool {
     ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path.as_os_str() == *name)
 }
 
-/// Whether a path means standard output. Its name in `/dev` leads to wherever the shell has directed it, perhaps to a file that
-/// the shell has begun.
+/// Whether a path means standard output. The names in `/dev` lead to wherever the shell has redirected it, for example to a
+/// new file.
 fn is_stdout(path: &Path) -> bool {
     ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path.as_os_str() == *name)
 }
 
 fn stream_task(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>) -> Result<PaintingTask> {
     let [input] = inputs else {
-        return Err(Error::usage("`-` stands for one picture, and there are several inputs"));
+        return Err(Error::usage("with `-`, there can be only one input"));
     };
     if input.is_dir() {
         return Err(Error::usage(format!("folder `{}` cannot be painted to standard output", input.display())));
@@ -161,10 +162,10 @@ fn stream_task(inputs: &[PathBuf], output: &Path, format: Option<PaintingFormat>
     }
     if meant(output).is_dir() {
         return Err(Error::usage(format!(
-            "a picture from standard input has no name to keep in `{}`",
+            "a picture from standard input has no file name, which folder `{}` needs",
             output.display()
         ))
-        .with_hint("name a file as `--output`"));
+        .with_hint("use a file as `--output`"));
     }
     let format = Some(format_for(output, format)?);
     Ok(PaintingTask { input, output: Output::File(output.into()), format })
@@ -179,11 +180,11 @@ fn into_folder(inputs: &[PathBuf], output: &Path) -> bool {
     inputs.len() > 1 || inputs.iter().any(|input| input.is_dir()) || meant(output).is_dir() || ends_with_separator
 }
 
-/// The format of a painting whose file is named: `--format` if given, else the ending of the name.
+/// The format for an output file: `--format` if given, otherwise by the file extension.
 fn format_for(output: &Path, format: Option<PaintingFormat>) -> Result<PaintingFormat> {
     format.or_else(|| PaintingFormat::of_path(output)).ok_or_else(|| {
-        Error::usage(format!("the name of `{}` does not end like that of a picture or clip", output.display()))
-            .with_hint("end it with .jpg, .png, .webp, .tiff, .bmp, .gif, .mp4, .mov, .mkv, .webm or .y4m, give `--format`, or create the folder first")
+        Error::usage(format!("`{}` does not have the extension of a supported picture or clip format", output.display()))
+            .with_hint("use .jpg, .png, .webp, .tiff, .bmp, .gif, .mp4, .mov, .mkv, .webm or .y4m, give `--format`, or create the folder first")
     })
 }
 
@@ -197,7 +198,7 @@ fn folder_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> P
     let format = format.filter(|format| matches!(format, PaintingFormat::Picture(_)));
     let output = match format {
         Some(format) if own.is_some() && own != Some(format) => output.with_extension(format.extension()),
-        // An unknown ending may be part of the name: `Mr. Smith`.
+        // An unknown extension may be part of the name, as in `Mr. Smith`.
         Some(format) if own.is_none() => {
             let mut name = output.as_os_str().to_owned();
             name.push(".");
@@ -209,8 +210,8 @@ fn folder_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> P
     PaintingTask { input: Input::File(input.into()), output: Output::File(output), format: format.or(own) }
 }
 
-/// A task for a file named like a clip. Its container stays if we can write it; otherwise it becomes Matroska, which holds any
-/// sound.
+/// A task for a file with the extension of a clip. The container is kept if it can be written. Otherwise it becomes
+/// Matroska, which can hold any kind of sound.
 fn clip_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> PaintingTask {
     let own = Container::of_path(output).map(PaintingFormat::Clip);
     let format = format.filter(|format| !matches!(format, PaintingFormat::Picture(picture) if !picture.is_animated()));
@@ -223,7 +224,7 @@ fn clip_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> Pai
     PaintingTask { input: Input::File(input.into()), output: Output::File(output), format: Some(format) }
 }
 
-/// The pictures and clips in a folder, without the paintings of an earlier run if they are below it.
+/// The pictures and clips in a folder. If the output folder is inside it, the paintings of an earlier run are left out.
 fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
     let mut pictures = find(input, is_picture_or_clip)?;
     let output = meant(output);
@@ -233,12 +234,13 @@ fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
     Ok(pictures)
 }
 
-/// What a path means once its missing folders are made; the path itself where nobody can tell, which fails later.
+/// The resolved path, as it will be once missing folders are created. If it cannot be resolved, the path itself, which
+/// fails later.
 fn meant(path: &Path) -> PathBuf {
     resolve(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Whether a file is named like a picture or a clip, and is not a segment of a clip whose painting was interrupted.
+/// Whether a file has the extension of a picture or a clip, and is not a segment of an interrupted clip.
 fn is_picture_or_clip(path: &Path) -> bool {
     let is_segment = path.parent().is_some_and(|parent| has_extension(parent, &["parts"]));
     (has_extension(path, &IMAGE_EXTENSIONS) || is_video_name(path)) && !is_segment

@@ -1,4 +1,4 @@
-//! What the user sees of a clip that is being painted, and how Ctrl-C stops it.
+//! The progress display of a clip that is being painted, and how Ctrl-C stops it.
 
 use std::time::Instant;
 

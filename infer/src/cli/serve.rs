@@ -19,7 +19,7 @@ use super::talk;
 use crate::Stylizer;
 use crate::serve::{Limits, ServeConfig, ServeEvent, Server};
 
-/// Serve a web page and an HTTP API that paint
+/// Serve a web page and an HTTP API for painting
 ///
 /// Prints the address on standard output and a line for each request on standard error. The page paints pictures and the
 /// view of a camera; `/openapi.json` describes the API. The server stores nothing, and no request reads a file. Ctrl-C
@@ -49,12 +49,12 @@ pub(super) struct Args {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Largest picture file to accept: bytes, or with K, M or G
+    /// Largest picture file to accept: bytes, or a number with K, M or G
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Limits")]
     #[arg(default_value = "32M")]
     max_body: u64,
 
-    /// Most pixels of a picture, in millions; checked before the picture is decoded
+    /// Largest picture to accept, in millions of pixels; checked before the picture is decoded
     #[arg(long, value_name = "MILLIONS", default_value_t = Limits::default().pixels as f64 / 1e6)]
     #[arg(value_parser = parse_millions, help_heading = "Limits")]
     max_megapixels: f64,
@@ -75,22 +75,22 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = Limits::default().live, help_heading = "Limits")]
     live: usize,
 
-    /// Time for the head of a request, and for an idle connection
+    /// Time limit for the header of a request, and for an idle connection
     #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().header_time))]
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     header_time: f64,
 
-    /// Time for the body of a request
+    /// Time limit for the body of a request
     #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().body_time))]
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     body_time: f64,
 
-    /// Time for waiting and painting
+    /// Time limit for waiting and painting
     #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().paint_time))]
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     paint_time: f64,
 
-    /// Time in which a client has to read some of its answer
+    /// Time limit for a client to read part of its response
     #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().write_time))]
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     write_time: f64,
@@ -100,7 +100,7 @@ pub(super) struct Args {
     #[arg(value_parser = parse_seconds, help_heading = "Limits")]
     grace: f64,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N; `auto` uses the first GPU, or the CPU if there is none
+    /// Device to compute on: auto, cpu, cuda or cuda:N; `auto` is the first GPU, or the CPU if there is none
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::default(), help_heading = "Computing")]
     device: DeviceChoice,
 
@@ -108,11 +108,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Memory for painting, without the pictures themselves: bytes, or with K, M or G; default: half of the free memory
+    /// Memory limit for painting, not counting the pictures themselves: bytes, or a number with K, M or G; default: half of the
+    /// free memory
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
     memory: Option<u64>,
 
-    /// CPU threads; 0 uses one per core
+    /// CPU threads; 0 means one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     threads: usize,
 }
@@ -144,8 +145,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let page = format!("http://{}", server.address());
     print(&format!("{page}\n"))?;
     if !args.quiet {
-        tell_reach(server.address());
-        talk::note("Ctrl-C ends the server");
+        warn_if_reachable(server.address());
+        talk::note("press Ctrl-C to stop the server");
     }
     if args.open {
         open_browser(&page);
@@ -156,7 +157,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let _ = stop.send(());
     });
     server.run(async {
-        // A dropped sender means the same.
+        // A dropped sender has the same meaning.
         let _ = stopped.await;
     })?;
     Ok(ExitCode::SUCCESS)
@@ -169,7 +170,7 @@ fn config(args: &Args) -> Result<ServeConfig> {
     let models = named.chain(bundled.map(impasto_common::styles::BundledStyle::model));
     let builder = Stylizer::builder().device(args.device).precision(args.precision);
     let styles = models.map(|model| builder.build(&model?)).collect::<Result<Vec<_>>>()?;
-    // All give the same reason if the GPU cannot be used.
+    // If the GPU cannot be used, all styles give the same reason.
     let mut notes: Vec<_> = styles.iter().filter_map(|style| style.engine().fallback_reason()).collect();
     notes.dedup();
     notes.iter().filter(|_| !args.quiet).for_each(|text| talk::note(text));
@@ -202,7 +203,7 @@ fn tell(event: &ServeEvent, quiet: bool) {
         ServeEvent::Failed(what) => talk::note(what),
         _ if quiet => {}
         ServeEvent::Answered { method, path, status, time } => {
-            // A client's words may contain control characters for the terminal.
+            // The client's text may contain control characters for the terminal.
             let (method, path) = (method.escape_debug(), path.escape_debug());
             talk::line(&format!("{method} {path} {status} in {:.0} ms", time.as_secs_f64() * 1e3));
         }
@@ -212,8 +213,8 @@ fn tell(event: &ServeEvent, quiet: bool) {
     }
 }
 
-/// Says so if other machines can reach the server.
-fn tell_reach(address: SocketAddr) {
+/// Prints a notice if other machines can reach the server.
+fn warn_if_reachable(address: SocketAddr) {
     if !address.ip().is_loopback() {
         talk::note("other machines on the network can reach this server, and it has no password");
     }
@@ -231,7 +232,7 @@ fn open_browser(page: &str) {
     let mut command = Command::new(program);
     command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Err(error) = command.spawn() {
-        talk::note(&format!("cannot open the browser with `{program}`: {error}; the page is {page}"));
+        talk::note(&format!("cannot open the browser with `{program}`: {error}; open {page} yourself"));
     }
 }
 
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_body_is_the_librarys() {
+    fn the_default_body_limit_equals_the_librarys() {
         assert_eq!(parse_memory("32M"), Ok(Limits::default().body as u64));
     }
 }

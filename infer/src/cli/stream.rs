@@ -1,5 +1,4 @@
-//! Frames that come from or go to something else than a clip file: pipes and animations. Needs no ffmpeg, unless the frames
-//! come from a clip file.
+//! Frames read from or written to pipes and animations. ffmpeg is needed only if the frames come from a clip file.
 
 use std::io::{self, BufReader, BufWriter, Chain, Cursor, Read, Write};
 use std::path::Path;
@@ -21,13 +20,13 @@ use super::talk::Talk;
 use crate::Stylizer;
 use crate::video::{self, AnimationStream, FramePainter, Observer, RenderOptions, Scale, StreamWriter};
 
-/// Bytes of a pipe that are read or written at a time.
+/// The buffer size of a pipe, in bytes.
 pub(super) const BUFFER: usize = 1 << 20;
 
-/// Bytes at the beginning of standard input that tell a clip from a picture.
+/// The number of bytes at the beginning of standard input that distinguish a clip from a picture.
 const SNIFFED: u64 = 612;
 
-/// Bytes of a picture that are read from standard input at most: nothing tells its size beforehand.
+/// The most bytes of a picture that are read from standard input, whose size is not known in advance.
 const LARGEST_PICTURE: u64 = 1 << 30;
 
 /// Standard input from its beginning.
@@ -39,14 +38,14 @@ pub(super) enum StdinFrames {
     Rgb(Stdin, (u32, u32)),
 }
 
-/// What standard input holds.
+/// The content of standard input.
 pub(super) enum StdinContent {
     Frames(StdinFrames),
-    /// The bytes of what should be a picture.
+    /// Bytes that should be a picture.
     Picture(Vec<u8>),
 }
 
-/// Looks at the beginning of standard input. Unless it is a stream of frames, it is read to its end.
+/// Inspects the beginning of standard input. Unless it is a stream of frames, all of it is read.
 pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<StdinContent> {
     let action = || "cannot read standard input";
     let stream = |head| BufReader::with_capacity(BUFFER, Cursor::new(head).chain(io::stdin()));
@@ -59,14 +58,14 @@ pub(super) fn open_stdin(raw: Option<(u32, u32)>) -> Result<StdinContent> {
         return Ok(StdinContent::Frames(StdinFrames::Y4m(stream(head))));
     }
     if is_video_start(&head) {
-        return Err(Error::new("it is a clip, and clips are only read from files").with_hint(
-            "give the name of the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`",
+        return Err(Error::new("it is a clip, but clips can be read only from files").with_hint(
+            "use the name of the file, or pipe frames: `ffmpeg -i CLIP -f yuv4mpegpipe - | infer stylize - ..`",
         ));
     }
     io::stdin().lock().take(LARGEST_PICTURE - SNIFFED + 1).read_to_end(&mut head).context(action)?;
     if head.len() as u64 > LARGEST_PICTURE {
-        return Err(Error::new("standard input holds more than 1 GiB, the most that is read of a picture there")
-            .with_hint("name the file"));
+        return Err(Error::new("standard input has more than 1 GiB, the limit for a picture there")
+            .with_hint("use the name of the file"));
     }
     Ok(StdinContent::Picture(head))
 }
@@ -94,7 +93,7 @@ pub(super) struct StreamTask<'a, 'b> {
     pub(super) stylizer: &'a Stylizer,
     pub(super) painter: Box<dyn FramePainter + 'a>,
     pub(super) task: &'a PaintingTask,
-    /// Whether a pipe gets bytes without a header by default.
+    /// Whether the default output format of a pipe is raw bytes without a header.
     pub(super) raw: bool,
     pub(super) progress: &'a mut ClipProgress<'b>,
 }
@@ -103,13 +102,13 @@ impl StreamTask<'_, '_> {
     pub(super) fn clip(&mut self, path: &Path, options: &RenderOptions) -> Result<()> {
         let info = impasto_video::probe(path)?;
         let size = options.scale.of((info.width, info.height))?;
-        // Neither pipes nor GIF readers know the time base of a variable rate; the mean as a constant rate suits both.
+        // Neither pipes nor GIF viewers support variable frame rates, so the mean is used as a constant rate.
         let rate = options.read.frame_rate.or(info.frame_rate);
         let is_pipe = !matches!(self.task.format, Some(PaintingFormat::Picture(_)));
         if let Some(rate) = rate.filter(|_| is_pipe && info.variable_rate && options.read.frame_rate.is_none()) {
             let rate = rate.value();
             self.progress.note(&format!(
-                "the frame rate varies, and the output has one: frames are dropped or shown twice for {rate:.3} a second"
+                "the frame rate varies, but the output needs a constant one: frames are dropped or repeated to get {rate:.3} per second"
             ));
         }
         let read = ReadOptions {
@@ -137,14 +136,14 @@ impl StreamTask<'_, '_> {
         let mut reader = Y4mReader::new(reader)?;
         let info = reader.info().clone();
         if info.bits > 8 {
-            self.progress.note(&format!("painted in 8 bits; the stream has {}", info.bits));
+            self.progress.note(&format!("the stream has {} bits per channel; it is painted in 8 bits", info.bits));
         }
         let time_base = info.frame_rate.inverse();
         self.paint(&mut reader, &info, time_base, None)
     }
 
     fn rgb(&mut self, reader: impl io::BufRead + Send, size: (u32, u32), options: &RenderOptions) -> Result<()> {
-        // The rate is unknown; it only matters if a header or an animation needs one.
+        // The rate is unknown. It matters only if a header or an animation needs one.
         let frame_rate = options.read.frame_rate.unwrap_or(Ratio { numerator: 25, denominator: 1 });
         let read = ReadOptions { frame_rate: None, ..options.read };
         refuse(&RenderOptions { read, ..options.clone() })?;
@@ -199,7 +198,7 @@ fn refuse(options: &RenderOptions) -> Result<()> {
     let scaled = Scale { longest: None, ..options.scale } != Scale::default();
     if options.read != ReadOptions::default() || scaled {
         return Err(Error::usage("`--start`, `--duration`, `--fps` and `--scale` need a clip file")
-            .with_hint("let the program that writes the pipe do it"));
+            .with_hint("do this in the program that writes the pipe"));
     }
     Ok(())
 }
@@ -209,13 +208,13 @@ fn cannot(format: PaintingFormat) -> Error {
         PaintingFormat::Picture(format) => still_from_clip(format),
         format => {
             let name = format.extension();
-            Error::usage(format!("frames from or to a pipe cannot be painted into `{name}` here"))
-                .with_hint("pipe the paintings on: `.. --output - | ffmpeg -i - out.mp4`")
+            Error::usage(format!("frames from or to a pipe cannot be written as `{name}`"))
+                .with_hint("pipe the result to ffmpeg: `.. --output - | ffmpeg -i - out.mp4`")
         }
     }
 }
 
 fn still_from_clip(format: PictureFormat) -> Error {
-    Error::usage(format!("a clip cannot be painted into {format}"))
-        .with_hint("end the name of the output with .mp4, .mov, .mkv, .webm, .gif, .webp or .y4m")
+    Error::usage(format!("a clip cannot be written as {format}"))
+        .with_hint("use an output that ends in .mp4, .mov, .mkv, .webm, .gif, .webp or .y4m")
 }

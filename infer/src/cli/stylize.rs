@@ -118,7 +118,7 @@ fn parse_strength(text: &str) -> Result<f32, String> {
     if (0.0..=1.0).contains(&strength) { Ok(strength) } else { Err("expected a number from 0 to 1".into()) }
 }
 
-/// Bytes as people write them: `512M`, `1.5G`, `1073741824`.
+/// Parses a number of bytes, such as `512M`, `1.5G` or `1073741824`.
 pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -134,7 +134,7 @@ pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
     if bytes.is_finite() && bytes >= 1.0 { Ok(bytes as u64) } else { Err("expected a size above 0".into()) }
 }
 
-/// Paints what the arguments say.
+/// Paints what the arguments ask for.
 ///
 /// # Errors
 ///
@@ -155,7 +155,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     };
     let builder = Stylizer::builder().device(args.device).precision(args.precision).options(options);
     let stylizer = builder.build(&model)?;
-    // Everything else of a painting follows from the clip and its own options.
+    // Everything else that determines a painting is in the clip and its own options.
     let painter = format!(
         "{}, strength {}, keep colours {}, {}",
         fingerprint(&model),
@@ -179,7 +179,7 @@ fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Ar
     let options = BatchOptions {
         quality: args.quality,
         max_size: args.max_size,
-        // A user who asks for one thread does not want two more for files.
+        // With `--threads 1`, there should be no additional threads for files.
         overlap: args.threads != 1,
         clips,
     };
@@ -195,11 +195,11 @@ fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Ar
         return ExitCode::SUCCESS;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };
+    let there = if skipped > 0 { format!(", {skipped} already existed") } else { String::new() };
     talk.finish(&format!("painted {} of {total} in {seconds:.1} s{there}", total - failed));
     match failed {
         0 => ExitCode::SUCCESS,
-        // Everything failed because of what was asked for, such as an encoder that does not exist.
+        // Every failure is a usage error, such as an encoder that does not exist.
         _ if failures.usage == total => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
@@ -233,7 +233,7 @@ fn refuse_terminal(plan: &PaintingPlan) -> Result<()> {
     let to_terminal = plan.tasks.iter().any(|task| task.output == Output::Stdout) && io::stdout().is_terminal();
     if to_terminal {
         return Err(Error::usage("a picture would be written to the terminal")
-            .with_hint("redirect standard output, or name a file as `--output`"));
+            .with_hint("redirect standard output, or use a file as `--output`"));
     }
     let from_terminal = plan.tasks.iter().any(|task| task.input == Input::Stdin) && io::stdin().is_terminal();
     if from_terminal {

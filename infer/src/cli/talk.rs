@@ -1,6 +1,6 @@
-//! What the program says on standard error. Names and messages from outside are shown with their control characters escaped.
+//! Messages on standard error. Names and messages from outside are shown with their control characters escaped.
 //!
-//! Talk is best effort: a standard error that is closed, full or a terminal that has gone stops no painting.
+//! Messages are best effort: painting continues if standard error is closed or full, or if the terminal is gone.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn error_text(error: &Error) -> String {
     }
 }
 
-/// Prints something the user should know though nothing failed.
+/// Prints a notice: something that the user should know, although nothing failed.
 pub(super) fn note(text: &str) {
     print_text(&note_text(text));
 }
@@ -30,17 +30,17 @@ fn note_text(text: &str) -> String {
     format!("note: {}", escaped(text))
 }
 
-/// Prints a line, such as what a server has done.
+/// Prints a line, such as the log line of a request.
 pub(super) fn line(text: &str) {
     print_text(&escaped(text));
 }
 
-/// Prints text that is escaped already.
+/// Prints text that is already escaped.
 fn print_text(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Talk about a run: a progress bar for many pictures, and lines above it; only errors if the run is to be quiet.
+/// The messages of a run: a progress bar if there are many pictures, with lines above it. A quiet run prints only errors.
 pub(super) struct Talk {
     bars: MultiProgress,
     bar: ProgressBar,
@@ -51,7 +51,7 @@ pub(super) struct Talk {
 const TICK: Duration = Duration::from_millis(500);
 
 impl Talk {
-    /// Talk about `pictures` pictures.
+    /// Messages for a run of `pictures` pictures.
     pub(super) fn new(pictures: usize, quiet: bool) -> Self {
         let bars = MultiProgress::new();
         let hidden = quiet || pictures < 2;
@@ -61,7 +61,7 @@ impl Talk {
         Self { bars, bar, quiet }
     }
 
-    /// A bar for the frames of a clip, of which the first `painted` are done; without an end if it is unknown.
+    /// A progress bar for the frames of a clip, of which the first `painted` are done. `frames` is `None` if unknown.
     pub(super) fn clip(&self, frames: Option<u64>, painted: u64) -> ProgressBar {
         if self.quiet {
             return ProgressBar::hidden();
@@ -72,13 +72,13 @@ impl Talk {
             None => style("{spinner} {pos} frames  {msg}"),
         });
         bar.set_position(painted);
-        // What an earlier run painted took no time of this run.
+        // Frames of an earlier run do not count towards the speed.
         bar.reset_eta();
         bar.enable_steady_tick(TICK);
         bar
     }
 
-    /// Names the picture that is being painted.
+    /// Shows the name of the picture that is being painted.
     pub(super) fn begin(&self, name: String) {
         self.bar.set_message(escaped(&name).into_owned());
     }
@@ -88,12 +88,12 @@ impl Talk {
         self.bar.inc(1);
     }
 
-    /// An error, quiet or not.
+    /// Prints an error, even in a quiet run.
     pub(super) fn error(&self, text: &Error) {
         self.print(&error_text(text));
     }
 
-    /// Something the user should know.
+    /// Prints a notice, unless the run is quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
             self.print(&note_text(text));
@@ -113,12 +113,12 @@ impl Talk {
         self.bar.finish_and_clear();
     }
 
-    /// Prints text that is escaped already above the bars, if there are any.
+    /// Prints already escaped text above the progress bars, if there are any.
     fn print(&self, text: &str) {
         if self.bars.is_hidden() {
             print_text(text);
         } else {
-            // `MultiProgress::suspend` would panic if the terminal has gone.
+            // `MultiProgress::suspend` would panic if the terminal is gone.
             let _ = self.bars.println(text);
         }
     }

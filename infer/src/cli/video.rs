@@ -10,7 +10,7 @@ use crate::SteadyOptions;
 use crate::bench::paint_operations;
 use crate::video::{Effort, RenderOptions, Scale};
 
-/// Side of the picture by which the work for a pixel is counted.
+/// The side, in pixels, of the picture used to count the operations per pixel.
 const SIDE: usize = 256;
 
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ pub(super) struct VideoArgs {
 }
 
 impl VideoArgs {
-    /// What the arguments ask for, painted by a network of these sizes; `painter` identifies the painter.
+    /// The clip options that the arguments ask for, for a network of these sizes. `painter` identifies the painter.
     pub(super) fn options(&self, network: &StyleNetConfig, max_size: Option<u32>, painter: String) -> ClipOptions {
         let operations = paint_operations(network, (SIDE, SIDE)) / (SIDE * SIDE) as f64;
         let painter = match self.steady() {
@@ -93,14 +93,14 @@ impl VideoArgs {
         ClipOptions { render, raw: self.raw, steady: self.steady() }
     }
 
-    /// How frames are stabilised, if they are.
+    /// How frames are stabilised; `None` if they are not.
     fn steady(&self) -> Option<SteadyOptions> {
         let defaults = SteadyOptions::default();
         self.stabilize.map(|frames| SteadyOptions { hold: frames.map_or(defaults.hold, usize::from), ..defaults })
     }
 }
 
-/// Identifies a model: its name, and an FNV-1a hash of its weights in the order of their names.
+/// Identifies a model by its name and an FNV-1a hash of its weights, in the order of their names.
 pub(super) fn fingerprint(model: &StyleModel) -> String {
     let mut hash = 0xCBF2_9CE4_8422_2325_u64;
     for array in model.tensors.values() {

@@ -16,7 +16,7 @@ const MOST_WAITING: usize = 65_536;
 const MOST_BODY_BYTES: usize = 1 << 30;
 
 /// A callback for the server's events; called from the server's threads.
-pub type Observer = Arc<dyn Fn(&ServeEvent) + Send + Sync>;
+pub type ServeObserver = Arc<dyn Fn(&ServeEvent) + Send + Sync>;
 
 /// An event of the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +58,7 @@ pub struct ServeConfig {
     /// Limits for everything that a request can make grow.
     pub limits: Limits,
     /// A callback for the server's events. Default: ignores them.
-    pub observer: Observer,
+    pub observer: ServeObserver,
 }
 
 /// Limits for everything that a request can make grow.
@@ -123,7 +123,7 @@ impl ServeConfig {
     pub(super) fn validate(&self) -> Result<()> {
         if self.styles.is_empty() {
             return Err(
-                Error::usage("there is no style to serve").with_hint("name a style-model file with `--style FILE`")
+                Error::usage("there is no style to serve").with_hint("use `--style FILE` with a style-model file")
             );
         }
         let limits = &self.limits;
@@ -137,7 +137,7 @@ impl ServeConfig {
         ];
         for (flag, count, most) in counts {
             if count == 0 {
-                return Err(Error::usage(format!("nothing can be served with `{flag} 0`")));
+                return Err(Error::usage(format!("`{flag}` must be above 0")));
             }
             if count > most {
                 return Err(Error::usage(format!("`{flag} {count}` is too large"))

@@ -92,8 +92,9 @@ impl Gallery {
         for stylizer in stylizers {
             let name = stylizer.card().name.clone();
             if styles.iter().any(|style| style.name == name) {
-                return Err(Error::usage(format!("two styles are named `{name}`"))
-                    .with_hint("a style's name is that on its card, else that of its file: serve one of them"));
+                return Err(Error::usage(format!("two styles are named `{name}`")).with_hint(
+                    "a style's name is the name on its card, or else its file name: serve only one of them",
+                ));
             }
             let options = StylizeOptions { memory: Some(memory), ..StylizeOptions::default() };
             let stylizer = stylizer.with_options(options)?;

@@ -13,7 +13,7 @@ pub(super) fn inspect(bytes: &[u8], limit: u64) -> Result<(), Problem> {
     let (height, width) = claimed_size(bytes).map_err(|error| Problem::damaged(&error))?;
     if u64::from(height) * u64::from(width) > limit {
         let error = Error::new(format!(
-            "a picture of {width}x{height} pixels is over the limit of {} million",
+            "a picture of {width}x{height} pixels exceeds the limit of {} million",
             limit as f64 / 1e6
         ))
         .with_hint("send a smaller picture, or start the server with a larger `--max-megapixels`");

@@ -182,18 +182,18 @@ fn change(studio: &Studio, options: &mut RequestOptions, slot: &Slot, text: &str
 /// Repeatedly paints the newest frame.
 async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) {
     loop {
-        let (waiting, brush, dropped) = slot.take().await;
+        let (waiting, frame_options, dropped) = slot.take().await;
         let id = frame::id_of(&waiting.bytes);
         let work = move |_: &_| {
             let begun = Instant::now();
             let picture = decode(&waiting.bytes)?;
-            let painting = brush.stylizer.stylize_owned(picture);
+            let painting = frame_options.stylizer.stylize_owned(picture);
             let painting = painting.map_err(|error| Problem::damaged(&error))?;
             Ok(PaintedFrame {
                 id,
                 dropped,
                 painting,
-                quality: brush.quality,
+                quality: frame_options.quality,
                 wait: begun - waiting.arrived,
                 paint: begun.elapsed(),
             })

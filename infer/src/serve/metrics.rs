@@ -63,14 +63,22 @@ impl Metrics {
         drop(requests);
         self.write_histogram(&mut text);
         let frames = [("painted", &self.frames_painted), ("dropped", &self.frames_dropped)];
-        head(&mut text, "impasto_frames_total", "counter", "Frames of cameras, by whether they were painted.");
+        head(&mut text, "impasto_frames_total", "counter", "Camera frames, by whether they were painted.");
         for (fate, count) in frames {
             let _ = writeln!(text, "impasto_frames_total{{fate=\"{fate}\"}} {}", count.load(Ordering::Relaxed));
         }
         let gauges = [
-            ("impasto_pictures", "Pictures in memory, from the queue to the last byte of the answer.", gauges.pictures),
-            ("impasto_queue_length", "Pictures that wait to be painted, without those in hand.", gauges.queue_length),
-            ("impasto_connections", "Open connections, without cameras.", gauges.connections),
+            (
+                "impasto_pictures",
+                "Pictures in memory, from the queue to the last byte of the response.",
+                gauges.pictures,
+            ),
+            (
+                "impasto_queue_length",
+                "Pictures that wait to be painted, not counting those being painted.",
+                gauges.queue_length,
+            ),
+            ("impasto_connections", "Open connections, not counting cameras.", gauges.connections),
             ("impasto_cameras", "Open cameras.", gauges.cameras),
         ];
         for (name, help, value) in gauges {
@@ -82,7 +90,7 @@ impl Metrics {
 
     fn write_histogram(&self, text: &mut String) {
         let name = "impasto_painting_seconds";
-        head(text, name, "histogram", "Time spent on painting a picture, without waiting, decoding and encoding.");
+        head(text, name, "histogram", "Time to paint a picture, not counting waiting, decoding and encoding.");
         let mut below = 0;
         for (bound, count) in BUCKETS.iter().zip(&self.buckets) {
             below += count.load(Ordering::Relaxed);

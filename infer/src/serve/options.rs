@@ -13,18 +13,18 @@ use crate::StylizeOptions;
 /// The names of all options.
 const NAMES: [&str; 6] = ["style", "strength", "keep_colors", "max_size", "format", "quality"];
 
-/// How a picture is to be painted.
+/// The options for painting a picture.
 #[derive(Clone)]
 pub(super) struct RequestOptions {
     pub(super) style: Arc<Style>,
     pub(super) painting: StylizeOptions,
-    /// `None` keeps the picture's own.
+    /// The output format. `None` keeps the picture's own.
     pub(super) format: Option<PictureFormat>,
     pub(super) quality: u8,
 }
 
 impl RequestOptions {
-    /// The first style, and the library's defaults.
+    /// The defaults: the first style, and the library's options.
     pub(super) fn new(gallery: &Gallery, memory: u64) -> Self {
         let painting = StylizeOptions { memory: Some(memory), ..StylizeOptions::default() };
         Self { style: gallery.first(), painting, format: None, quality: DEFAULT_QUALITY }

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_leaves_the_queue_unpainted() {
+    fn abandoned_requests_leave_the_queue_unpainted() {
         let painters = Painters::start(1, 1).unwrap();
         let (release, painting) = busy(&painters);
         let painted = Arc::new(AtomicBool::new(false));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_does_not_count_the_picture_in_hand() {
+    fn the_queue_does_not_count_the_picture_being_painted() {
         let painters = Painters::start(1, 2).unwrap();
         assert_eq!(painters.waiting(), 0);
         let (release, painting) = busy(&painters);

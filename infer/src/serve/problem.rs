@@ -78,7 +78,7 @@ impl Problem {
         match refused {
             Refused::Busy => Self::busy("the queue of pictures is full", retry_after),
             Refused::Closed => Self::stopping(),
-            Refused::Panicked => Self::failed(&Error::new("there is a fault in the program: painting panicked")),
+            Refused::Panicked => Self::failed(&Error::new("painting panicked, which is a bug in this program")),
         }
     }
 
@@ -93,7 +93,7 @@ impl Problem {
     pub(super) fn stopping() -> Self {
         let retry_after = Duration::from_secs(5);
         let problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping", "it was told to stop")
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping", "it is shutting down")
                 .with_hint("try again once it is running again");
         Self { retry_after: Some(retry_after), ..problem }
     }

@@ -115,17 +115,17 @@ fn stored(media_type: &'static str, bytes: &'static [u8]) -> Response {
 }
 
 async fn no_such_page(uri: Uri) -> Problem {
-    let detail = format!("there is nothing at `{}`", shortened(uri.path()));
+    let detail = format!("there is no page at `{}`", shortened(uri.path()));
     Problem::new(StatusCode::NOT_FOUND, "no_such_page", "the page does not exist", detail)
-        .with_hint("`/openapi.json` lists what exists")
+        .with_hint("`/openapi.json` lists all paths")
 }
 
 async fn wrong_method(request: Request) -> Problem {
     let path = request.uri().path();
     let allow = if path == STYLIZE { "POST" } else { "GET, HEAD" };
-    let detail = format!("`{}` does not take {}", shortened(path), shortened(request.method().as_str()));
+    let detail = format!("`{}` does not support {}", shortened(path), shortened(request.method().as_str()));
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "the method is not allowed", detail);
-    Problem { allow: Some(allow), ..problem.with_hint(format!("it takes {allow}")) }
+    Problem { allow: Some(allow), ..problem.with_hint(format!("use {allow}")) }
 }
 
 /// The answer to `GET /v1/styles`.

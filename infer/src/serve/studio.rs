@@ -8,7 +8,7 @@ use impasto_engine::default_memory;
 use impasto_web::{ConnectionLimits, Connections};
 use tokio::sync::Semaphore;
 
-use super::config::{Limits, Observer, ServeConfig, ServeEvent};
+use super::config::{Limits, ServeConfig, ServeEvent, ServeObserver};
 use super::gallery::Gallery;
 use super::metrics::{Gauges, Metrics};
 use super::painters::Painters;
@@ -33,7 +33,7 @@ pub(super) struct Studio {
     pub(super) connections: Arc<Connections>,
     /// Room for cameras.
     pub(super) cameras: Arc<Semaphore>,
-    observer: Observer,
+    observer: ServeObserver,
 }
 
 impl Studio {

@@ -57,12 +57,12 @@ async fn answer(studio: &Arc<Studio>, request: Request) -> Result<Response, Prob
     let held = inspect_body(studio, held).await?;
     let place = Arc::clone(&studio.pictures).try_acquire_owned();
     let place =
-        place.map_err(|_| Problem::busy("too many clients have not read their paintings yet", studio.retry_after()))?;
+        place.map_err(|_| Problem::busy("too many clients have not read their responses yet", studio.retry_after()))?;
     let time = studio.limits.paint_time;
     let painted = timeout(time, paint(studio, held, &options)).await.unwrap_or_else(|_| {
         let detail = format!("waiting and painting took more than {} s", time.as_secs_f32());
         Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "took_too_long", "the picture took too long", detail)
-            .with_hint("ask for a smaller picture with `max_size`, or start the server with a larger `--paint-time`"))
+            .with_hint("request a smaller picture with `max_size`, or start the server with a larger `--paint-time`"))
     })?;
     studio.metrics.painted(painted.times.paint);
     Ok(respond(painted, place))
@@ -81,10 +81,10 @@ async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Res
     let asked = Instant::now();
     let work = move |interest: &Interest| {
         let mut times = Times { wait: asked.elapsed(), ..Times::default() };
-        let mut lap = Lap(Instant::now());
+        let mut stopwatch = Stopwatch(Instant::now());
         let picture = Picture::decode_within(&held.bytes, pixels).map_err(|error| Problem::damaged(&error))?;
         drop(held);
-        times.decode = lap.lap();
+        times.decode = stopwatch.lap();
         still_wanted(interest)?;
         let format = format.or(picture.format()).unwrap_or(PictureFormat::Jpeg);
         let large = u64::from(picture.width()) * u64::from(picture.height()) > KEPT_PIXELS;
@@ -93,11 +93,11 @@ async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Res
             stylizer.release();
         }
         let crate::Painted { picture: painting, notes } = painting.map_err(|error| Problem::failed(&error))?;
-        times.paint = lap.lap();
+        times.paint = stopwatch.lap();
         still_wanted(interest)?;
         let losses = painting.losses(format);
         let bytes = painting.encode(EncodeOptions { format, quality }).map_err(|error| unfit(&error))?;
-        times.encode = lap.lap();
+        times.encode = stopwatch.lap();
         Ok(PaintedPicture { bytes, format, losses, notes, times })
     };
     let result = studio.painters.run(Lane::Picture, work).await;
@@ -116,15 +116,15 @@ fn unfit(error: &Error) -> Problem {
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "does_not_fit",
-        "the painting does not fit its format",
+        "the painting does not fit the output format",
         error.to_string(),
     )
-    .with_hint("ask for another `format`, or for a smaller picture with `max_size`")
+    .with_hint("request another `format`, or a smaller picture with `max_size`")
 }
 
-struct Lap(Instant);
+struct Stopwatch(Instant);
 
-impl Lap {
+impl Stopwatch {
     /// The time since the last lap.
     fn lap(&mut self) -> Duration {
         let now = Instant::now();

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_moved_stays_and_so_does_what_has_no_detail() {
+    fn pieces_that_did_not_move_or_have_no_detail_are_kept() {
         let composed = Composed { painting: strokes(15.0), moved: vec![0.0; SIZE.0 * SIZE.1] };
         assert_eq!(restore(&composed, &strokes(20.0)), composed.painting);
         let flat = Composed { painting: strokes(0.0), moved: vec![1.0; SIZE.0 * SIZE.1] };

@@ -130,7 +130,7 @@ mod tests {
     const BORDER: usize = 16;
 
     #[test]
-    fn small_movements_count_as_none_and_others_as_they_are() {
+    fn small_movements_count_as_none_and_others_are_unchanged() {
         let still = Pyramid::new(&frame(SIZE, texture));
         for (shift, expected) in [(0.05, 0.0), (3.0, 1.5)] {
             // What was at `x + shift` is at `x` now, and half of that on a level of half the size.

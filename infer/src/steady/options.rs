@@ -28,17 +28,22 @@ impl Default for SteadyOptions {
 impl SteadyOptions {
     pub(super) fn validate(&self) -> Result<()> {
         if !(1..=64).contains(&self.hold) {
-            return Err(Error::usage(format!("strokes are held for 1 to 64 frames, not {}", self.hold)));
+            return Err(Error::usage(format!("strokes can be kept for 1 to 64 frames, not for {}", self.hold)));
         }
         if !(0.0..1.0).contains(&self.statistics) {
             let weight = self.statistics;
-            return Err(Error::usage(format!("a weight of the statistics of {weight} is not from 0 to below 1")));
+            return Err(Error::usage(format!(
+                "the weight of earlier statistics must be at least 0 and below 1, not {weight}"
+            )));
         }
         if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
-            return Err(Error::usage(format!("a tolerance of {} levels is not above 0", self.tolerance)));
+            return Err(Error::usage(format!(
+                "the tolerance must be a number of levels above 0, not {}",
+                self.tolerance
+            )));
         }
         if self.flow.finest > 1 {
-            return Err(Error::usage("the flow of a film is searched at full or half size"));
+            return Err(Error::usage("optical flow can be computed only at full or half size"));
         }
         Ok(())
     }

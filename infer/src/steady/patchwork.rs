@@ -1,6 +1,6 @@
 //! Composes the painting of a frame as a patchwork of earlier paintings, warped along the film's motion.
 //!
-//! A network that paints every frame anew changes its strokes from frame to frame even where the film only moves: it
+//! A network that paints each frame separately changes its strokes from frame to frame even where the film only moves: it
 //! subsamples, so a picture shifted by one pixel is a different input. Mixing such paintings blurs them. Here every pixel
 //! is *taken* from one painting, and keeps it while the film shows the same thing there, as an animator keeps a painted cel
 //! (Hertzmann and Perlin, 2000, "Painterly Rendering for Video and Interaction", paint over only what changes). Strokes

@@ -54,7 +54,7 @@ fn stabilizer(options: SteadyOptions) -> Stabilizer {
 }
 
 #[test]
-fn the_first_frame_and_the_one_after_a_cut_are_what_stills_are() {
+fn the_first_frame_and_the_one_after_a_cut_are_painted_like_stills() {
     let stylizer = stylizer();
     let mut steady = stabilizer(SteadyOptions::default());
     let dark = |picture: Picture| {

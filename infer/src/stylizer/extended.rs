@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_photo_is_read_once_and_in_order_and_its_border_repeated() {
+    fn a_photo_is_read_once_in_order_with_its_border_repeated() {
         for (size, margin) in [((7, 9), 4), ((7, 9), 0), ((1, 1), 2), ((2, 3), 0), ((12, 5), 1)] {
             let next = Cell::new(0);
             let read = |first: usize, rows: &mut [[&mut [f32]; 3]]| {

@@ -29,10 +29,10 @@ impl Default for StylizeOptions {
 impl StylizeOptions {
     pub(super) fn validate(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.strength) {
-            return Err(Error::usage(format!("a strength of {} is not between 0 and 1", self.strength)));
+            return Err(Error::usage(format!("the strength must be from 0 to 1, not {}", self.strength)));
         }
         if self.max_size == Some(0) {
-            return Err(Error::usage("a picture cannot be made to fit within 0 pixels"));
+            return Err(Error::usage("the maximum size must be at least 1 pixel"));
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_style_trained_here_is_painted_with_a_margin_that_is_cut_away() {
+    fn a_style_of_this_trainer_is_painted_with_a_margin_that_is_cropped() {
         let photo = ramp((10, 13));
         let inside = |i: usize, size: usize| i.saturating_sub(MARGIN).min(size - 1);
         let extended = photo.gather((10 + 2 * MARGIN, 13 + 2 * MARGIN), |y, x| (inside(y, 10), inside(x, 13)));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_picture_of_that_size_are_refused() {
+    fn values_that_do_not_match_the_size_are_refused() {
         assert!(stylizer().stylize_planes(&[0.0; 11], (2, 2)).is_err());
         assert!(stylizer().stylize_planes(&[], (0, 2)).is_err());
     }

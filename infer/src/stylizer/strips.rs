@@ -50,7 +50,9 @@ impl Stylizer {
         let (network, mut under) = (RefCell::new(open()?), open()?);
         let size = (under.info().height as usize, under.info().width as usize);
         if size.0.min(size.1) < Network::MIN_SIZE || self.options.max_size.is_some() {
-            return Err(Error::usage("a picture is painted in strips only in its own size, and not if it is tiny"));
+            return Err(Error::usage(
+                "a picture can be painted in strips only at its own size, and only if it is not tiny",
+            ));
         }
         // As for a whole picture: one that is not painted keeps the colours under its transparent pixels.
         let bled = if self.options.strength == 0.0 { None } else { bleed(&mut under)? };

@@ -3,7 +3,7 @@ use std::thread;
 
 use impasto_common::network::StyleNetConfig;
 use impasto_common::weights::{Array, Tensors};
-use impasto_engine::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PaintPrecision, PixelFrame, Rows, Sink};
+use impasto_engine::{Blend, FrameInFlight, GpuPainter, GpuTimes, PaintPrecision, PixelFrame, Rows, Sink};
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn a_bundled_style_of_an_unknown_name_is_a_usage_error() {
 }
 
 #[test]
-fn what_lies_under_transparent_pixels_does_not_change_the_painting() {
+fn the_colours_of_transparent_pixels_do_not_change_the_painting() {
     let stylizer = Stylizer::bundled("starry_night").unwrap();
     let visible = |hidden: [u8; 3]| {
         let image = image::RgbaImage::from_fn(40, 32, |x, y| {
@@ -81,9 +81,9 @@ impl GpuPainter for RefusingGpu {
         frame: PixelFrame,
         _: Blend,
         _: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
+    ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)> {
         self.0.wait();
-        Err((frame, "it has too many pixels for the GPU's kernels".into()))
+        Err((frame, "it has too many pixels for the GPU kernels".into()))
     }
 
     fn paint_steadily(
@@ -129,7 +129,7 @@ fn two_paintings_at_once_do_not_see_each_others_notes() {
     let bytes = [(9, 8), (7, 6)].map(|(width, height)| image::RgbImage::new(width, height).into());
     let notes = [(9, 8), (7, 6)].map(|(width, height)| {
         format!(
-            "a picture of {width}x{height} pixels is painted on the CPU: it has too many pixels for the GPU's kernels"
+            "a picture of {width}x{height} pixels is painted on the CPU: it has too many pixels for the GPU kernels"
         )
     });
     assert_eq!(both(bytes), notes);

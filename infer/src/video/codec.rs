@@ -1,29 +1,29 @@
 //! Encoders and their options.
 //!
-//! The encoder shares the processor with the painting. Its share follows from the operations that painting a pixel takes,
-//! not from measured time: a resumed run must encode like the interrupted one.
+//! The encoder shares the processor with the painting. Its effort depends on the number of operations per painted pixel and
+//! not on measured time, because a resumed run must encode like the interrupted one.
 
 /// The default quality of H.264. Brush strokes are fine detail, and the encoder's own default, 23, smears them.
 const H264_CRF: &str = "20";
 
-/// The effort of an encoder: the slower, the smaller the file.
+/// The effort of an encoder. More effort is slower and gives a smaller file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {
     /// As fast as possible.
     Least,
     /// Fast.
     Little,
-    /// Between fast and its default.
+    /// Between fast and the encoder's default.
     Some,
-    /// Its default.
+    /// The encoder's default.
     Full,
 }
 
 impl Effort {
     /// The effort that suits a painting of this many operations per pixel (see [`crate::bench::paint_operations`]).
     ///
-    /// The bounds lie between the presets of networks, which cost about 7, 25, 85 and 310 thousand operations. The encoder
-    /// then takes about a tenth of the processor.
+    /// The limits are between the network presets, which take about 7, 25, 85 and 310 thousand operations. With them, the
+    /// encoder takes about a tenth of the processor time.
     #[must_use]
     pub fn beside(operations_per_pixel: f64) -> Self {
         match operations_per_pixel {
@@ -39,7 +39,7 @@ impl Effort {
     }
 }
 
-/// The encoder that a short name stands for; any other name is ffmpeg's own.
+/// The encoder for a short name. Any other name is ffmpeg's own.
 pub(super) fn encoder_named(codec: &str) -> &str {
     match codec {
         "h264" | "x264" => "libx264",
@@ -51,7 +51,7 @@ pub(super) fn encoder_named(codec: &str) -> &str {
     }
 }
 
-/// The options of an encoder: quality and effort, then the user's own, which take precedence.
+/// The options of an encoder: quality and effort, then the user's options, which take precedence.
 pub(super) fn options(
     encoder: &str,
     effort: Effort,
@@ -87,12 +87,12 @@ pub(super) fn options(
     options.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(own.iter().cloned()).collect()
 }
 
-/// Whether frames go to this encoder as RGB: a lossless encoder should not lose half of the chroma first.
+/// Whether this encoder gets RGB frames. Chroma subsampling would make a lossless encoder lossy.
 pub(super) fn wants_rgb(encoder: &str) -> bool {
     ["ffv1", "libx264rgb", "png", "qtrle", "prores_ks", "prores", "huffyuv", "utvideo"].contains(&encoder)
 }
 
-/// The file format of segments: MP4 keeps every time base exactly, and NUT holds the codecs that MP4 does not.
+/// The file format of segments: MP4, which stores every time base exactly, or NUT for codecs that MP4 cannot store.
 pub(super) fn segment_format(encoder: &str) -> &'static str {
     let in_mp4 = ["264", "265", "hevc", "vp9", "av1"].iter().any(|name| encoder.contains(name));
     if in_mp4 { "mp4" } else { "nut" }

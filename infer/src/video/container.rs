@@ -1,4 +1,4 @@
-//! The file formats of painted clips, and the streams that each can hold.
+//! The file formats of painted clips, and the streams that each can contain.
 
 use std::fmt;
 use std::path::Path;
@@ -9,27 +9,27 @@ use impasto_video::{OtherStream, StreamKind};
 /// A file format of painted clips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
-    /// MPEG-4: plays everywhere.
+    /// MPEG-4, which plays everywhere.
     Mp4,
     /// `QuickTime`.
     Mov,
-    /// Matroska: holds any stream, counts time in milliseconds.
+    /// Matroska, which can contain any stream. Timestamps are in milliseconds.
     Mkv,
-    /// Matroska for browsers.
+    /// `WebM`, a subset of Matroska for browsers.
     WebM,
 }
 
 impl Container {
-    /// All of them.
+    /// All containers.
     pub const ALL: [Self; 4] = [Self::Mp4, Self::Mov, Self::Mkv, Self::WebM];
 
-    /// The container that a file's name asks for by its ending.
+    /// The container that belongs to a file's extension.
     #[must_use]
     pub fn of_path(path: &Path) -> Option<Self> {
         path.extension()?.to_str()?.parse().ok()
     }
 
-    /// The usual ending of a file's name, without the dot.
+    /// The usual file extension, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Container {
         if self == Self::WebM { "libvpx-vp9" } else { "libx264" }
     }
 
-    /// ffmpeg's codec for a stream beside the video, mostly `copy`; `None` if the format cannot hold the stream.
+    /// ffmpeg's codec for a stream other than the video, mostly `copy`. `None` if the format cannot contain the stream.
     pub(super) fn codec_for(self, stream: &OtherStream) -> Option<&'static str> {
         let is_mov = matches!(self, Self::Mp4 | Self::Mov);
         match stream.kind {
@@ -65,7 +65,7 @@ impl Container {
             StreamKind::Subtitle => match (self, stream.codec.as_str()) {
                 (Self::Mkv, "mov_text") => Some("srt"),
                 (Self::Mp4 | Self::Mov, "mov_text") | (Self::WebM, "webvtt") | (Self::Mkv, _) => Some("copy"),
-                // Pictures cannot become text.
+                // Bitmap subtitles cannot be converted to text.
                 (_, "dvd_subtitle" | "dvb_subtitle" | "hdmv_pgs_subtitle" | "xsub" | "dvb_teletext" | "") => None,
                 (Self::WebM, _) => Some("webvtt"),
                 (Self::Mp4 | Self::Mov, _) => Some("mov_text"),

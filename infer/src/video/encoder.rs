@@ -1,4 +1,4 @@
-//! ffmpeg as an encoder: raw frames in through a pipe, a file out.
+//! ffmpeg as an encoder: it reads raw frames from a pipe and writes a file.
 
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use impasto_video::{Color, Ffmpeg, Ratio, count_frames};
 use super::ffmpeg_log::FfmpegLog;
 use super::matroska::{MatroskaWriter, RawFormat, RawTrack};
 
-/// How frames become a stream.
+/// How frames are encoded.
 #[derive(Debug, Clone)]
 pub(super) struct EncoderSettings {
     pub(super) ffmpeg: Ffmpeg,
@@ -25,7 +25,7 @@ pub(super) struct EncoderSettings {
     pub(super) format: &'static str,
 }
 
-/// An encoder that takes frames.
+/// A running encoder.
 pub(super) struct Encoder {
     path: PathBuf,
     child: Child,
@@ -35,7 +35,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Starts an encoder into the file `path`.
+    /// Starts an encoder that writes the file `path`.
     pub(super) fn start(settings: &EncoderSettings, path: &Path) -> Result<Self> {
         let mut command = settings.command(path);
         let mut child = command.spawn().context(|| "cannot run `ffmpeg`")?;
@@ -51,7 +51,7 @@ impl Encoder {
 
     /// Encodes a frame.
     pub(super) fn push(&mut self, pixels: &[u8], pts: i64, duration: i64) -> Result<()> {
-        // [`Self::failure`] finds out why the pipe broke.
+        // [`Self::failure`] finds out why the pipe was closed.
         self.writer.write(pixels, pts, duration).context(|| CANNOT)?;
         self.frames += 1;
         Ok(())
@@ -61,8 +61,8 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// If the encoder fails, or its file holds another number of frames than it got: on a full disk ffmpeg may report success
-    /// for a file without an end.
+    /// If the encoder fails, or its file does not have as many frames as it was given: on a full disk, ffmpeg may report
+    /// success for an incomplete file.
     pub(super) fn finish(self) -> Result<()> {
         let Self { path, mut child, writer, log, frames } = self;
         let flushed = writer.into_inner().flush();
@@ -74,13 +74,13 @@ impl Encoder {
         check_written(&path, frames, log).context(|| CANNOT)
     }
 
-    /// Why the encoder takes no more frames.
+    /// The reason why the encoder accepts no more frames.
     pub(super) fn failure(self) -> Error {
         self.finish().err().unwrap_or_else(|| Error::new(CANNOT))
     }
 }
 
-/// Checks that a file which ffmpeg has written is complete: it holds `frames` frames of video, and is on disk.
+/// Checks that a file written by ffmpeg is complete: that it has `frames` frames of video and is on disk.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ pub(super) fn check_written(path: &Path, frames: u64, log: FfmpegLog) -> Result<
         Err(error) if log.is_empty() => Err(error),
         found => {
             let found = found.unwrap_or_default();
-            Err(Error::new(format!("{found} of {frames} frames are in the file")).with_source(log))
+            Err(Error::new(format!("the file has {found} of {frames} frames")).with_source(log))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What ffmpeg writes on standard error, as the cause of an error.
+//! ffmpeg's messages on standard error, used as the cause of an error.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 
 use impasto_common::Error;
 
-/// Lines that are kept; a damaged file can cause thousands.
+/// The number of lines to keep. A damaged file can cause thousands.
 const KEPT_LINES: usize = 3;
 
 /// The first lines of an error log.
@@ -18,13 +18,13 @@ pub(super) struct FfmpegLog {
 }
 
 impl FfmpegLog {
-    /// Reads a log to its end: a program whose log nobody reads stops.
+    /// Reads a log to its end. A program whose log is not read would block.
     pub(super) fn read(log: impl BufRead) -> Self {
         let mut read = Self::default();
         for line in log.split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
             read.disk_full |= says_disk_full(&line);
-            // Without the name and address of the part of ffmpeg that wrote it.
+            // Removes the name and address of the ffmpeg component that wrote the line.
             let text = line.rsplit_once("] ").map_or(&*line, |(_, text)| text).trim().to_owned();
             if read.lines.len() < KEPT_LINES && !text.is_empty() && !read.lines.contains(&text) {
                 read.lines.push(text);
@@ -50,7 +50,8 @@ impl fmt::Display for FfmpegLog {
 
 impl StdError for FfmpegLog {}
 
-/// Whether a full disk is the cause of an error: by its kind, or by the words of ffmpeg, which has no other way to say it.
+/// Whether a full disk is the cause of an error. It is recognised by the kind of the error, or by ffmpeg's message, since
+/// ffmpeg reports it in no other way.
 pub(super) fn is_disk_full(error: &Error) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -65,7 +66,7 @@ pub(super) fn is_disk_full(error: &Error) -> bool {
     false
 }
 
-/// The words of Unix and of Windows.
+/// Matches the messages of Unix and of Windows.
 fn says_disk_full(line: &str) -> bool {
     ["No space left on device", "not enough space on the disk"].iter().any(|words| line.contains(words))
 }

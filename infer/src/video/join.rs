@@ -1,4 +1,5 @@
-//! Joins the segments to a clip, together with the sound, subtitles and metadata of the original. Nothing is encoded again.
+//! Joins the segments into a clip, together with the sound, subtitles and metadata of the original. Nothing is encoded
+//! again.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,7 +14,7 @@ use super::encoder::check_written;
 use super::ffmpeg_log::{FfmpegLog, is_disk_full};
 use super::segments::{Segment, next_frame};
 
-/// The unit in which ffmpeg's lists count.
+/// The time unit of ffmpeg's lists.
 const MICROSECOND: Ratio = Ratio { numerator: 1, denominator: 1_000_000 };
 
 /// The clip that was painted, and the file to write.
@@ -24,16 +25,16 @@ pub(super) struct ClipJoin<'a> {
     pub(super) duration: Option<f64>,
     pub(super) time_base: Ratio,
     pub(super) container: Container,
-    /// Where temporary files go.
+    /// The folder for temporary files.
     pub(super) folder: &'a Path,
 }
 
 impl ClipJoin<'_> {
-    /// Joins the segments into a file in the folder, and returns its path. Everything beside the video is cut at `until`,
-    /// in the time base.
+    /// Joins the segments into a file in the folder, and returns its path. The other streams are cut at `until`, in the
+    /// time base.
     pub(super) fn join(&self, segments: &[Segment], until: Option<i64>) -> Result<PathBuf> {
         let origin = self.origin();
-        let first = segments.first().ok_or_else(|| Error::new("no frame is painted"))?;
+        let first = segments.first().ok_or_else(|| Error::new("no frame was painted"))?;
         let list = self.folder.join("parts.ffconcat");
         fs::write(&list, self.list(segments)?).context(|| format!("cannot write `{}`", list.display()))?;
         let path = self.folder.join(format!("joined.{}", self.container.extension()));
@@ -60,7 +61,7 @@ impl ClipJoin<'_> {
             let ticks = self.time_base.denominator.to_string();
             command.args(["-video_track_timescale", &ticks, "-movflags", "+faststart+use_metadata_tags"]);
             if offset != 0 {
-                // The late start of the video is counted in this unit, which is milliseconds by default.
+                // The start offset of the video is stored in this unit, which is milliseconds by default.
                 command.args(["-movie_timescale", &ticks]);
             }
         }
@@ -74,31 +75,31 @@ impl ClipJoin<'_> {
         match written {
             Ok(()) => Ok(path),
             Err(error) => {
-                // Half a clip only takes room, of which there may be too little.
+                // An incomplete clip is useless, and disk space may be short.
                 let _ = fs::remove_file(&path);
                 Err(error)
             }
         }
     }
 
-    /// Whether timestamps are copied unchanged: from Matroska to Matroska. Otherwise ffmpeg makes the file start at 0, which in
-    /// Matroska would move a video that starts after the padding of the sound.
+    /// Whether timestamps are copied unchanged, which is done from Matroska to Matroska. Otherwise ffmpeg makes the file
+    /// start at 0; in Matroska, this would shift a video that starts after the padding of the sound.
     fn keeps_clock(&self) -> bool {
         let to = matches!(self.container, Container::Mkv | Container::WebM);
         to && self.start.is_none() && self.info.container.contains("matroska")
     }
 
-    /// Checks that the container holds the streams beside the video, before anything is painted.
+    /// Checks that the container can contain the streams other than the video, before anything is painted.
     ///
     /// # Errors
     ///
-    /// If it does not, with a hint at a container that does.
+    /// If it cannot. The hint names a container that can.
     pub(super) fn check_others(&self) -> Result<()> {
         if self.others().next().is_none() {
             return Ok(());
         }
         let mut command = ffmpeg();
-        // The inputs are numbered as for joining.
+        // The inputs have the same numbers as for joining.
         command.args(["-f", "lavfi", "-i", "anullsrc=duration=0.01"]);
         self.add_source(&mut command);
         self.map_others(&mut command);
@@ -108,26 +109,26 @@ impl ClipJoin<'_> {
             if is_disk_full(&error) {
                 return error;
             }
-            Error::usage(format!("{} does not hold the sound or the subtitles of the clip", self.container))
+            Error::usage(format!("{} cannot hold the sound or the subtitles of the clip", self.container))
                 .with_source(error)
-                .with_hint("use an `--output` that ends with .mkv, which holds any stream")
+                .with_hint("use an `--output` that ends in .mkv, which can hold any stream")
         })?;
         fs::remove_file(&path).context(|| format!("cannot remove `{}`", path.display()))
     }
 
-    /// The streams that the file cannot hold, in words.
+    /// Notices about the streams that the file cannot contain.
     pub(super) fn notes(&self) -> Vec<String> {
         let lost = self.info.others.iter().filter(|stream| self.container.codec_for(stream).is_none());
         let notes = lost.map(|stream| {
             let what = match stream.kind {
                 StreamKind::Audio => "sound",
-                StreamKind::Subtitle => "the subtitles",
+                StreamKind::Subtitle => "subtitles",
                 StreamKind::Attachment => "an attached file",
-                StreamKind::Cover => "the cover picture",
-                StreamKind::Other => "another video or data",
+                StreamKind::Cover => "a cover picture",
+                StreamKind::Other => "other video or data",
             };
-            let codec = if stream.codec.is_empty() { String::new() } else { format!(" ({})", stream.codec) };
-            format!("{what} of stream {}{codec} cannot be copied into {}", stream.index, self.container)
+            let codec = if stream.codec.is_empty() { String::new() } else { format!(", {}", stream.codec) };
+            format!("stream {} ({what}{codec}) cannot be copied into {}", stream.index, self.container)
         });
         notes.collect()
     }
@@ -137,7 +138,7 @@ impl ClipJoin<'_> {
         streams.filter_map(|stream| Some((stream.index, stream.kind, self.container.codec_for(stream)?)))
     }
 
-    /// Maps the streams beside the video from input 1.
+    /// Maps the streams other than the video from input 1.
     fn map_others(&self, command: &mut Command) {
         let (mut subtitles, mut covers) = (0, 0);
         command.args(["-c", "copy"]);
@@ -161,12 +162,12 @@ impl ClipJoin<'_> {
         }
         command.arg("-i").arg(file(self.source));
         if self.start.is_some() {
-            // Otherwise sound from the key frame before the start would be copied too.
+            // Otherwise the sound from the previous key frame on would be copied too.
             command.args(["-copypriorss", "0"]);
         }
     }
 
-    /// The time in the clip that becomes 0 in the file, in microseconds: ffmpeg shifts what it copies by it.
+    /// The time in the clip that becomes 0 in the file, in microseconds. ffmpeg shifts copied streams by this time.
     fn origin(&self) -> i64 {
         if self.keeps_clock() {
             return 0;
@@ -178,7 +179,8 @@ impl ClipJoin<'_> {
         self.time_base.rescale(pts, MICROSECOND)
     }
 
-    /// ffmpeg's list of the segments, each with its duration up to the start of the next, so that rounding does not add up.
+    /// ffmpeg's list of the segments. Each has its duration up to the start of the next one, so that rounding errors do not
+    /// add up.
     fn list(&self, segments: &[Segment]) -> Result<String> {
         let mut list = "ffconcat version 1.0\n".to_owned();
         for (i, segment) in segments.iter().enumerate() {
@@ -192,7 +194,7 @@ impl ClipJoin<'_> {
         Ok(list)
     }
 
-    /// Runs ffmpeg into the file `path`, and returns its log.
+    /// Runs ffmpeg, which writes the file `path`, and returns its log.
     fn write(&self, mut command: Command, path: &Path) -> Result<FfmpegLog> {
         command.args(["-f", self.container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
         let output = command.output().context(|| "cannot run `ffmpeg`")?;
@@ -210,14 +212,14 @@ fn ffmpeg() -> Command {
     command
 }
 
-/// A path that is never taken for an option or a protocol.
+/// A path that ffmpeg does not take for an option or a protocol.
 fn file(path: &Path) -> std::ffi::OsString {
     let mut argument = std::ffi::OsString::from("file:");
     argument.push(path);
     argument
 }
 
-/// Microseconds as seconds.
+/// Formats microseconds as seconds.
 fn seconds(microseconds: i64) -> String {
     let sign = if microseconds < 0 { "-" } else { "" };
     let (whole, fraction) = (microseconds.unsigned_abs() / 1_000_000, microseconds.unsigned_abs() % 1_000_000);

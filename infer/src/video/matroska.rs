@@ -1,8 +1,8 @@
 //! Raw frames with exact timestamps, for the standard input of an encoder.
 //!
-//! A pipe of raw pixels has a constant frame rate, and so has `yuv4mpegpipe`. A minimal Matroska stream (RFC 9559) does not:
-//! it has a cluster for each frame, timestamps in nanoseconds and uncompressed pixels. Nanoseconds are fine enough to be
-//! rounded back to the exact ticks of any time base that clips use.
+//! A pipe of raw pixels has a constant frame rate, and so has `yuv4mpegpipe`. A minimal Matroska stream (RFC 9559) supports
+//! variable rates. It has one cluster per frame, timestamps in nanoseconds and uncompressed pixels. Nanoseconds are precise
+//! enough to be rounded back to the exact ticks of any time base that clips use.
 
 use std::io::{self, Write};
 
@@ -14,14 +14,14 @@ const TICK: Ratio = Ratio { numerator: 1, denominator: 1_000_000_000 };
 /// The layout of raw pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RawFormat {
-    /// Planes of Y, Cb and Cr, the latter two of half the width and height.
+    /// Planes of Y, Cb and Cr. Cb and Cr have half the width and height.
     Yuv420,
-    /// Red, green and blue bytes in turn.
+    /// Interleaved red, green and blue bytes.
     Rgb,
 }
 
 impl RawFormat {
-    /// Its four-byte name in ffmpeg's list of raw formats.
+    /// The four-byte code in ffmpeg's list of raw formats.
     fn code(self) -> [u8; 4] {
         match self {
             Self::Yuv420 => *b"I420",
@@ -30,13 +30,13 @@ impl RawFormat {
     }
 }
 
-/// What all frames of a stream have in common.
+/// The properties of all frames of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawTrack {
     pub(super) size: (u32, u32),
     pub(super) format: RawFormat,
     pub(super) time_base: Ratio,
-    /// For the encoder's rate control; timestamps do not depend on it.
+    /// The rate for the encoder's rate control. Timestamps do not depend on it.
     pub(super) frame_rate: Option<Ratio>,
 }
 
@@ -77,19 +77,19 @@ impl<W: Write> MatroskaWriter<W> {
             entry.push(number(&[0x23, 0xE3, 0x83], rate.inverse().rescale(1, TICK).max(1) as u64));
         }
         writer.write_all(&element(&[0x1A, 0x45, 0xDF, 0xA3], &head.concat()))?;
-        // A Matroska segment of unknown length: it ends where the stream does.
+        // A Matroska segment of unknown length, which ends with the stream.
         writer.write_all(&[0x18, 0x53, 0x80, 0x67, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF])?;
         writer.write_all(&element(&[0x15, 0x49, 0xA9, 0x66], &info.concat()))?;
         writer.write_all(&element(&[0x16, 0x54, 0xAE, 0x6B], &element(&[0xAE], &entry.concat())))?;
         Ok(Self { writer, time_base: track.time_base })
     }
 
-    /// Writes a frame that shows at `pts` for `duration`, in the track's time base; `pts` is not negative.
+    /// Writes a frame that is shown at `pts` for `duration`, in the track's time base. `pts` must not be negative.
     pub(super) fn write(&mut self, pixels: &[u8], pts: i64, duration: i64) -> io::Result<()> {
         let nanoseconds = |ticks: i64| self.time_base.rescale(ticks, TICK).max(0) as u64;
         let timestamp = number(&[0xE7], nanoseconds(pts));
         let duration = number(&[0x9B], nanoseconds(pts + duration).saturating_sub(nanoseconds(pts)));
-        // RawTrack 1, no offset to the cluster's timestamp, no flags.
+        // Track 1, no offset from the cluster's timestamp, no flags.
         let block_head = [0x81, 0, 0, 0];
         let mut block = vec![0xA1];
         block.extend(length(block_head.len() + pixels.len()));
@@ -117,7 +117,7 @@ fn number(id: &[u8], value: u64) -> Vec<u8> {
     element(id, &value.to_be_bytes())
 }
 
-/// A length in eight bytes, enough for any.
+/// A length as eight bytes, which is enough for any length.
 fn length(bytes: usize) -> [u8; 8] {
     (bytes as u64 | 1 << 56).to_be_bytes()
 }

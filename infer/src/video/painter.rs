@@ -1,15 +1,15 @@
-//! What paints the frames of a clip.
+//! The interface for painting the frames of a clip.
 
 use impasto_common::Result;
 use impasto_picture::Picture;
 
 use crate::{Painted, Stabilizer};
 
-/// Paints the frames of a clip one after another, and may remember the ones before.
+/// Paints the frames of a clip one after another, and may remember earlier ones.
 ///
-/// Any closure from picture to painting is a painter that remembers nothing.
+/// Any closure from picture to painting is a painter without memory.
 pub trait FramePainter: Send {
-    /// Paints a frame. The painting's size is that of the first one.
+    /// Paints a frame. All paintings have the size of the first one.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ pub trait FramePainter: Send {
         frame.map(|frame| self.paint(frame)).transpose()
     }
 
-    /// The next frame does not follow the last one: a new clip begins, or an interrupted one continues.
+    /// Announces that the next frame does not follow the last one: a new clip begins, or an interrupted one continues.
     fn reset(&mut self) {}
 }
 

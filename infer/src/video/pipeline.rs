@@ -1,7 +1,7 @@
-//! Decoding, painting and encoding at the same time.
+//! Decodes, paints and encodes at the same time.
 //!
-//! A thread reads frames ahead, the caller's paints, another takes the paintings away. The queues between them hold a few
-//! frames, so that a slow step makes the others wait instead of filling the memory.
+//! One thread reads frames ahead, the caller's thread paints, and another thread consumes the paintings. The queues between
+//! them hold a few frames, so that a slow stage makes the others wait instead of filling the memory.
 
 use std::collections::VecDeque;
 use std::panic;
@@ -13,33 +13,34 @@ use impasto_video::VideoFrame;
 
 use super::painter::FramePainter;
 
-/// Frames that wait between two steps: one because steps take turns at being slow, and one in reserve.
+/// The most frames that wait between two stages: one to even out varying speeds, and one in reserve.
 const QUEUE: usize = 2;
 
-/// Where painted frames go.
+/// The destination of painted frames.
 pub(super) trait FrameSink: Send {
     /// Takes a painting.
     fn push(&mut self, frame: VideoFrame) -> Result<()>;
 }
 
-/// Is told how the painting of a clip goes, and may stop it.
+/// Receives the progress of painting a clip, and may stop it.
 pub trait Observer {
-    /// The frames of the clip, if known, and how many of them an earlier run painted.
+    /// Painting begins. `frames` is the number of frames in the clip, if known; `painted` of them were painted by an
+    /// earlier run.
     fn begin(&mut self, frames: Option<u64>, painted: u64);
 
-    /// This many frames of the clip are painted.
+    /// The number of frames of the clip that are painted so far.
     fn painted(&mut self, frames: u64);
 
-    /// Something that the user should know.
+    /// A notice for the user.
     fn note(&mut self, text: &str);
 
-    /// Whether to stop after the frame in hand.
+    /// Whether to stop after the current frame.
     fn is_stopped(&self) -> bool {
         false
     }
 }
 
-/// How the painting of frames ended.
+/// The result of painting frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PaintedFrames {
     pub(super) frames: u64,
@@ -48,7 +49,7 @@ pub(super) struct PaintedFrames {
 
 /// Paints all frames of `source` into `sink`.
 ///
-/// The first error of any of the three threads ends it.
+/// The first error in any of the three threads ends the run.
 pub(super) fn paint_frames(
     source: &mut (impl Iterator<Item = Result<VideoFrame>> + Send),
     painter: &mut dyn FramePainter,
@@ -84,12 +85,12 @@ fn paint_each(
     first: u64,
 ) -> Result<PaintedFrames> {
     let mut painted = PaintedFrames { frames: 0, stopped: false };
-    // The times of the frames that are under way.
+    // The timestamps of the frames in flight.
     let mut times = VecDeque::new();
     let mut frames = frames.into_iter();
     let mut failure = None;
     loop {
-        // Frames before one that cannot be read are painted.
+        // The frames before an unreadable one are still painted.
         let frame = if failure.is_some() { None } else { frames.next() };
         let frame = frame.transpose().unwrap_or_else(|error| {
             failure = Some(error);
@@ -118,7 +119,7 @@ fn paint_each(
         observer.painted(first + painted.frames);
         painted.stopped = observer.is_stopped();
         if painted.stopped {
-            // Frames that are not painted yet count as not read.
+            // Frames that are read but not painted do not count.
             break;
         }
     }
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!((painted.unwrap(), shelf), (PaintedFrames { frames: 3, stopped: true }, vec![0, 1, 2]));
     }
 
-    /// Gives each painting when two more frames are there.
+    /// A painter that returns each painting two frames late.
     struct Late(VecDeque<Picture>);
 
     impl FramePainter for Late {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use impasto_common::{Error, Result};
 
-/// No encoder takes longer sides, and a frame would need gigabytes.
+/// No encoder accepts longer sides, and a frame would need gigabytes.
 const LONGEST_SIDE: u32 = 16_384;
 
 /// A new size of frames. Strokes have a fixed size in pixels, so smaller frames get relatively broader ones.
@@ -14,12 +14,12 @@ pub struct Scale {
     pub width: Option<u32>,
     /// The height in pixels; in proportion to the width if only that is given.
     pub height: Option<u32>,
-    /// The longer side has at most this many pixels, proportions kept.
+    /// The most pixels of the longer side. Proportions are kept.
     pub longest: Option<u32>,
 }
 
 impl Scale {
-    /// The new width and height of frames that have `size`. A side computed by proportion is even.
+    /// The new width and height of frames of `size`. A side that is computed from the other one is even.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The segments of a clip that is being painted: complete pieces of video in a folder beside the output.
 //!
-//! A segment gets its name once it is complete, so the next run can continue behind the last one, however this run ends.
-//! The name gives the frames in it: `FIRST_COUNT_PTS`, with the first timestamp in the time base of the clip.
+//! A segment gets its final name once it is complete, so the next run can continue after the last one, however this run
+//! ends. The name describes the frames in it: `FIRST_COUNT_PTS`, with the first timestamp in the time base of the clip.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -14,10 +14,10 @@ use impasto_files::write_atomic;
 /// The file in the folder that identifies the run.
 const IDENTITY: &str = "render.json";
 
-/// The file in the folder that a running process holds a lock on.
+/// The file in the folder that a running process has locked.
 const LOCK: &str = "lock";
 
-/// What two runs must have in common so that one continues the other.
+/// The settings that must be equal for one run to continue another.
 pub(super) type RunIdentity = BTreeMap<String, String>;
 
 /// A complete segment.
@@ -29,7 +29,7 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
 }
 
-/// Keeps other processes out of a folder as long as it lives.
+/// Keeps other processes out of a folder while it exists.
 pub(super) struct FolderLock(#[expect(dead_code, reason = "only held")] File);
 
 /// The folder of segments.
@@ -46,29 +46,29 @@ impl SegmentFolder {
         Self { path: name.into() }
     }
 
-    /// Makes the folder if there is none, and keeps other processes out of it until the lock is dropped.
+    /// Creates the folder if there is none, and keeps other processes out of it until the lock is dropped.
     ///
     /// # Errors
     ///
-    /// If another process has the folder, or it cannot be made.
+    /// If another process has locked the folder, or it cannot be created.
     pub(super) fn lock(&self, output: &Path) -> Result<FolderLock> {
         let action = || format!("cannot use folder `{}`", self.path.display());
         loop {
             fs::create_dir_all(&self.path).context(action)?;
             let path = self.path.join(LOCK);
             let file = match File::options().write(true).create(true).truncate(false).open(&path) {
-                // The folder of a run that has just ended is gone again.
+                // A run that has just ended has removed the folder.
                 Err(error) if error.kind() == ErrorKind::NotFound && !self.path.exists() => continue,
                 file => file.context(action)?,
             };
             match file.try_lock() {
-                // A file that is no longer there belonged to a run that has just ended.
+                // A run that has just ended has removed the file.
                 Ok(()) if !path.exists() => {}
-                // Not every file system has locks; without, nothing can be checked.
+                // Some file systems have no locks, so nothing can be checked.
                 Ok(()) | Err(TryLockError::Error(_)) => return Ok(FolderLock(file)),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(format!("another process is painting `{}`", output.display()))
-                        .with_hint("wait until it ends, or name another `--output`"));
+                        .with_hint("wait until it ends, or choose another `--output`"));
                 }
             }
         }
@@ -78,11 +78,11 @@ impl SegmentFolder {
         &self.path
     }
 
-    /// Makes the folder for a new run, or opens that of an interrupted one.
+    /// Creates the folder for a new run, or opens that of an interrupted one.
     ///
     /// # Errors
     ///
-    /// If there are segments and the run is not to be resumed, or they belong to another run.
+    /// If there are segments but the run is not to be resumed, or if they belong to another run.
     pub(super) fn open(&self, identity: &RunIdentity, resume: bool) -> Result<Vec<Segment>> {
         let action = || format!("cannot use folder `{}`", self.path.display());
         let before = fs::read(self.path.join(IDENTITY)).ok();
@@ -109,7 +109,7 @@ impl SegmentFolder {
         let Some(key) = keys.into_iter().find(|key| before.get(*key) != now.get(*key)) else { return Ok(()) };
         let value = |identity: &RunIdentity| identity.get(key).map_or_else(|| "none".to_owned(), String::clone);
         let (path, was, is) = (self.path.display(), value(before), value(now));
-        Err(Error::usage(format!("the run that left `{path}` had another {key}: {was}, not {is}"))
+        Err(Error::usage(format!("the run that left `{path}` had a different {key}: {was}, not {is}"))
             .with_hint("resume with the options of that run, or remove the folder"))
     }
 
@@ -118,7 +118,7 @@ impl SegmentFolder {
         self.path.join(IDENTITY).exists()
     }
 
-    /// The complete segments from the first frame to the first gap; those behind a gap are removed.
+    /// The complete segments from the first frame to the first gap. Segments after a gap are removed.
     fn list(&self) -> Result<Vec<Segment>> {
         let action = || format!("cannot read folder `{}`", self.path.display());
         if !self.path.exists() {
@@ -145,7 +145,7 @@ impl SegmentFolder {
         Ok(segments)
     }
 
-    /// Gives a complete segment its name.
+    /// Gives a complete segment its final name.
     pub(super) fn complete(&self, unfinished: &Path, first: u64, count: u64, pts: i64) -> Result<Segment> {
         let extension = unfinished.extension().unwrap_or_default().to_string_lossy();
         let path = self.path.join(format!("{first:08}_{count}_{pts}.{extension}"));
@@ -153,15 +153,16 @@ impl SegmentFolder {
         Ok(Segment { first, count, pts, path })
     }
 
-    /// Removes the folder and all in it.
+    /// Removes the folder and its content.
     pub(super) fn remove(&self, lock: FolderLock) -> Result<()> {
-        // Windows does not remove a folder below an open file. Elsewhere no other process gets in before the folder is gone.
+        // Windows cannot remove a folder that contains an open file. Elsewhere, the lock keeps other processes out until
+        // the folder is gone.
         let _lock = (!cfg!(windows)).then_some(lock);
         fs::remove_dir_all(&self.path).context(|| format!("cannot remove folder `{}`", self.path.display()))
     }
 }
 
-/// The number of the first frame that is in none of the segments.
+/// The number of the first frame after the segments.
 pub(super) fn next_frame(segments: &[Segment]) -> u64 {
     segments.last().map_or(0, |segment| segment.first + segment.count)
 }
@@ -170,8 +171,7 @@ fn is_unfinished(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("unfinished"))
 }
 
-/// The name of a segment that is not complete. It has the process in it, because the encoder of a killed run may still be
-/// writing.
+/// The name of an incomplete segment. It contains the process ID, because the encoder of a killed run may still be writing.
 pub(super) fn unfinished(first: u64, extension: &str) -> String {
     format!("unfinished_{}_{first}.{extension}", std::process::id())
 }
@@ -213,7 +213,7 @@ mod tests {
         assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--resume"));
         let other = RunIdentity::from([("style".to_owned(), "b".to_owned())]);
         let error = folder.open(&other, true).unwrap_err().to_string();
-        assert!(error.ends_with("had another style: a, not b"), "{error}");
+        assert!(error.ends_with("had a different style: a, not b"), "{error}");
         let lock = folder.lock(Path::new("out.mp4")).unwrap();
         let error = folder.lock(Path::new("out.mp4")).err().unwrap();
         assert_eq!(error.to_string(), "another process is painting `out.mp4`");

@@ -11,8 +11,8 @@ use super::matroska::RawFormat;
 use super::pipeline::FrameSink;
 use super::segments::{Segment, SegmentFolder, next_frame, unfinished};
 
-/// Frames in a segment. x264 sets a key frame at least every 250 frames; twice as many cost little, and an interrupted run
-/// paints at most this many frames again.
+/// Frames in a segment. x264 sets a key frame at least every 250 frames. Twice as many cost little, and an interrupted run
+/// repeats at most this many frames.
 pub(super) const SEGMENT_FRAMES: u64 = 125;
 
 /// Encodes paintings into the segments of a folder.
@@ -23,12 +23,12 @@ pub(super) struct SegmentSink {
     next: u64,
     open: Option<OpenSegment>,
     finishing: Option<JoinHandle<Result<Segment>>>,
-    /// The previous frame: its duration is known when the next one comes.
+    /// The previous frame. Its duration is known when the next one arrives.
     held: Option<(Vec<u8>, i64)>,
     step: i64,
 }
 
-/// A segment that takes frames.
+/// A segment that is being written.
 struct OpenSegment {
     encoder: Encoder,
     path: PathBuf,
@@ -38,13 +38,13 @@ struct OpenSegment {
 }
 
 impl SegmentSink {
-    /// Goes on behind `parts`; a frame shows for `step` where nothing tells its end.
+    /// Continues after `segments`. A frame whose end is unknown is shown for `step`.
     pub(super) fn new(settings: EncoderSettings, folder: SegmentFolder, segments: Vec<Segment>, step: i64) -> Self {
         let next = next_frame(&segments);
         Self { settings, folder, segments, next, open: None, finishing: None, held: None, step }
     }
 
-    /// Ends the last segment and returns all of them; `end` is when the last frame's time is over.
+    /// Ends the last segment and returns all segments. `end` is the time at which the last frame ends.
     pub(super) fn finish(mut self, end: Option<i64>) -> Result<FinishedSegments> {
         let mut over = None;
         if let Some((pixels, pts)) = self.held.take() {
@@ -67,7 +67,7 @@ impl SegmentSink {
             None => self.start(pts)?,
         };
         if let Err(error) = open.encoder.push(pixels, pts - open.pts, duration) {
-            // The error of the pipe only says that it is broken.
+            // The pipe's own error says only that the pipe was closed.
             drop(error);
             return Err(open.encoder.failure());
         }
@@ -90,7 +90,7 @@ impl SegmentSink {
             let folder = self.folder.clone();
             self.finishing = Some(thread::spawn(move || {
                 encoder.finish().inspect_err(|_| {
-                    // Half a segment only takes room, of which there may be too little.
+                    // An incomplete segment is useless, and disk space may be short.
                     let _ = std::fs::remove_file(&path);
                 })?;
                 folder.complete(&path, first, count, pts)
@@ -138,6 +138,6 @@ impl FrameSink for SegmentSink {
 /// All segments of a run that ended.
 pub(super) struct FinishedSegments {
     pub(super) segments: Vec<Segment>,
-    /// When the last frame's time is over; `None` if none came.
+    /// The time at which the last frame ends; `None` if there was no frame.
     pub(super) end: Option<i64>,
 }

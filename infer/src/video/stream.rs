@@ -1,4 +1,4 @@
-//! Frames from one pipe to another, or into an animation: without ffmpeg, sound or segments.
+//! Paints frames from one pipe to another, or into an animation, without ffmpeg, sound or segments.
 
 use std::io::Write;
 
@@ -9,10 +9,10 @@ use impasto_video::{Ratio, VideoFrame, Y4mWriter};
 use super::painter::FramePainter;
 use super::pipeline::{FrameSink, Observer, paint_frames};
 
-/// The unit in which animations count, a thousandth of a second.
+/// The time unit of animations, a thousandth of a second.
 const MILLISECOND: Ratio = Ratio { numerator: 1, denominator: 1000 };
 
-/// Where the paintings of a stream go.
+/// The destination of the paintings of a stream.
 pub enum StreamWriter<W: Write> {
     /// YUV4MPEG2.
     Y4m(Y4mWriter<W>),
@@ -26,14 +26,14 @@ pub enum StreamWriter<W: Write> {
 pub struct AnimationStream<W: Write> {
     writer: AnimationWriter<W>,
     time_base: Ratio,
-    /// The unit of delays in milliseconds: 10 in GIF.
+    /// The unit of delays, in milliseconds; 10 in GIF.
     unit: i64,
     held: Option<VideoFrame>,
     delay: i64,
 }
 
 impl<W: Write> AnimationStream<W> {
-    /// Frames count in `time_base`; the last one shows for `delay` milliseconds if it is the only one.
+    /// Timestamps of frames are in `time_base`. A single frame is shown for `delay` milliseconds.
     pub fn new(writer: AnimationWriter<W>, time_base: Ratio, delay: i64) -> Self {
         let unit = if matches!(writer, AnimationWriter::Gif(_)) { 10 } else { 1 };
         Self { writer, time_base, unit, held: None, delay: delay.max(unit) }
@@ -42,7 +42,7 @@ impl<W: Write> AnimationStream<W> {
     fn push(&mut self, frame: VideoFrame) -> Result<()> {
         let pts = frame.pts;
         if let Some(before) = self.held.replace(frame) {
-            // Timestamps are rounded, not delays: the errors of delays would add up.
+            // Timestamps are rounded instead of delays, whose rounding errors would add up.
             let moment = |pts| self.time_base.rescale(pts, Ratio { numerator: self.unit as u32, ..MILLISECOND });
             self.delay = (moment(pts) - moment(before.pts)).max(1) * self.unit;
             self.writer.push(AnimationFrame { picture: before.picture, delay: self.delay as u32 })?;
@@ -71,7 +71,7 @@ impl<W: Write + Send> FrameSink for StreamWriter<W> {
     }
 }
 
-/// Paints all frames of `frames` into `writer` and returns how many they were.
+/// Paints all frames of `frames` into `writer` and returns their number.
 ///
 /// # Errors
 ///
@@ -84,7 +84,7 @@ pub fn paint_stream<W: Write + Send>(
 ) -> Result<u64> {
     let painted = paint_frames(frames, painter, &mut writer, observer, 0);
     if let StreamWriter::Animation(stream) = writer {
-        // An earlier error says more than one at the end.
+        // An earlier error is more informative than one at the end.
         let finished = stream.finish();
         painted.as_ref().map_or(Ok(()), |_| finished)?;
     }

@@ -1,4 +1,4 @@
-//! A trial of the encoder: what it or its file format cannot do is known before anything is painted.
+//! Tries the encoder, so that unsupported settings are reported before anything is painted.
 
 use std::fs;
 use std::path::Path;
@@ -11,11 +11,11 @@ use super::ffmpeg_log::is_disk_full;
 use super::matroska::RawFormat;
 use super::pipeline::Observer;
 
-/// Encodes a black frame. If the encoder does not take odd sides, the settings are changed to even ones.
+/// Encodes a black frame. If the encoder does not support odd sides, the settings are changed to even ones.
 ///
 /// # Errors
 ///
-/// If the encoder is not available, or does not take its options.
+/// If the encoder is not available, or rejects its options.
 pub(super) fn try_encoder(settings: &mut EncoderSettings, folder: &Path, observer: &mut dyn Observer) -> Result<()> {
     let path = folder.join(format!("trial.{}", settings.format));
     let mut result = encode_black(settings, &path);
@@ -27,7 +27,7 @@ pub(super) fn try_encoder(settings: &mut EncoderSettings, folder: &Path, observe
             let (even_width, even_height) = settings.track.size;
             let codec = &settings.codec;
             observer.note(&format!(
-                "{codec} needs even sides; the painting is cut from {width}x{height} to {even_width}x{even_height}"
+                "{codec} needs an even width and height; the painting is cropped from {width}x{height} to {even_width}x{even_height}"
             ));
         }
     }

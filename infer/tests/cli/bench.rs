@@ -1,4 +1,4 @@
-//! `infer bench`: the shape of what it prints; how fast this machine is, is none of a test's business.
+//! `infer bench`: the structure of its output. The speed of this machine is not tested.
 
 use impasto_common::styles::BUNDLED;
 use serde_json::Value;
@@ -35,7 +35,7 @@ fn json_has_the_machine_and_every_network_at_every_size() {
 }
 
 #[test]
-fn the_table_goes_to_standard_output_and_talk_to_standard_error() {
+fn the_table_goes_to_standard_output_and_messages_to_standard_error() {
     let studio = Studio::new();
     let run = studio.run(&format!("bench --style {STYLE} --sizes 12x8,5x9 --seconds 0"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
@@ -65,7 +65,7 @@ fn without_a_network_the_default_style_is_measured() {
 }
 
 #[test]
-fn wrong_words_and_unknown_styles_are_refused() {
+fn invalid_values_and_unknown_styles_are_refused() {
     let studio = Studio::new();
     for (line, word) in [
         ("bench --sizes 512", "expected WIDTHxHEIGHT"),

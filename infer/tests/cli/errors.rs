@@ -1,8 +1,8 @@
-//! What goes wrong, how it is said, and what is left behind.
+//! Errors: their messages, their exit codes, and the files left behind.
 
 use crate::studio::{Run, STYLE, Studio, photo};
 
-/// Expects an exit code and words on standard error, and nothing on standard output or beside the inputs.
+/// Expects an exit code and words on standard error, nothing on standard output, and no files other than the inputs.
 fn refused(studio: &Studio, line: &str, code: i32, words: &[&str]) {
     let run = studio.run(line);
     assert_eq!(run.code, Some(code), "{line}: {}", run.stderr);
@@ -15,7 +15,7 @@ fn refused(studio: &Studio, line: &str, code: i32, words: &[&str]) {
 }
 
 #[test]
-fn wrong_words_end_with_exit_code_2() {
+fn invalid_arguments_end_with_exit_code_2() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     for (line, word) in [
@@ -28,8 +28,11 @@ fn wrong_words_end_with_exit_code_2() {
         ("stylize in.png -o out.png --max-size 0", "--max-size"),
         ("stylize in.png -o out.png --format heic", "expected `jpg`"),
         ("stylize in.png -o out.png --device gpu", "expected `auto`"),
-        ("stylize in.png -o out.xyz --style style.safetensors", "does not end like that of a picture or clip"),
-        ("stylize in.png in.png -o -", "several inputs"),
+        (
+            "stylize in.png -o out.xyz --style style.safetensors",
+            "does not have the extension of a supported picture or clip format",
+        ),
+        ("stylize in.png in.png -o -", "there can be only one input"),
         ("stylize . -o -", "standard output"),
     ] {
         refused(&studio, line, 2, &[word]);
@@ -37,7 +40,7 @@ fn wrong_words_end_with_exit_code_2() {
 }
 
 #[test]
-fn a_precision_that_the_processor_lacks_is_said_with_another() {
+fn an_unsupported_precision_is_refused_with_a_supported_one() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     let words = ["cannot compute with `--precision f16`", "hint: use `f32`"];
@@ -47,10 +50,10 @@ fn a_precision_that_the_processor_lacks_is_said_with_another() {
     refused(&studio, "stylize in.png -o out.png --precision f8", 2, &["expected `f32`, `bf16` or `f16`"]);
 }
 
-/// A build with the feature reports a machine without a GPU; on a machine with one there is nothing to refuse.
+/// A build with the feature reports that the machine has no GPU. On a machine with a GPU, nothing is refused.
 #[cfg(not(feature = "cuda"))]
 #[test]
-fn a_gpu_that_was_asked_for_by_name_is_missed_by_name() {
+fn a_missing_gpu_that_was_requested_is_named() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     for command in ["stylize in.png -o out.png", "bench", "serve --listen 127.0.0.1:0"] {
@@ -69,7 +72,7 @@ fn an_unknown_style_lists_the_known_ones() {
 }
 
 #[test]
-fn a_style_file_that_is_none_is_named_with_the_cause() {
+fn a_file_that_is_not_a_style_is_named_with_the_cause() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     let whole = std::fs::read(studio.path(STYLE)).unwrap();
@@ -84,7 +87,7 @@ fn a_style_file_that_is_none_is_named_with_the_cause() {
         ("empty", "the file is empty"),
         ("page", "an HTML page\nhint: download the file itself"),
         ("pointer", "a Git LFS pointer, which only says where the file is\nhint: run `git lfs pull`"),
-        ("picture", "a PNG picture\nhint: a style model is not the style's picture"),
+        ("picture", "a PNG picture\nhint: a picture is not a style model"),
         ("text", "neither a safetensors file nor a PyTorch file"),
         (".", "it is a folder"),
     ] {
@@ -93,10 +96,10 @@ fn a_style_file_that_is_none_is_named_with_the_cause() {
     }
 }
 
-/// A file of this name may come out of an archive, and reach the program through a pattern such as `*`.
+/// A file with such a name may come from an archive and reach the program through a pattern such as `*`.
 #[cfg(unix)]
 #[test]
-fn control_characters_of_a_file_name_are_shown_and_do_not_reach_the_terminal() {
+fn control_characters_of_a_file_name_are_escaped_for_the_terminal() {
     let studio = Studio::new();
     let name = "x\u{1b}[2J\nerror: forged";
     studio.write(name, b"neither a picture nor a model");
@@ -116,14 +119,17 @@ fn control_characters_of_a_file_name_are_shown_and_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn a_picture_that_is_none_is_named_with_the_cause() {
+fn a_file_that_is_not_a_picture_is_named_with_the_cause() {
     let studio = Studio::new();
     studio.write("text.jpg", b"this is no picture, whatever its name says");
     std::fs::create_dir(studio.path("folder")).unwrap();
     for (input, words) in [
-        ("text.jpg -o out.png", ["cannot read `text.jpg`: the file is not a picture", "hint: JPEG, PNG"]),
+        (
+            "text.jpg -o out.png",
+            ["cannot read `text.jpg`: the file is not a picture", "hint: supported formats are JPEG, PNG"],
+        ),
         ("nowhere.jpg -o out.png", ["cannot read `nowhere.jpg`", "painted 0 of 1"]),
-        ("folder -o out", ["there is no picture in folder `folder`", "painted 0 of 1"]),
+        ("folder -o out", ["there are no pictures or clips in folder `folder`", "painted 0 of 1"]),
     ] {
         refused(&studio, &format!("stylize {input} --style {STYLE}"), 1, &words);
     }
@@ -138,9 +144,9 @@ fn a_folder_that_cannot_be_written_to_is_an_error_that_leaves_nothing() {
 }
 
 #[test]
-fn a_picture_too_long_for_its_format_is_refused_with_a_way_out() {
+fn a_picture_too_long_for_its_format_is_refused_with_a_hint() {
     let studio = Studio::new();
     studio.save("in.png", photo(16_500, 1));
     let line = format!("stylize in.png -o out.webp --style {STYLE}");
-    refused(&studio, &line, 1, &["sides of at most 16383 pixels, not 16500", "--max-size"]);
+    refused(&studio, &line, 1, &["at most 16383 pixels wide and high, not 16500", "--max-size"]);
 }

@@ -43,9 +43,9 @@ fn a_bad_picture_is_reported_and_the_others_are_painted() {
 }
 
 #[test]
-fn pictures_painted_together_are_those_painted_singly_and_bad_ones_are_told_in_order() {
+fn pictures_painted_together_equal_those_painted_singly_and_bad_ones_are_reported_in_order() {
     let studio = Studio::new();
-    // Sizes differ, so that reading, painting and writing take turns at being the slowest.
+    // Sizes differ, so that each of reading, painting and writing is sometimes the slowest.
     let sizes = [(400, 300), (9, 8), (30, 200), (1, 1), (250, 250), (64, 5), (500, 20), (16, 16), (90, 60), (8, 300)];
     let formats = ["png", "jpg", "webp", "tiff", "bmp", "gif"];
     let name = |i: usize| format!("{i}.{}", formats[i % formats.len()]);
@@ -83,7 +83,7 @@ fn a_painting_that_cannot_be_written_does_not_stop_the_others() {
     for i in 0..6 {
         studio.save(&format!("in/{i}/a.png"), photo(30, 20));
     }
-    // Where the folders `1` and `4` should go there are files.
+    // Files are in the places of the folders `1` and `4`.
     studio.write("out/1", b"a file");
     studio.write("out/4", b"a file");
     let run = studio.run(&format!("stylize in --style {STYLE} -o out"));
@@ -117,7 +117,7 @@ fn an_input_is_never_replaced() {
 }
 
 #[test]
-fn an_input_is_never_replaced_by_way_of_a_folder_that_is_missing() {
+fn an_input_is_never_replaced_through_a_missing_folder() {
     let studio = Studio::new();
     studio.save("in/a.png", photo(9, 8));
     let before = fs::read(studio.path("in/a.png")).unwrap();
@@ -178,14 +178,14 @@ fn studio_tiff(studio: &Studio) -> Vec<u8> {
 
 #[test]
 #[cfg(unix)]
-fn a_link_in_the_way_of_a_temporary_file_is_not_followed() {
+fn a_link_in_place_of_a_temporary_file_is_not_followed() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     studio.write("victim", b"untouched");
     fs::create_dir(studio.path("out")).unwrap();
     let mut command = studio.command(["stylize", "in.png", "--style", STYLE, "-o", "out/a.png"]);
     let child = command.spawn().unwrap();
-    // The name that earlier versions used.
+    // The temporary name that earlier versions used.
     std::os::unix::fs::symlink("../victim", studio.path(format!("out/.a.png.{}.tmp", child.id()))).unwrap();
     assert!(child.wait_with_output().unwrap().status.success());
     assert_eq!(fs::read(studio.path("victim")).unwrap(), b"untouched");
@@ -204,12 +204,12 @@ fn two_pictures_are_never_painted_into_one_file() {
     assert!(run.stderr.contains("would both be painted into"), "{}", run.stderr);
     let run = studio.run(&format!("stylize x/a.png y/a.png --style {STYLE} -o x/a.png"));
     assert_eq!(run.code, Some(2));
-    assert!(run.stderr.contains("several pictures cannot be painted into one file"), "{}", run.stderr);
+    assert!(run.stderr.contains("several inputs cannot be painted into one file"), "{}", run.stderr);
     assert!(!studio.path("out").exists());
 }
 
 #[test]
-fn existing_paintings_are_replaced_or_left_alone_as_asked() {
+fn existing_paintings_are_replaced_or_skipped_as_requested() {
     let studio = Studio::new();
     studio.save("in/a.png", photo(9, 8));
     studio.save("in/b.png", photo(9, 8));
@@ -217,7 +217,7 @@ fn existing_paintings_are_replaced_or_left_alone_as_asked() {
     let run = studio.stylize("in -o out --skip-existing");
     assert_eq!(fs::read(studio.path("out/a.png")).unwrap(), b"old");
     assert!(run.stderr.contains("painted 1 of 1 in "), "{}", run.stderr);
-    assert!(run.stderr.contains("1 were there already"), "{}", run.stderr);
+    assert!(run.stderr.contains("1 already existed"), "{}", run.stderr);
     studio.stylize("in -o out");
     assert_eq!(studio.open("out/a.png"), studio.open("out/b.png"));
 }
@@ -233,13 +233,13 @@ fn one_picture_goes_into_a_folder_that_exists_or_is_written_as_one() {
 }
 
 #[test]
-fn pipes_carry_nothing_but_the_painting() {
+fn pipes_carry_only_the_painting() {
     let studio = Studio::new();
     studio.save("in.webp", photo(9, 8));
     studio.stylize("in.webp -o out.webp");
     let bytes = fs::read(studio.path("in.webp")).unwrap();
     let painting = fs::read(studio.path("out.webp")).unwrap();
-    // Without another word the painting has its picture's format.
+    // By default, the painting has the format of its picture.
     assert!(studio.pipe(&format!("stylize - --style {STYLE} -o -"), &bytes).stdout == painting);
     assert!(studio.stylize("in.webp -o -").stdout == painting);
     let png = studio.pipe(&format!("stylize - --style {STYLE} -o - --format png"), &bytes).stdout;

@@ -1,4 +1,4 @@
-//! Every kind of picture in, every kind out.
+//! Reads and writes every kind of picture.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -7,7 +7,7 @@ use impasto_picture::{Animation, Picture, PictureFormat};
 
 use crate::studio::{Studio, photo};
 
-/// An RGB profile as far as anyone looks: its colour space is named at byte 16.
+/// The part of an RGB profile that is checked: its colour space is at byte 16.
 fn profile() -> Vec<u8> {
     let mut profile = vec![3; 200];
     profile[16..20].copy_from_slice(b"RGB ");
@@ -68,7 +68,7 @@ fn a_photo_is_painted_upright() {
 }
 
 #[test]
-fn the_colour_profile_is_carried_where_the_format_can() {
+fn the_colour_profile_is_kept_if_the_format_supports_it() {
     let studio = Studio::new();
     let mut bytes = Vec::new();
     let mut encoder = PngEncoder::new(&mut bytes);
@@ -80,7 +80,7 @@ fn the_colour_profile_is_carried_where_the_format_can() {
         assert!(!run.stderr.contains("note"), "{}", run.stderr);
         let path = studio.path(format!("out.{format}"));
         if format == "tiff" {
-            // Our reader does not find a TIFF's profile yet; other programs do.
+            // Our reader does not find the profile of a TIFF yet, but other programs do.
             let file = std::fs::read(path).unwrap();
             assert!(file.windows(profile().len()).any(|part| part == profile()));
         } else {
@@ -89,7 +89,7 @@ fn the_colour_profile_is_carried_where_the_format_can() {
     }
     for format in ["bmp", "gif"] {
         let run = studio.stylize(&format!("in.png -o out.{format}"));
-        assert!(run.stderr.contains("holds no colour profile"), "{}", run.stderr);
+        assert!(run.stderr.contains("cannot store the colour profile"), "{}", run.stderr);
     }
 }
 
@@ -105,7 +105,7 @@ fn transparency_is_kept_or_its_loss_is_announced() {
         assert!(painting.enumerate_pixels().all(|(x, y, pixel)| pixel[3] == alpha(x, y)), "{format}");
     }
     let run = studio.stylize("in.png -o out.jpg");
-    assert!(run.stderr.contains("transparent pixels are put on white"), "{}", run.stderr);
+    assert!(run.stderr.contains("transparent areas are blended with white"), "{}", run.stderr);
     assert!(studio.open("out.jpg").into_rgb8().get_pixel(0, 0).0.iter().all(|&level| level > 230));
     let run = studio.stylize("in.png -o out.gif");
     assert!(run.stderr.contains("opaque or transparent"), "{}", run.stderr);
@@ -122,7 +122,7 @@ fn sixteen_bits_stay_sixteen_bits() {
     for output in ["out.png", "out.tiff"] {
         studio.stylize(&format!("in.png -o {output}"));
         let DynamicImage::ImageRgb16(painting) = studio.open(output) else { panic!("{output} has not 16 bits") };
-        // Levels between the 256 of 8 bits, which are multiples of 257.
+        // Levels between those of 8 bits, which are multiples of 257.
         assert!(painting.iter().any(|level| level % 257 != 0), "{output}");
     }
     studio.stylize("in.png -o out.webp");
@@ -142,7 +142,7 @@ fn grey_ink_and_palettes_are_painted_in_colour() {
 }
 
 #[test]
-fn an_animation_stays_one_as_gif_and_gives_its_first_frame_otherwise() {
+fn an_animation_is_kept_as_gif_and_otherwise_gives_its_first_frame() {
     let studio = Studio::new();
     studio.write("in.webp", include_bytes!("../../../common/picture/src/testdata/animated.webp"));
     studio.stylize("in.webp -o out.gif");

@@ -1,6 +1,6 @@
-//! Pixels that only change on purpose.
+//! Pixels that may change only on purpose.
 //!
-//! `UPDATE_GOLDEN=1 cargo test` rewrites them and fails, so that a rewritten file is looked at before it is committed.
+//! `UPDATE_GOLDEN=1 cargo test` rewrites them and fails, so that a rewritten file is reviewed before it is committed.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 
 use crate::studio::{Studio, photo};
 
-/// Levels that a pixel may be off: kernels for other instruction sets add up in another order.
+/// The largest difference of a pixel in levels. Kernels for other instruction sets add up in a different order.
 const TOLERANCE: u8 = 2;
 
 fn golden(name: &str) -> PathBuf {
@@ -20,7 +20,7 @@ fn updating() -> bool {
 }
 
 #[test]
-fn a_painting_is_the_golden_one() {
+fn a_painting_equals_the_golden_file() {
     let studio = Studio::new();
     studio.save("in.png", photo(45, 31));
     studio.stylize("in.png -o out.png");

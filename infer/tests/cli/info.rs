@@ -21,14 +21,14 @@ fn info_shows_the_card_and_counts_the_parameters() {
     assert_eq!(shown["bytes"], std::fs::metadata(studio.path(STYLE)).unwrap().len());
     let text = String::from_utf8(studio.run(&format!("info {STYLE}")).stdout).unwrap();
     assert!(text.contains("name:       tiny\n"), "{text}");
-    assert!(text.contains("preset:     own (2 channels, 1 residual blocks)\n"), "{text}");
+    assert!(text.contains("preset:     custom (2 channels, 1 residual blocks)\n"), "{text}");
 }
 
-/// Clears the screen and sets the window's title, in two ways each: C1 characters are commands too.
+/// Clears the screen and sets the window title, each in two ways, because C1 characters are also commands.
 const ESCAPES: &str = "a\u{1b}[2J\u{1b}]0;pwn\u{7}b\u{9b}2J\nname: forged";
 
 #[test]
-fn control_characters_of_a_card_are_shown_and_do_not_reach_the_terminal() {
+fn control_characters_of_a_card_are_escaped_for_the_terminal() {
     let studio = Studio::new();
     let StyleModel { mut card, tensors } = tiny_style();
     card.name = ESCAPES.into();

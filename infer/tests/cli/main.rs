@@ -1,4 +1,4 @@
-//! The `infer` program, run as a user runs it: words, files and pipes in; files, pipes, words and an exit code out.
+//! Runs the `infer` program as a user does: with arguments, files and pipes. Checks files, pipes, messages and exit codes.
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 mod bench;

@@ -1,17 +1,17 @@
-//! What the options do to the pixels.
+//! The effects of options on pixels.
 
 use image::RgbImage;
 
 use crate::studio::{Studio, photo};
 
-/// Cb and Cr of JPEG, times 1.772 and 1.402: the differences of blue and red to luma.
+/// Cb and Cr as in JPEG, times 1.772 and 1.402: the differences of blue and red from luma.
 fn chroma(pixel: [u8; 3]) -> [f32; 2] {
     let [red, green, blue] = pixel.map(f32::from);
     let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
     [blue - luma, red - luma]
 }
 
-/// A photo without extreme colours, so that every luma between leaves room for its chroma.
+/// A photo without extreme colours, so that its chroma is possible at every luma in between.
 fn muted() -> RgbImage {
     let mut image = photo(40, 30);
     image.iter_mut().for_each(|level| *level = 120 + *level / 16);
@@ -34,7 +34,7 @@ fn strength_goes_from_the_photo_to_the_painting() {
 }
 
 #[test]
-fn kept_colours_are_the_photos_and_the_lights_are_not() {
+fn kept_colours_equal_the_photos_and_the_brightness_does_not() {
     let studio = Studio::new();
     studio.save("in.png", muted());
     studio.stylize("in.png -o out.png --keep-colors");
@@ -42,7 +42,7 @@ fn kept_colours_are_the_photos_and_the_lights_are_not() {
     assert!(painting != muted());
     let mut off = 0;
     for (painted, original) in painting.pixels().zip(muted().pixels()) {
-        // Only where the painting is almost black or white may saturation be lost.
+        // Saturation may be lost only where the painting is almost black or white.
         let extreme = painted.0.iter().any(|level| !(1..=254).contains(level));
         let pairs = chroma(painted.0).into_iter().zip(chroma(original.0));
         off += usize::from(!extreme && pairs.into_iter().any(|(painted, original)| (painted - original).abs() > 1.5));
@@ -61,7 +61,7 @@ fn a_picture_is_made_smaller_but_never_larger() {
 }
 
 #[test]
-fn the_number_of_threads_changes_nothing() {
+fn any_number_of_threads_gives_the_same_painting() {
     let studio = Studio::new();
     studio.save("in.png", photo(131, 77));
     for threads in 1..=3 {

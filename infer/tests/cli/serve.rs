@@ -1,4 +1,4 @@
-//! `infer serve`, asked as strangers ask: over sockets, with bytes that nobody checked.
+//! Tests `infer serve` as an untrusted client does: over sockets, with arbitrary bytes.
 
 mod api;
 mod browser;

@@ -36,7 +36,7 @@ fn frames_are_painted_from_pipe_to_pipe() {
         assert_eq!(before.info(), after.info());
         let after: Vec<_> = after.map(|frame| frame.unwrap().picture).collect();
         assert!(after.len() == FRAMES && after[0] == after[3]);
-        // Unpainted frames are those that came, but for the chroma that 4:2:0 halves once more.
+        // Unpainted frames are unchanged except for the chroma, which 4:2:0 subsamples again.
         let run = studio.pipe(&format!("stylize - --style {STYLE} -o - --strength 0"), &bytes);
         let same: Vec<_> = Y4mReader::new(&run.stdout[..]).unwrap().map(|frame| frame.unwrap().picture).collect();
         let first = before.map(Result::unwrap).next().unwrap().picture.into_rgb8();
@@ -60,14 +60,14 @@ fn a_stream_becomes_a_file_or_an_animation_and_a_file_a_stream() {
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         let bytes = std::fs::read(studio.path(format!("out.{format}"))).unwrap();
         let delays: Vec<_> = Animation::decode(&bytes).unwrap().unwrap().map(|frame| frame.unwrap().delay).collect();
-        // Moments are 41.7 ms apart.
+        // Frames are 41.7 ms apart.
         let expected = if format == "gif" { [40, 40, 50, 50] } else { [42, 41, 42, 42] };
         assert_eq!(delays, expected);
     }
 }
 
 #[test]
-fn raw_frames_need_their_size_and_nothing_else() {
+fn raw_frames_need_only_their_size() {
     let studio = Studio::new();
     let image = photo(12, 10);
     let bytes = image.as_raw().repeat(3);
@@ -85,7 +85,7 @@ fn raw_frames_need_their_size_and_nothing_else() {
 }
 
 #[test]
-fn an_animated_webp_stays_one() {
+fn an_animated_webp_stays_animated() {
     let studio = Studio::new();
     studio.write("in.webp", include_bytes!("../../../common/picture/src/testdata/animated.webp"));
     studio.stylize("in.webp -o out.webp");
@@ -93,5 +93,5 @@ fn an_animated_webp_stays_one() {
     let frames: Vec<_> = Animation::decode(&bytes).unwrap().unwrap().map(Result::unwrap).collect();
     assert_eq!(frames.iter().map(|frame| frame.delay).collect::<Vec<_>>(), [70, 130, 40]);
     let run = studio.run(&format!("stylize in.webp --style {STYLE} -o out.mp4"));
-    assert!(run.code == Some(1) && run.stderr.contains("paint it into .gif or .webp"), "{}", run.stderr);
+    assert!(run.code == Some(1) && run.stderr.contains("use an output that ends in .gif or .webp"), "{}", run.stderr);
 }

@@ -1,4 +1,4 @@
-//! A temporary folder with a tiny style in it, and the program to paint there.
+//! A temporary folder with a tiny style, in which tests run the program.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// The name of the tiny style's file in every studio.
 pub(crate) const STYLE: &str = "style.safetensors";
 
-/// How a run of the program ended.
+/// The result of running the program.
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
@@ -29,7 +29,7 @@ impl From<Output> for Run {
     }
 }
 
-/// A folder of its own for one test.
+/// The folder of one test.
 pub(crate) struct Studio {
     folder: TempDir,
 }
@@ -45,19 +45,19 @@ impl Studio {
         self.folder.path().join(name)
     }
 
-    /// The program, about to run in the folder.
+    /// A command that runs the program in the folder.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_infer"));
         command.args(arguments).current_dir(self.folder.path()).env_remove("COLUMNS").stdin(Stdio::null());
         command
     }
 
-    /// Runs the program in the folder with the words of `line`.
+    /// Runs the program in the folder with the arguments in `line`.
     pub(crate) fn run(&self, line: &str) -> Run {
         self.command(line.split_whitespace()).output().unwrap().into()
     }
 
-    /// Paints in the tiny style; anything but success ends the test.
+    /// Paints in the tiny style, and fails the test on any error.
     pub(crate) fn stylize(&self, line: &str) -> Run {
         let run = self.run(&format!("stylize --style {STYLE} {line}"));
         assert_eq!(run.code, Some(0), "{}", run.stderr);
@@ -79,19 +79,19 @@ impl Studio {
         fs::write(path, bytes).unwrap();
     }
 
-    /// Saves an image in the format that its name asks for.
+    /// Saves an image in the format of its extension.
     pub(crate) fn save(&self, name: &str, image: impl Into<DynamicImage>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         image.into().save(path).unwrap();
     }
 
-    /// The pixels of a file, as the image crate reads it: no turning, no conversion.
+    /// The pixels of a file, as the image crate reads it, without rotation or conversion.
     pub(crate) fn open(&self, name: &str) -> DynamicImage {
         image::ImageReader::open(self.path(name)).unwrap().with_guessed_format().unwrap().decode().unwrap()
     }
 
-    /// All files below a folder by their names from there, sorted.
+    /// All files below a folder, as sorted relative paths.
     pub(crate) fn files(&self, folder: &str) -> Vec<String> {
         let root = self.path(folder);
         let entries = walkdir::WalkDir::new(&root).sort_by_file_name().into_iter().map(Result::unwrap);
@@ -108,12 +108,12 @@ pub(crate) fn photo(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// A network of two channels whose weights come from a hash of their place: the same on every machine.
+/// A network of two channels whose weights are hashes of their positions, the same on every machine.
 pub(crate) fn tiny_style() -> StyleModel {
     let config = StyleNetConfig { channels: 2, blocks: 1 };
     let mut tensors = Tensors::new();
     for layer in config.network().layers {
-        // The last layer works on values of order 1 and has to reach levels of order 100.
+        // The input of the last layer is of order 1, and its output should be of order 100.
         let is_last = layer.normalization.is_none();
         let (scale, bias) = if is_last { (4.0, 128.0) } else { (0.3, 0.0) };
         let ranges = [(0.0, scale), (bias, 0.1), (1.0, 0.3), (0.2, 0.3)];

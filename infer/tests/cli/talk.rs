@@ -1,4 +1,4 @@
-//! Standard error is talk, which may fail; standard output is data, whose reader may leave.
+//! Standard error may fail, and the reader of standard output may close the pipe.
 
 use std::io::{Write, pipe};
 use std::process::{Output, Stdio};
@@ -7,7 +7,7 @@ use impasto_video::{Color, Ratio, RawStreamInfo, Y4mWriter};
 
 use crate::studio::{STYLE, Studio, photo};
 
-/// The writing end of a pipe that nobody reads.
+/// The writing end of a pipe without a reader.
 fn closed() -> Stdio {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
@@ -19,7 +19,7 @@ fn run_with_stderr(studio: &Studio, line: &str, stderr: Stdio) -> Output {
 }
 
 #[test]
-fn a_standard_error_that_takes_nothing_stops_no_painting() {
+fn painting_continues_if_standard_error_cannot_be_written() {
     let studio = Studio::new();
     for name in ["a", "c", "d"] {
         studio.save(&format!("in/{name}.png"), photo(9, 8));
@@ -39,7 +39,7 @@ fn a_standard_error_that_takes_nothing_stops_no_painting() {
 }
 
 #[test]
-fn a_reader_of_standard_output_that_leaves_ends_the_run_quietly() {
+fn a_reader_that_closes_standard_output_ends_the_run_quietly() {
     let studio = Studio::new();
     studio.save("in.png", photo(9, 8));
     let color = Color::guess(8);

@@ -1,4 +1,4 @@
-//! Clips: files made by ffmpeg, painted and looked at by ffprobe. Without ffmpeg these tests are skipped, and say so.
+//! Clips made by ffmpeg are painted and inspected with ffprobe. Without ffmpeg, these tests are skipped with a message.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use impasto_video::Ffmpeg;
 
 use crate::studio::{STYLE, Studio};
 
-/// A folder for a test, where there is an ffmpeg.
+/// A folder for a test; `None` without ffmpeg.
 fn studio() -> Option<Studio> {
     if Ffmpeg::find().is_err() {
         #[expect(clippy::print_stderr, reason = "a skipped test says so")]
@@ -22,7 +22,7 @@ fn studio() -> Option<Studio> {
     Some(Studio::new())
 }
 
-/// Runs ffmpeg in the folder with the words of `line`.
+/// Runs ffmpeg in the folder with the arguments in `line`.
 fn ffmpeg(studio: &Studio, line: &str) -> Vec<u8> {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-y", "-nostdin"]).args(line.split(' ')).current_dir(studio.path(""));
@@ -59,7 +59,7 @@ const NTSC: &str = "-f lavfi -i testsrc2=size=64x48:rate=30000/1001";
 const TONE: &str = "-f lavfi -i sine=frequency=440";
 
 #[test]
-fn a_clip_keeps_its_times_its_sound_and_its_words() {
+fn a_clip_keeps_its_timestamps_sound_and_subtitles() {
     let Some(studio) = studio() else { return };
     studio.write("in.srt", b"1\n00:00:00,100 --> 00:00:01,500\nhello\n");
     let words = "-metadata title=Stars -metadata:s:a:0 language=nld -c:s mov_text";
@@ -78,11 +78,11 @@ fn a_clip_keeps_its_times_its_sound_and_its_words() {
 }
 
 #[test]
-fn a_variable_rate_over_several_parts_keeps_every_time() {
+fn a_variable_rate_over_several_segments_keeps_every_timestamp() {
     let Some(studio) = studio() else { return };
     let select = "-vf select=not(mod(n\\,3))+eq(n\\,4)+gt(n\\,50)*lt(mod(n\\,50)\\,17) -fps_mode passthrough";
     ffmpeg(&studio, &format!("{NTSC} {TONE} -t 12 {select} -pix_fmt yuv420p -c:a aac in.mp4"));
-    // B-frames, whose order in the file is another than on the screen.
+    // B-frames, whose order in the file differs from that of display.
     studio.stylize("in.mp4 -o out.mp4 --codec-options preset=medium");
     let (before, after) = (times(&studio, "in.mp4"), times(&studio, "out.mp4"));
     assert!(before.0.len() > 150, "{} frames are no two parts", before.0.len());
@@ -91,7 +91,7 @@ fn a_variable_rate_over_several_parts_keeps_every_time() {
 }
 
 #[test]
-fn a_variable_rate_that_becomes_constant_is_told() {
+fn a_variable_rate_that_becomes_constant_gives_a_notice() {
     let Some(studio) = studio() else { return };
     ffmpeg(
         &studio,
@@ -106,10 +106,10 @@ fn a_variable_rate_that_becomes_constant_is_told() {
     assert!(!run.stderr.contains("the frame rate varies"), "{}", run.stderr);
 }
 
-/// A disk of its own, in a namespace that ends with the program; skipped where that is not allowed.
+/// Uses a separate small disk, in a namespace that ends with the program. Skipped where that is not allowed.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_says_how_to_go_on() {
+fn a_full_disk_gives_a_hint_how_to_continue() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, &format!("{NTSC} -t 1 -pix_fmt yuv420p in.mp4"));
     fs::create_dir(studio.path("disk")).unwrap();
@@ -129,15 +129,15 @@ fn a_full_disk_says_how_to_go_on() {
     let output = mount("64k", &format!("stylize in.mp4 --style {STYLE} -o disk/out.mkv --codec ffv1")).unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("No space left on device") && text.contains("hint: make room on the disk; "), "{text}");
+    assert!(text.contains("No space left on device") && text.contains("hint: free some disk space;"), "{text}");
     assert!(text.contains("`--resume`"), "{text}");
 }
 
-/// As the test before, with disks that are too small, just too small and large enough. ffmpeg reports success for some files
-/// without an end.
+/// Like the previous test, with disks that are much too small, slightly too small and large enough. ffmpeg reports success
+/// for some incomplete files.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_clip_on_a_full_disk_is_whole_or_an_error() {
+fn a_clip_on_a_full_disk_is_complete_or_an_error() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, &format!("{NTSC} -t 1 -pix_fmt yuv420p in.mp4"));
     fs::create_dir(studio.path("disk")).unwrap();
@@ -154,7 +154,7 @@ fn a_clip_on_a_full_disk_is_whole_or_an_error() {
         match code {
             0 => assert_eq!(text.trim().trim_end_matches(','), "30", "{size}k: {said}"),
             1 if !said.starts_with("unshare") => assert!(said.contains("No space left"), "{size}k: {said}"),
-            // No disk of its own can be mounted here.
+            // No separate disk can be mounted here.
             _ => return,
         }
         codes.insert(code);
@@ -187,7 +187,7 @@ fn a_second_process_on_the_same_clip_is_told_about_the_first() {
 #[test]
 fn high_dynamic_range_is_tone_mapped_where_ffmpeg_can() {
     let Some(studio) = studio() else { return };
-    // A grey of PQ that is brighter once it is converted.
+    // A grey in PQ, which is brighter after conversion.
     let hdr = "-color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc -pix_fmt yuv420p10le";
     ffmpeg(&studio, &format!("-f lavfi -i color=c=0x949494:size=64x48:rate=5 -t 0.4 -c:v ffv1 {hdr} in.mkv"));
     let run = studio.stylize("in.mkv -o out.mkv --codec ffv1 --strength 0");
@@ -200,19 +200,19 @@ fn high_dynamic_range_is_tone_mapped_where_ffmpeg_can() {
 }
 
 #[test]
-fn turned_odd_silent_and_deep_clips_are_painted() {
+fn rotated_odd_silent_and_deep_clips_are_painted() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, "-f lavfi -i rgbtestsrc=size=33x27:rate=25 -t 0.4 -c:v ffv1 -pix_fmt yuv420p odd.mkv");
     let run = studio.stylize("odd.mkv -o odd.mp4");
-    assert!(run.stderr.contains("cut from 33x27 to 32x26"), "{}", run.stderr);
+    assert!(run.stderr.contains("cropped from 33x27 to 32x26"), "{}", run.stderr);
     assert_eq!(ffprobe(&studio.path("odd.mp4"), "stream=width,height,nb_frames", "v"), ["32,26,10"]);
     studio.stylize("odd.mkv -o whole.mkv --codec ffv1");
     assert_eq!(ffprobe(&studio.path("whole.mkv"), "stream=width,height", "v"), ["33,27"]);
     ffmpeg(&studio, &format!("{NTSC} -t 0.3 -c:v ffv1 -pix_fmt yuv420p10le deep.mkv"));
     let run = studio.stylize("deep.mkv -o deep.mp4");
-    assert!(run.stderr.contains("painted in 8 bits; the clip has 10"), "{}", run.stderr);
+    assert!(run.stderr.contains("the clip has 10 bits per channel; it is painted in 8 bits"), "{}", run.stderr);
     ffmpeg(&studio, &format!("{NTSC} -t 0.3 -pix_fmt yuv420p flat.mp4"));
-    // The option of ffmpeg 6 and later, and the tag of the ones before.
+    // The option of ffmpeg 6 and later, and the tag of earlier versions.
     let turn = |line: &str| {
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "quiet", "-y"]).args(line.split(' ')).current_dir(studio.path(""));
@@ -229,7 +229,7 @@ fn turned_odd_silent_and_deep_clips_are_painted() {
 }
 
 #[test]
-fn a_clip_cut_short_is_painted_as_far_as_it_decodes_and_the_batch_goes_on() {
+fn a_clip_cut_short_is_painted_as_far_as_it_decodes_and_the_batch_continues() {
     let Some(studio) = studio() else { return };
     fs::create_dir(studio.path("in")).unwrap();
     ffmpeg(&studio, &format!("{NTSC} -t 1 -pix_fmt yuv420p -g 5 -movflags +faststart in/a.mp4"));
@@ -248,7 +248,7 @@ fn a_clip_cut_short_is_painted_as_far_as_it_decodes_and_the_batch_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_is_painted() {
+fn impossible_requests_are_refused_before_anything_is_painted() {
     let Some(studio) = studio() else { return };
     ffmpeg(&studio, &format!("{NTSC} {TONE} -t 0.3 -pix_fmt yuv420p -c:a pcm_s16le in.mov"));
     for (options, code, word) in [
@@ -258,10 +258,10 @@ fn what_cannot_be_is_refused_before_anything_is_painted() {
         ("out.mp4 --crf 99", 2, "--crf"),
         ("out.mp4 --fps 0", 2, "--fps"),
         ("out.mp4 --start=-1", 2, "--start"),
-        ("out.mov --start 9", 2, "before the part asked for"),
+        ("out.mov --start 9", 2, "before the requested start"),
         ("out.mp4 --scale 9", 2, "expected `WIDTHxHEIGHT`"),
         ("out.png", 2, "a clip cannot be painted into PNG"),
-        ("out.webm", 2, "does not hold the sound"),
+        ("out.webm", 2, "cannot hold the sound"),
     ] {
         let run = studio.run(&format!("stylize in.mov --style {STYLE} --output {options}"));
         assert_eq!(run.code, Some(code), "{options}: {}", run.stderr);
@@ -281,12 +281,12 @@ fn without_ffmpeg_the_error_says_how_to_get_it() {
     let output = command.env("PATH", studio.path("")).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("needs the program") && text.contains("apt-get install ffmpeg"), "{text}");
+    assert!(text.contains("clips need the program `") && text.contains("apt-get install ffmpeg"), "{text}");
 }
 
 #[test]
 #[cfg(unix)]
-fn a_run_that_is_stopped_or_killed_goes_on_to_the_very_frames() {
+fn a_run_that_is_stopped_or_killed_continues_to_the_same_frames() {
     let Some(studio) = studio() else { return };
     let source = "-f lavfi -i testsrc2=size=160x120:rate=30000/1001";
     ffmpeg(&studio, &format!("{source} {TONE} -t 14 -pix_fmt yuv420p -c:a aac in.mp4"));
@@ -313,9 +313,9 @@ fn a_run_that_is_stopped_or_killed_goes_on_to_the_very_frames() {
     let partial = times(&studio, "out.mp4").0;
     assert!((250..420).contains(&partial.len()), "{} frames play", partial.len());
     assert_eq!(partial, times(&studio, "whole.mp4").0[..partial.len()]);
-    // Another style is another painting, and a run that is not resumed would lose this one.
+    // Another style gives a different painting, and a run that is not resumed would lose this one.
     let run = studio.run(&format!("stylize in.mp4 --style {STYLE} -o out.mp4 --resume --strength 0.5"));
-    assert!(run.stderr.contains("had another painter"), "{}", run.stderr);
+    assert!(run.stderr.contains("had a different painter"), "{}", run.stderr);
     let run = studio.run(&format!("stylize in.mp4 --style {STYLE} -o out.mp4"));
     assert!(run.stderr.contains("continue with `--resume`"), "{}", run.stderr);
     studio.stylize("in.mp4 -o out.mp4 --resume");

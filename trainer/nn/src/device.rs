@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_that_is_not_there_is_an_error_by_name_and_the_cpu_by_itself() {
+    fn a_missing_gpu_is_an_error_if_requested_and_otherwise_the_cpu_is_used() {
         let Err(error) = open(DeviceChoice::Cuda(999)) else { return };
         assert!(error.to_string().starts_with("cannot open `--device cuda:999`: "), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("--device cpu")));

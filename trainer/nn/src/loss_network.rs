@@ -351,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn torchvision_numbers_the_convolutions_of_both_networks_like_this() {
+    fn convolutions_of_both_networks_have_the_numbers_of_torchvision() {
         let indices = |architecture: Architecture| architecture.convolutions().map(|(_, i)| i).collect::<Vec<_>>();
         assert_eq!(indices(Architecture::Vgg16), [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]);
         assert_eq!(indices(Architecture::Vgg19), [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]);
@@ -366,7 +366,33 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_the_architecture_lacks_is_a_usage_error() {
+    fn without_padding_features_are_those_of_the_middle_and_small_pictures_are_refused() {
+        let layers = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<Layer>>();
+        let padded = LossNetwork::bundled(&Device::Cpu).unwrap();
+        let bare = padded.clone().with_padding(LossPadding::None);
+        let picture = Tensor::rand(0f32, 255f32, (1, 3, 42, 40), &Device::Cpu).unwrap();
+        let [with, without] =
+            [&padded, &bare].map(|network| network.features(&picture, &layers(&["relu1_2", "relu2_2"])).unwrap());
+        // Each convolution takes a pixel from every side; the pooling halves what the first block took.
+        for (name, lost) in [("relu1_2", 2), ("relu2_2", 3)] {
+            let layer: Layer = name.parse().unwrap();
+            let (with, without) = (&with[&layer], &without[&layer]);
+            let (_, _, height, width) = without.dims4().unwrap();
+            assert_eq!(with.dims()[2..], [height + 2 * lost, width + 2 * lost], "{layer}");
+            let middle = with.narrow(2, lost, height).unwrap().narrow(3, lost, width).unwrap();
+            let largest = |xs: &Tensor| xs.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            let difference = (&middle - without).unwrap();
+            assert!(largest(&difference) < 1e-4 * largest(&middle), "{layer}: {}", largest(&difference));
+        }
+        let deepest = layers(&["relu1_2", "relu3_3"]);
+        assert_eq!((padded.smallest_side(&deepest), bare.smallest_side(&deepest)), (4, 40));
+        assert_eq!(bare.features(&picture, &deepest).unwrap()[&"relu3_3".parse().unwrap()].dims(), [1, 256, 1, 1]);
+        let error = bare.features(&picture.narrow(3, 0, 39).unwrap(), &deepest).unwrap_err();
+        assert_eq!(error.to_string(), "a picture of 39x42 pixels is too small for the loss network, which needs 40x40");
+    }
+
+    #[test]
+    fn a_layer_that_the_architecture_does_not_have_is_a_usage_error() {
         let zeros = |shape: &[usize]| Array::new(shape, vec![0.0; shape.iter().product()]).unwrap();
         let (weight, bias) = (zeros(&[2, 3, 3, 3]), zeros(&[2]));
         let tensors = Tensors::from([("features.0.weight".into(), weight), ("features.0.bias".into(), bias)]);

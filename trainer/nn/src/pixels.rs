@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_clamped_and_rounded_and_not_a_number_is_black() {
+    fn levels_are_clamped_and_rounded_and_nan_is_black() {
         let levels = [-3.0, 0.4, 0.5, 254.6, 300.0, f32::NAN];
         let tensor = Tensor::new(&levels, &Device::Cpu).unwrap().reshape((1, 3, 1, 2)).unwrap();
         assert_eq!(tensor_to_rgb(&tensor).unwrap().into_raw(), [0, 1, 255, 0, 255, 0]);

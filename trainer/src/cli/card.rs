@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_on_the_card_can_be_typed_again_and_does_not_tell_of_interruptions() {
+    fn the_command_on_the_card_can_be_repeated_and_does_not_mention_interruptions() {
         let words = ["/bin/trainer", "train", "--style", "my wave.jpg", "--resume", "--name", "it's"];
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         assert_eq!(command_line(&words), r"trainer train --style 'my wave.jpg' --name 'it'\''s'");

@@ -76,7 +76,7 @@ impl FromStr for Layers {
     fn from_str(text: &str) -> Result<Self, String> {
         let layers = text.split(',').map(|item| {
             let (layer, weight) = item.split_once(':').unwrap_or((item, "1"));
-            let weight = weight.parse().map_err(|_| format!("`{weight}` is not a weight"))?;
+            let weight = weight.parse().map_err(|_| format!("`{weight}` is not a number"))?;
             Ok((layer.trim().parse()?, weight))
         });
         layers.collect::<Result<_, String>>().map(Self)

@@ -32,7 +32,7 @@ impl Frames {
             let mut pictures = find_images(path)?;
             pictures.sort();
             let first =
-                pictures.first().ok_or_else(|| Error::usage(format!("there is no frame in `{}`", path.display())))?;
+                pictures.first().ok_or_else(|| Error::usage(format!("there are no frames in `{}`", path.display())))?;
             let size = match size {
                 Some(size) => size,
                 None => read_rgb(first)?.dimensions(),

@@ -39,7 +39,7 @@ fn the_warping_error_is_the_squared_distance_along_the_movement() {
 }
 
 #[test]
-fn what_moves_with_the_scene_is_calm_and_what_stays_on_the_screen_is_not() {
+fn strokes_that_move_with_the_scene_are_stable_and_strokes_fixed_to_the_screen_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let scene = clip(folder.path(), "scene", 4, pan);
     let negative = clip(folder.path(), "negative", 4, |i| {
@@ -64,7 +64,7 @@ fn clips_of_other_lengths_or_sizes_are_refused_and_a_larger_original_is_resized(
     let half = |i| imageops::thumbnail(&pan(i), 48, 32);
     let small = clip(folder.path(), "small", 3, half);
     let error = |painted: &[PathBuf]| run(&scene, painted).unwrap_err().to_string();
-    assert!(error(std::slice::from_ref(&short)).contains("has 2 frames, the original has more"));
+    assert!(error(std::slice::from_ref(&short)).contains("has only 2 frames, and the original has more"));
     assert!(error(&[scene.clone(), small.clone()]).contains("frames of different sizes"));
     assert!(run(&short, std::slice::from_ref(&scene)).unwrap_err().to_string().contains("more than the 2 frames"));
     assert_eq!(run(&scene, &[small]).unwrap().width, 48);

@@ -1,4 +1,4 @@
-//! The download itself: which revision there is, its bytes, and whether they are the right ones.
+//! Downloads a file: finds its revision, receives its bytes, and checks them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -11,17 +11,17 @@ use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::{Agent, RequestBuilder};
 
-/// Redirects within the hub before it names the revision, as after a repository was renamed.
+/// The most redirects within the hub before it names the revision. They occur after a repository was renamed.
 const REDIRECTS: usize = 5;
 
-/// How long to wait for a connection, and then for an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for a connection, and then for a response.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A revision of a file on the hub.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Revision {
     pub(super) commit: String,
-    /// Of a large file, the SHA-256 of its content in hexadecimal.
+    /// The tag of the content. For a large file, this is its SHA-256 in hexadecimal.
     pub(super) etag: String,
 }
 
@@ -41,12 +41,12 @@ pub(super) fn revision(url: &str, token: Option<&str>) -> Result<Revision> {
             _ => return Err(unexpected(&asked, response.status())),
         }
     }
-    Err(Error::new(format!("`{url}` is redirected without end")))
+    Err(Error::new(format!("`{url}` redirects too many times")))
 }
 
-/// Downloads the file to `blob`; continues an earlier attempt; does nothing if the file is there.
+/// Downloads the file to `blob`. Continues an earlier attempt, and does nothing if the file exists.
 ///
-/// Other processes wait meanwhile, and find the file then.
+/// Other processes that need the file wait until it is complete.
 pub(super) fn download(
     url: &str,
     token: Option<&str>,
@@ -60,7 +60,7 @@ pub(super) fn download(
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(&unfinished).context(action)?;
     file.lock().context(action)?;
     if blob.exists() {
-        // Another process has made it meanwhile, perhaps of this very file.
+        // Another process has created it meanwhile, possibly by renaming this file.
         return match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context(action),
             _ => Ok(()),
@@ -70,12 +70,12 @@ pub(super) fn download(
     file.sync_all().context(action)?;
     if is_sha256(&revision.etag) && sha256(&mut file).context(action)? != revision.etag {
         fs::remove_file(&unfinished).context(action)?;
-        return Err(Error::new("the file arrived damaged").with_hint("try again"));
+        return Err(Error::new("the downloaded file is damaged").with_hint("try again"));
     }
     fs::rename(&unfinished, blob).context(action)
 }
 
-/// Appends what `file` lacks.
+/// Appends the missing bytes to `file`.
 fn receive(url: &str, token: Option<&str>, file: &mut File, observe: &mut impl FnMut(u64, u64) -> bool) -> Result<()> {
     let agent = agent(10);
     let mut done = file.metadata().context(|| "cannot read the cache")?.len();
@@ -99,7 +99,7 @@ fn receive(url: &str, token: Option<&str>, file: &mut File, observe: &mut impl F
         if !observe(done, total) {
             return Err(Error::interrupted("the download was stopped").with_hint(CONTINUES));
         }
-        let read = reader.read(&mut buffer).context(|| "the connection broke");
+        let read = reader.read(&mut buffer).context(|| "the connection was lost");
         let read = read.map_err(|error| error.with_hint(CONTINUES))?;
         if read == 0 {
             return Ok(());
@@ -117,8 +117,8 @@ fn agent(redirects: u32) -> Agent {
         .max_redirects(redirects)
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .http_status_as_error(false)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE));
+        .timeout_connect(Some(TIMEOUT))
+        .timeout_recv_response(Some(TIMEOUT));
     config.build().into()
 }
 
@@ -133,7 +133,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The tag of the content: that of a large file, which lies elsewhere, goes first.
+/// The tag of the content. A large file is stored elsewhere, and its own tag takes precedence.
 fn etag(headers: &HeaderMap) -> Option<&str> {
     let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"))?;
     Some(etag.trim_start_matches("W/").trim_matches('"'))
@@ -142,11 +142,11 @@ fn etag(headers: &HeaderMap) -> Option<&str> {
 /// The text, if it can be the name of a file in the cache.
 fn file_name(text: &str) -> Result<String> {
     let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if plain { Ok(text.into()) } else { Err(Error::new(format!("the hub names a revision `{text}`"))) }
+    if plain { Ok(text.into()) } else { Err(Error::new(format!("the hub returned an invalid revision `{text}`"))) }
 }
 
 fn unexpected(url: &str, status: StatusCode) -> Error {
-    Error::new(format!("`{url}` answers {status}"))
+    Error::new(format!("`{url}` responded with status {status}"))
 }
 
 fn is_sha256(etag: &str) -> bool {

@@ -70,9 +70,9 @@ impl Board {
         self.revision += 1;
     }
 
-    pub(super) fn split(&mut self, size: usize, parts: usize) {
+    pub(super) fn split(&mut self, size: usize, micro_batches: usize) {
         self.note = Some(format!(
-            "A batch at {size}×{size} does not fit into the device's memory. From now on it is split into {parts} micro-batches."
+            "A batch at {size}×{size} does not fit into the device's memory. From now on it is split into {micro_batches} micro-batches."
         ));
         self.revision += 1;
     }

@@ -80,7 +80,7 @@ fn an_address_is_a_port_of_this_machine_or_names_its_host() {
 }
 
 #[test]
-fn the_page_needs_nothing_from_elsewhere_and_forbids_it() {
+fn the_page_loads_nothing_from_elsewhere_and_forbids_it() {
     let (live, _folder) = open();
     for (target, kind) in [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")] {
         let (status, head, body) = get(&live, target);
@@ -137,7 +137,7 @@ fn a_resumed_training_shows_its_earlier_steps_and_a_roll_back_forgets_those_undo
 }
 
 #[test]
-fn requests_by_a_foreign_name_are_refused_whatever_they_ask_for() {
+fn requests_with_a_foreign_host_name_are_refused_for_every_path() {
     let (live, _folder) = open();
     for target in ["/", "/state", "/nowhere", "/sheets/1"] {
         for head in ["Host: evil.example\r\n", "Host: 127.0.0.1.evil.example:8017\r\n", ""] {
@@ -187,7 +187,7 @@ fn files_of_the_run_folder_are_served_and_no_others() {
 }
 
 #[test]
-fn clients_that_stall_are_in_nobodys_way() {
+fn clients_that_stall_do_not_block_others() {
     let (mut live, _folder) = open();
     let stalled: Vec<_> = (0..20)
         .map(|_| {
@@ -203,7 +203,7 @@ fn clients_that_stall_are_in_nobodys_way() {
 }
 
 #[test]
-fn the_page_comes_soon_though_every_connection_is_half_open() {
+fn the_page_loads_quickly_although_every_connection_is_half_open() {
     let (live, _folder) = open();
     let half_open: Vec<_> = (0..64)
         .map(|_| {
@@ -219,7 +219,7 @@ fn the_page_comes_soon_though_every_connection_is_half_open() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told_before_anything_else() {
+fn an_address_in_use_is_reported_before_anything_else() {
     let (live, folder) = open();
     let address: Address = live.address().to_string().parse().unwrap();
     let error = Live::open(&address, folder.path(), "b", 1).unwrap_err();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_launcher_or_with_one_process_there_is_nobody_to_meet() {
+    fn without_a_launcher_or_with_one_process_there_are_no_peers() {
         assert_eq!(find(&[]).unwrap(), Seat::ALONE);
         assert_eq!(find(&[("RANK", "0"), ("WORLD_SIZE", "1")]).unwrap(), Seat::ALONE);
         // A process started directly by a batch script, and variables that other programs set.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_named() {
+    fn invalid_values_are_named() {
         let text = |variables: &[(&str, &str)]| find(variables).unwrap_err().to_string();
         assert_eq!(text(&[("RANK", "x"), ("WORLD_SIZE", "2")]), "`RANK=x` is not a number");
         assert_eq!(text(&[("RANK", "2"), ("WORLD_SIZE", "2")]), "`RANK=2` is not below `WORLD_SIZE=2`");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_cannot_be_shared_out_is_refused_with_the_next_that_can() {
+    fn a_batch_that_cannot_be_split_equally_is_refused_with_the_next_that_can() {
         let seat = Seat { count: 3, ..Seat::ALONE };
         seat.check_batch(6).unwrap();
         let error = seat.check_batch(4).unwrap_err();

@@ -16,7 +16,7 @@ const MEETING: Duration = Duration::from_secs(120);
 
 /// How long a process waits for another's sums. The first process may meanwhile write a snapshot and a contact sheet to a slow
 /// disk.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Sent first, followed by index and count. A connection that does not send it is rejected.
 const GREETING: [u8; 8] = *b"impasto1";
@@ -44,7 +44,7 @@ impl Star {
             let prepared = stream
                 .set_nodelay(true)
                 .and_then(|()| stream.set_nonblocking(false))
-                .and_then(|()| stream.set_read_timeout(Some(PATIENCE)));
+                .and_then(|()| stream.set_read_timeout(Some(TIMEOUT)));
             prepared.context(|| "cannot prepare a connection")?;
         }
         Ok(Self { first: seat.index == 0, streams })
@@ -148,7 +148,7 @@ fn call(seat: &Seat) -> Result<TcpStream> {
                 return Ok(stream);
             }
             Err(error) if start.elapsed() > MEETING => {
-                return Err(error).context(|| "the first process does not answer");
+                return Err(error).context(|| "the first process does not respond");
             }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_are_sent_away_and_bytes_reach_everyone() {
+    fn unknown_connections_are_closed_and_bytes_reach_every_process() {
         let seats = Seat::local(3);
         let address = seats[0].address.clone();
         let threads: Vec<_> = seats

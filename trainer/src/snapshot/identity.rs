@@ -80,10 +80,10 @@ fn describe(path: &[&str], then: &Value, now: &Value) -> String {
     match path {
         ["style"] => "the style picture has changed".into(),
         ["photos"] => "photos were added, removed or renamed".into(),
-        ["photo_sizes"] => "photos were replaced by others of the same names".into(),
+        ["photo_sizes"] => "photos were replaced by others with the same names".into(),
         ["loss_weights"] => "the weights of the loss network have changed".into(),
         ["init_from", ..] => "the style to start from has changed".into(),
-        ["config", fields @ ..] | fields => format!("`{}` was {then} and is {now}", fields.join(".")),
+        ["config", fields @ ..] | fields => format!("`{}` was {then} and is now {now}", fields.join(".")),
     }
 }
 
@@ -117,11 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_of_another_size_is_noticed_unless_the_snapshot_is_older_than_that() {
+    fn a_photo_of_a_different_size_is_noticed_unless_the_snapshot_predates_the_check() {
         let now = identity(Some("1\n2\n"));
         now.continues(&now).unwrap();
         let error = now.continues(&identity(Some("1\n3\n"))).unwrap_err();
-        assert_eq!(error.to_string(), "cannot resume: photos were replaced by others of the same names");
+        assert_eq!(error.to_string(), "cannot resume: photos were replaced by others with the same names");
         now.continues(&identity(None)).unwrap();
     }
 }

@@ -161,7 +161,7 @@ fn a_step_in_micro_batches_is_the_step_of_the_whole_batch() {
 }
 
 #[test]
-fn micro_batches_that_knew_nothing_of_each_other_would_have_other_losses() {
+fn independent_micro_batches_would_have_different_losses() {
     let training = Training::new(0.0);
     let whole = training.step(&batch(), 1, &mut Peers::alone());
     let content = |came: &Came| came.figures[1];
@@ -171,7 +171,7 @@ fn micro_batches_that_knew_nothing_of_each_other_would_have_other_losses() {
 }
 
 #[test]
-fn processes_whose_shares_are_split_make_the_step_of_one() {
+fn processes_with_micro_batches_take_the_same_step_as_one_process() {
     for temporal_weight in [0.0, 2.0] {
         let whole = Training::new(temporal_weight).step(&batch(), 1, &mut Peers::alone());
         let work = move |seat: Seat| {

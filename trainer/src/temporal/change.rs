@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_come_from_nearby_and_count_if_they_come_from_inside() {
+    fn pixels_move_a_little_and_count_only_if_they_come_from_inside() {
         let (height, width) = SIZE;
         for sample in 0..50 {
             let change = Change::draw(3, sample, SIZE);

@@ -77,7 +77,7 @@ fn check_run_folder(job: &TrainingJob) -> Result<()> {
         return Ok(());
     }
     let Some((state, _)) = TrainingState::latest(&RunFiles::new(&job.run_dir), &job.device)? else { return Ok(()) };
-    let message = format!("`{}` holds a training of {} steps", job.run_dir.display(), state.step);
+    let message = format!("`{}` contains a training of {} steps", job.run_dir.display(), state.step);
     Err(Error::usage(message).with_hint("continue it with `--resume`, or delete it with `--restart`"))
 }
 

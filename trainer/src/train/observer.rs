@@ -1,8 +1,8 @@
-//! Who is told what happens in a training.
+//! Receives the events of a training.
 
 use crate::metrics::Metrics;
 
-/// Told what happens in a training. Every method may be left out.
+/// Receives the events of a training. Every method is optional.
 pub trait Observer {
     /// What the user should know of how the style picture was read.
     fn noted(&mut self, _note: &str) {}
@@ -21,7 +21,7 @@ pub trait Observer {
     fn rolled_back(&mut self, _failed: usize, _step: usize, _rate_scale: f64) {}
 }
 
-/// Several observers as one, told in their order.
+/// Combines several observers, which are notified in order.
 #[derive(Default)]
 pub struct Observers<'a>(pub Vec<Box<dyn Observer + 'a>>);
 

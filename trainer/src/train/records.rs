@@ -83,8 +83,8 @@ impl Records {
         let Err(error) = model.save(output, *dtype) else { return Ok(()) };
         let rescued = self.folder.rescued_style();
         match model.save(&rescued, *dtype) {
-            Ok(()) => Err(error).context(|| "the training is done, but").map_err(|error| {
-                error.with_hint(format!("the style is in `{}`: copy it where you want it", rescued.display()))
+            Ok(()) => Err(error).context(|| "the training is finished, but its style could not be saved").map_err(|error| {
+                error.with_hint(format!("the style was saved as `{}` instead: copy it to where you want it", rescued.display()))
             }),
             Err(_) => Err(error.with_hint(format!(
                 "nothing is lost: `--resume --run-dir {}` with another `--output` writes the style from the last snapshot",

@@ -8,7 +8,7 @@ use impasto_trainer::cli;
 use crate::fixture::Fixture;
 
 #[test]
-fn a_training_runs_in_process_and_tells_by_its_exit_code_how_it_went() {
+fn a_training_runs_in_process_and_its_exit_code_gives_the_outcome() {
     let fixture = Fixture::new();
     let path = |name: &str| fixture.path(name).into_os_string().into_string().unwrap();
     let train = |steps: &str, more: &[&str]| {
@@ -37,7 +37,7 @@ fn a_training_runs_in_process_and_tells_by_its_exit_code_how_it_went() {
 }
 
 #[test]
-fn a_mixture_of_two_styles_is_a_style_whose_card_tells_how_it_was_made() {
+fn a_mixture_of_two_styles_is_a_style_whose_card_records_how_it_was_made() {
     use impasto_common::model_file::StyleModel;
 
     let fixture = Fixture::new();
@@ -96,7 +96,7 @@ fn an_error_names_the_file_and_says_what_to_do() {
     };
     let (code, talk) = run("empty");
     assert_eq!(code, Some(2));
-    assert!(talk.starts_with("error: no photos in `empty`\nhint: files ending in jpg,"), "{talk}");
+    assert!(talk.starts_with("error: there are no photos in `empty`\nhint: files with the extensions jpg,"), "{talk}");
     let (code, talk) = run("nowhere");
     assert_eq!(code, Some(1));
     assert!(talk.starts_with("error: cannot read folder `nowhere`: "), "{talk}");
@@ -104,7 +104,7 @@ fn an_error_names_the_file_and_says_what_to_do() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_finishes_the_step_and_the_same_command_goes_on() {
+fn ctrl_c_finishes_the_step_and_the_same_command_continues() {
     let fixture = Fixture::new();
     let train = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));

@@ -1,4 +1,4 @@
-//! Downloads from a hub, for which a small local server stands in.
+//! Downloads from a hub, which is replaced by a small local server.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,7 +24,7 @@ const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f2001
 struct Shelf {
     content: Vec<u8>,
     etag: String,
-    /// Bytes after which the connection breaks.
+    /// The number of bytes after which the connection is closed.
     breaks_after: usize,
 }
 
@@ -114,7 +114,7 @@ fn a_file_is_downloaded_once_into_the_shared_layout() {
     let requests = ["HEAD /new/vgg/resolve/main/model.safetensors ", "GET /new/vgg/resolve/main/model.safetensors "];
     assert_eq!(server.requests(), [requests[0], requests[1], "GET /store/blob "]);
     assert_eq!(fetch(&mut told).unwrap(), path);
-    // A snapshot of another program is used, whatever the main revision is.
+    // A snapshot of another program is used, regardless of the main revision.
     fs::remove_dir_all(repository.join("refs")).unwrap();
     fs::rename(repository.join("snapshots").join(COMMIT), repository.join("snapshots/other")).unwrap();
     assert!(fetch(&mut told).unwrap().ends_with("snapshots/other/model.safetensors"));
@@ -126,7 +126,7 @@ fn a_broken_or_stopped_download_is_continued_where_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     let broken = Server::new(abc(2));
     let error = broken.hub(folder.path()).fetch("old/vgg", "model.safetensors", |_, _| true).unwrap_err();
-    assert!(error.to_string().starts_with("the connection broke"), "{error}");
+    assert!(error.to_string().starts_with("the connection was lost"), "{error}");
     assert_eq!(error.hint(), Some("the same command continues the download"));
     let server = Server::new(abc(usize::MAX));
     let hub = server.hub(folder.path());
@@ -142,18 +142,21 @@ fn a_file_that_arrives_damaged_is_refused_and_not_kept() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(Shelf { content: b"abd".to_vec(), ..abc(usize::MAX) });
     let error = server.hub(folder.path()).fetch("new/vgg", "model.safetensors", |_, _| true).unwrap_err();
-    assert_eq!(error.to_string(), "the file arrived damaged");
+    assert_eq!(error.to_string(), "the downloaded file is damaged");
     let blobs = folder.path().join("models--new--vgg/blobs");
     assert_eq!(fs::read_dir(blobs).unwrap().count(), 0);
 }
 
 #[test]
-fn a_hub_without_the_file_and_a_hub_that_is_not_there_are_errors_that_name_the_address() {
+fn a_hub_without_the_file_and_an_unreachable_hub_are_errors_that_name_the_address() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(abc(usize::MAX));
     let hub = server.hub(folder.path());
     let error = hub.fetch("new/vgg", "config.json", |_, _| true).unwrap_err().to_string();
-    assert_eq!(error, format!("`{}/new/vgg/resolve/main/config.json` answers 404 Not Found", server.address));
+    assert_eq!(
+        error,
+        format!("`{}/new/vgg/resolve/main/config.json` responded with status 404 Not Found", server.address)
+    );
     let nowhere = Hub { endpoint: "http://127.0.0.1:1".into(), ..hub };
     let error = nowhere.fetch("new/vgg", "model.safetensors", |_, _| true).unwrap_err().to_string();
     assert!(error.starts_with("cannot reach `http://127.0.0.1:1/new/vgg/resolve/main/model.safetensors`: "), "{error}");
@@ -177,7 +180,7 @@ fn the_environment_says_where_files_come_from_and_where_they_are_kept() {
 }
 
 #[test]
-fn a_training_downloads_its_loss_network_after_all_that_can_fail_at_once() {
+fn a_training_downloads_its_loss_network_after_all_other_checks() {
     let fixture = Fixture::new();
     let content = fs::read(fixture.path("vgg.safetensors")).unwrap();
     // Not a SHA-256 of the content, because this test defines the content.

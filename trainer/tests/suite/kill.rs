@@ -52,12 +52,12 @@ fn survives(kills: usize, steps: usize, longest: Duration) {
 }
 
 #[test]
-fn a_run_killed_twice_ends_with_the_very_bytes() {
+fn a_run_killed_twice_ends_with_the_same_bytes() {
     survives(2, 12, Duration::from_millis(400));
 }
 
 #[test]
 #[ignore = "needs a minute: kills a longer run ten times"]
-fn a_run_killed_ten_times_ends_with_the_very_bytes() {
+fn a_run_killed_ten_times_ends_with_the_same_bytes() {
     survives(10, 120, Duration::from_secs(3));
 }

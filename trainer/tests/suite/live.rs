@@ -58,7 +58,7 @@ fn a_training_that_is_watched_ends_with_the_same_bytes() {
 }
 
 #[test]
-fn an_address_that_is_taken_ends_the_program_before_it_reads_anything() {
+fn an_address_in_use_ends_the_program_before_it_reads_anything() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let words = ["trainer", "train", "--style", "none.png", "--photos", "none", "--output", "none.safetensors"];

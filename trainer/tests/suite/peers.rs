@@ -86,7 +86,7 @@ fn several_processes_have_the_losses_of_one_at_the_same_batch() {
 }
 
 #[test]
-fn one_that_is_asked_to_stop_stops_all_and_they_go_on_together() {
+fn stopping_one_process_stops_all_and_they_continue_together() {
     let fixture = Fixture::new();
     let config = TrainConfig { batch: 2, ..config() };
     let (whole, parts) = (fixture.job("whole"), fixture.job("parts"));

@@ -77,9 +77,9 @@ fn a_stopped_optimisation_gives_the_picture_as_far_as_it_came() {
 }
 
 #[test]
-fn scales_below_what_a_stroke_needs_are_refused() {
+fn scales_too_small_for_strokes_are_refused() {
     let error = OptimizeConfig { scales: 6, ..OptimizeConfig::default() }.validate().unwrap_err();
-    assert_eq!(error.to_string(), "`--scales 6` starts at 16 pixels, below 32");
+    assert_eq!(error.to_string(), "`--scales 6` starts at 16 pixels, below the minimum of 32");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_network_is_as_good_as_the_iterations_it_takes_to_beat_it() {
 }
 
 #[test]
-fn the_commands_write_what_they_are_told_to() {
+fn the_commands_write_the_requested_files() {
     let fixture = Fixture::new();
     let file = |name: &str| fixture.path(name).into_os_string().into_string().unwrap();
     let [photo, style, weights, output] = ["photos/7.png", "style.png", "vgg.safetensors", "out.jpg"].map(file);

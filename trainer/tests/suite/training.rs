@@ -55,7 +55,7 @@ fn run(job: &TrainingJob, config: &TrainConfig) -> impasto_common::Result<Outcom
 }
 
 #[test]
-fn the_loss_falls_and_the_model_tells_how_it_was_made() {
+fn the_loss_falls_and_the_card_records_how_the_model_was_made() {
     let fixture = Fixture::new();
     let mut witness = Witness::default();
     let config = TrainConfig { length: Length::Steps(60), learning_rate: 3e-2, ..config() };
@@ -100,7 +100,7 @@ fn a_run_stopped_anywhere_and_resumed_ends_with_the_bytes_of_an_uninterrupted_on
 }
 
 #[test]
-fn a_training_for_videos_is_as_repeatable_as_any_and_tells_its_temporal_loss() {
+fn a_training_for_videos_is_repeatable_and_reports_its_temporal_loss() {
     let fixture = Fixture::new();
     let config = TrainConfig { temporal_weight: 2.0, ..config() };
     let whole = fixture.job("whole");
@@ -127,11 +127,11 @@ fn a_training_for_videos_is_as_repeatable_as_any_and_tells_its_temporal_loss() {
     assert!(card.objective.unwrap()["temporal"].as_f64().unwrap() > 0.0);
     assert!(fs::read_to_string(whole.run_dir.join("report.html")).unwrap().contains(">temporal</text>"));
     let refused = run(&whole, &TrainConfig { temporal_weight: 0.0, ..config }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: `temporal_weight` was 2.0 and is 0.0");
+    assert_eq!(refused.to_string(), "cannot resume: `temporal_weight` was 2.0 and is now 0.0");
 }
 
 #[test]
-fn the_temporal_loss_falls_when_it_weighs() {
+fn the_temporal_loss_falls_when_it_has_a_weight() {
     let fixture = Fixture::new();
     let temporal_of_the_end = |weight: f64| {
         let job = fixture.job(&format!("weight{weight}"));
@@ -150,7 +150,7 @@ fn a_training_can_be_extended_but_not_changed() {
     let job = fixture.job("style");
     run(&job, &config()).unwrap();
     let refused = run(&job, &TrainConfig { learning_rate: 2e-3, ..config() }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: `learning_rate` was 0.004 and is 0.002");
+    assert_eq!(refused.to_string(), "cannot resume: `learning_rate` was 0.004 and is now 0.002");
     assert_eq!(refused.kind(), ErrorKind::Usage);
     let mut other = config();
     other.objective.style_weight = 77.0;
@@ -169,7 +169,7 @@ fn a_photo_that_was_replaced_under_its_name_is_noticed() {
     run(&job, &config()).unwrap();
     fs::copy(fixture.path("photos/2.png"), fixture.path("photos/1.png")).unwrap();
     let refused = run(&job, &TrainConfig { length: Length::Steps(12), ..config() }).unwrap_err();
-    assert_eq!(refused.to_string(), "cannot resume: photos were replaced by others of the same names");
+    assert_eq!(refused.to_string(), "cannot resume: photos were replaced by others with the same names");
     assert_eq!(refused.kind(), ErrorKind::Usage);
 }
 
@@ -203,7 +203,7 @@ fn an_output_that_cannot_be_written_is_refused_before_the_first_step() {
     }
 }
 
-/// Puts a file where the folder of the output was, after the first step.
+/// Replaces the folder of the output with a file after the first step.
 struct Saboteur(PathBuf);
 
 impl Observer for Saboteur {
@@ -220,20 +220,26 @@ fn a_style_that_cannot_be_written_in_the_end_is_kept_in_the_run_folder() {
     let fixture = Fixture::new();
     let job = TrainingJob { output: fixture.path("out/style.safetensors"), ..fixture.job("style") };
     let error = train(&job, &config(), &mut Saboteur(fixture.path("out")), &AtomicBool::new(false)).unwrap_err();
-    assert!(error.to_string().starts_with("the training is done, but: cannot write `"), "{error}");
+    assert!(
+        error.to_string().starts_with("the training is finished, but its style could not be saved: cannot write `"),
+        "{error}"
+    );
     let kept = job.run_dir.join("style.safetensors");
-    assert_eq!(error.hint(), Some(&*format!("the style is in `{}`: copy it where you want it", kept.display())));
+    assert_eq!(
+        error.hint(),
+        Some(&*format!("the style was saved as `{}` instead: copy it to where you want it", kept.display()))
+    );
     run(&fixture.job("same"), &config()).unwrap();
     assert!(fs::read(kept).unwrap() == fs::read(fixture.path("same.safetensors")).unwrap());
 }
 
 #[test]
-fn an_earlier_training_is_neither_overwritten_nor_in_the_way() {
+fn an_earlier_training_is_not_overwritten_and_can_be_restarted() {
     let fixture = Fixture::new();
     let job = fixture.job("style");
     run(&job, &config()).unwrap();
     let error = run(&TrainingJob { earlier: EarlierTraining::Refuse, ..job.clone() }, &config()).unwrap_err();
-    assert!(error.to_string().ends_with("style.run` holds a training of 8 steps"), "{error}");
+    assert!(error.to_string().ends_with("style.run` contains a training of 8 steps"), "{error}");
     let short = TrainConfig { length: Length::Steps(2), seed: 9, ..config() };
     assert_eq!(run(&TrainingJob { earlier: EarlierTraining::Discard, ..job.clone() }, &short).unwrap().steps, 2);
     assert!(!job.run_dir.join("previews/00000006.png").exists());
@@ -245,7 +251,7 @@ fn one_run_folder_takes_one_training_at_a_time() {
     let job = fixture.job("style");
     let folder = impasto_trainer::run_folder::RunFolder::open(&job.run_dir).unwrap();
     let error = run(&job, &config()).unwrap_err();
-    assert!(error.to_string().ends_with("another training is running there"), "{error}");
+    assert!(error.to_string().ends_with("another training is using it"), "{error}");
     drop(folder);
     run(&job, &config()).unwrap();
 }
@@ -276,7 +282,7 @@ fn losses_that_overflow_at_any_rate_end_in_an_error_that_says_so() {
 }
 
 #[test]
-fn another_style_can_be_the_start() {
+fn a_training_can_start_from_another_style() {
     let fixture = Fixture::new();
     run(&fixture.job("first"), &config()).unwrap();
     let mut scratch = Witness::default();
@@ -346,7 +352,7 @@ fn a_random_network_begins_with_the_mean_colour_of_the_style() {
 }
 
 #[test]
-fn photos_of_no_use_are_listed_and_the_training_goes_on() {
+fn unusable_photos_are_listed_and_the_training_continues() {
     let fixture = Fixture::new();
     let whole = fs::read(fixture.path("photos/more/9.jpg")).unwrap();
     fs::write(fixture.path("photos/cut.jpg"), &whole[..whole.len() / 3]).unwrap();

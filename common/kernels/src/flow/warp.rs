@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn all_levels_sample_alike() {
+    fn every_instruction_set_samples_alike() {
         let picture = picture();
         let from = Pixels { data: &picture, height: SIZE.0, width: SIZE.1 };
         let flow = |step: f32| (0..SIZE.1).map(|i| (i as f32 * step).sin() * 3.0).collect::<Vec<_>>();

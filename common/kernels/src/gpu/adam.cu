@@ -1,6 +1,6 @@
 // Adam (Kingma and Ba, 2015) and the norm of the gradient, for all parameters of a network in one launch.
 //
-// A block has a row of the table: up to some thousand values of one parameter.
+// Each block updates one row of the table: up to some thousand values of one parameter.
 
 struct row {
   float* weight;
@@ -10,12 +10,12 @@ struct row {
   unsigned long long count;
 };
 
-KERNEL gradient_squares(const row* rows, float* parts) {
+KERNEL gradient_squares(const row* rows, float* partials) {
   row own = rows[blockIdx.x];
   float sum = 0.f;
   for (int i = threadIdx.x; i < (int)own.count; i += THREADS) sum += own.gradient[i] * own.gradient[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
 KERNEL adam(const row* rows, float fresh1, float beta2, float fresh2, float epsilon, float gradient_scale, float step_size,

@@ -58,9 +58,9 @@ impl<B: Buffer> Table<B> {
     ///
     /// If the machine has not enough memory, or fails.
     pub fn norm<M: GpuMachine<Buffer = B>>(&self, machine: &M, norm: Place) -> Result<()> {
-        let parts = machine.buffer(4 * self.count)?;
-        self.launch(machine, "gradient_squares", &[self.rows.place().into(), parts.place().into()])?;
-        let arguments = [parts.place().into(), norm.into(), self.count.into(), 1f32.into(), true.into()];
+        let partials = machine.buffer(4 * self.count)?;
+        self.launch(machine, "gradient_squares", &[self.rows.place().into(), partials.place().into()])?;
+        let arguments = [partials.place().into(), norm.into(), self.count.into(), 1f32.into(), true.into()];
         let (source, value) = (KernelSource::Difference, Value::F32);
         machine.launch(&Launch { source, value, kernel: "total", grid: [1; 3], arguments: &arguments })
     }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn norm_and_update_are_those_of_the_formulae() {
+    fn norm_and_update_follow_the_formulae() {
         let Some(machine) = Emulator::new() else { return };
         let lens = [1, 300, CHUNK, 2 * CHUNK + 77];
         let numbers = |seed| lens.map(|len| wave(len, seed + len));

@@ -45,7 +45,7 @@ impl fmt::Display for Proposal {
 pub(super) enum Wanted {
     /// f32 that must not be rounded to TF32.
     OnlyPlain,
-    /// Whatever cuDNN expects to be fastest: f32 that may be rounded.
+    /// What cuDNN expects to be fastest: f32 that may be rounded to TF32.
     Fastest,
     /// Tensor cores if any algorithm uses them: bf16 and f16, which lose nothing there.
     RatherTensorCores,
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_passes_is_taken() {
+    fn the_first_proposal_that_passes_is_chosen() {
         let plain = |name| proposal(name, Arithmetic::Plain);
         let proposals = [
             Proposal { status: Err("NOT_SUPPORTED".into()), ..plain("unusable") },
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_tells_all_of_every_proposal() {
+    fn the_table_lists_every_proposal() {
         let refused = Proposal {
             status: Err("CUDNN_STATUS_NOT_SUPPORTED".into()),
             deterministic: false,

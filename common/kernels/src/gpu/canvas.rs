@@ -107,7 +107,7 @@ impl Canvas {
     /// Allocates the memory of a painting with up to `slots` frames in flight, paints a black frame, and captures the
     /// graph.
     ///
-    /// A graph that cannot be captured is no error: see [`Self::graph_failure`].
+    /// A graph that cannot be captured is not an error: see [`Self::graph_failure`].
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Canvas {
             frame_bytes: paint.pixels.bytes(paint.program.size),
             before_bytes: after_bytes + CONTROLS * size_of::<f64>(),
             after_bytes,
-            graph: Err("it was not tried".into()),
+            graph: Err("no capture was attempted".into()),
             workspace: None,
             streams: gpu.streams.clone(),
             slots: (0..slots).map(|_| None).collect(),
@@ -160,7 +160,7 @@ impl Canvas {
         // A capture must be ended even after an error in it.
         let captured = compute.end_capture(CUgraphInstantiate_flags(0)).w();
         started?;
-        let graph = captured?.ok_or_else(|| Error::msg("the driver captured no work"))?;
+        let graph = captured?.ok_or_else(|| Error::msg("the capture is empty"))?;
         graph.upload().w()?;
         Ok(graph)
     }
@@ -192,7 +192,7 @@ impl Canvas {
         let frames = (2 + 2 * slots) * self.frame_bytes;
         let arena = self.program.arena * self.value.bytes();
         let workspace = self.workspace.as_ref().map_or(0, GpuMemory::bytes);
-        (arena + frames + workspace + self.program.parts * size_of::<f32>() + 2 * self.before_bytes) as u64
+        (arena + frames + workspace + self.program.partials * size_of::<f32>() + 2 * self.before_bytes) as u64
     }
 
     /// Begins to paint `frame` in a free slot, and returns before it is painted.
@@ -210,7 +210,7 @@ impl Canvas {
     pub fn begin(&mut self, slot: usize, frame: &[u8], before: &[f64]) -> Result<()> {
         let before: &[u8] = bytemuck::cast_slice(before);
         if (frame.len(), before.len()) != (self.frame_bytes, self.before_bytes) {
-            bail!("the canvas is for frames of another size")
+            bail!("the canvas was made for frames of a different size")
         }
         let mut own = match self.slots[slot].take() {
             Some(own) => own,
@@ -263,7 +263,7 @@ impl Canvas {
     ///
     /// If there is no such slot, or `painting` does not have the size of a frame.
     pub fn finish(&mut self, slot: usize, painting: &mut [u8]) -> Result<Vec<f64>> {
-        let slot = self.slots[slot].as_mut().ok_or_else(|| Error::msg("nothing was begun in this slot"))?;
+        let slot = self.slots[slot].as_mut().ok_or_else(|| Error::msg("no painting was started in this slot"))?;
         slot.downloaded.synchronize().w()?;
         let (levels, after) = slot.host_out.as_slice().w()?.split_at(painting.len());
         painting.copy_from_slice(levels);

@@ -1,10 +1,10 @@
-// What surrounds cuDNN's convolution: upsampling, padding, the ReLU's gate, bias, and the order of axes.
+// The steps around cuDNN's convolution: upsampling, padding, the gradient of the ReLU (its gate), bias, and the memory layout.
 //
-// `first` means channels first, (channels, height, width) of a picture, and `last` channels last. cuDNN's tensor cores read
-// channels last; these passes are needed anyway, so the change of order costs nothing. Channels last are filled up with zeros to
-// `stored` channels.
+// `first` in a name means channels first, (channels, height, width) for each picture; `last` means channels last, which cuDNN
+// needs for tensor cores. These passes are needed anyway, so the change of layout costs nothing. A channels-last tensor is padded
+// with zeros to `stored` channels.
 
-// The pixel of a line of `size` that cell `at` of the padded, upsampled line shows; -1 is a zero.
+// The source pixel, in a line of `size` pixels, of position `at` in the padded, upsampled line; -1 means zero.
 __device__ inline int source_of(int at, int size, int upsample, int pad, int mirror) {
   int whole = size * upsample;
   at -= pad;
@@ -19,7 +19,7 @@ __device__ inline float gated(const value* xs, const value* gate, long long at) 
   return !gate || widen(gate[at]) > 0.f ? widen(xs[at]) : 0.f;
 }
 
-// A picture upsampled and padded; values count as 0 where `gate` (if there is one) is not positive.
+// Upsamples and pads a picture. If there is a `gate`, values are replaced by 0 where it is not positive.
 KERNEL gather_first(const value* xs, const value* gate, value* ys, int height, int width, int upsample, int pad, int mirror) {
   int wide = width * upsample + 2 * pad, cells = wide * (height * upsample + 2 * pad);
   int cell = blockIdx.y * THREADS + threadIdx.x;
@@ -31,7 +31,7 @@ KERNEL gather_first(const value* xs, const value* gate, value* ys, int height, i
   ys[plane * cells + cell] = narrow(result);
 }
 
-// The same to channels last: a block transposes 32 cells of 32 channels.
+// The same, with a channels-last result: a block transposes 32 positions of 32 channels.
 KERNEL gather_last(const value* xs, const value* gate, value* ys, int channels, int stored, int height, int width, int upsample,
                    int pad, int mirror) {
   __shared__ float tile[32][33];
@@ -54,7 +54,8 @@ KERNEL gather_last(const value* xs, const value* gate, value* ys, int channels, 
   }
 }
 
-// How the adjoint of a gather finds the cells that showed a pixel: those of pixel `u` of the upsampled line, at most three.
+// For the adjoint of a gather: the positions in the padded line that were read from pixel `u` of the upsampled line, at most
+// three.
 __device__ inline int cells_of(int u, int whole, int pad, int mirror, int* cells) {
   int count = 0;
   cells[count++] = u + pad;
@@ -63,7 +64,8 @@ __device__ inline int cells_of(int u, int whole, int pad, int mirror, int* cells
   return count;
 }
 
-// The sum of the padded, upsampled cells that showed pixel (y, x), always in one order; `step` values lie between cells.
+// The sum of the padded, upsampled positions that were read from pixel (y, x), always in the same order; positions are `step`
+// values apart.
 __device__ inline float folded(const value* padded, int y, int x, int height, int width, int upsample, int pad, int mirror,
                                int step) {
   int tall = height * upsample, broad = width * upsample, wide = broad + 2 * pad;
@@ -111,7 +113,7 @@ KERNEL fold_last(const value* padded, value* dx, int channels, int stored, int h
   }
 }
 
-// Adds the bias to a convolution's result and rectifies it, in place. Not a number stays one.
+// Adds the bias to a convolution's result and applies the ReLU, in place. NaN stays NaN.
 KERNEL finish_first(value* ys, const float* bias, int channels, int plane, int relu) {
   int at = blockIdx.y * THREADS + threadIdx.x;
   if (at >= plane) return;
@@ -120,7 +122,7 @@ KERNEL finish_first(value* ys, const float* bias, int channels, int plane, int r
   *cell = narrow(relu && sum < 0.f ? 0.f : sum);
 }
 
-// The same from channels last to channels first.
+// The same, from channels last to channels first.
 KERNEL finish_last(const value* xs, const float* bias, value* ys, int channels, int stored, int plane, int relu) {
   __shared__ float tile[32][33];
   int lane = threadIdx.x % 32, row = threadIdx.x / 32;
@@ -139,7 +141,7 @@ KERNEL finish_last(const value* xs, const float* bias, value* ys, int channels, 
   }
 }
 
-// A weight (outputs, inputs, area) of f32 as cuDNN reads it: (stored outputs, area, stored inputs) if `last`.
+// Converts an f32 weight (outputs, inputs, area) to cuDNN's layout, (stored outputs, area, stored inputs) if `last`.
 KERNEL pack_weight(const float* weight, value* packed, int outputs, int inputs, int area, int stored_outputs, int stored_inputs,
                    int last) {
   int at = blockIdx.x * THREADS + threadIdx.x;
@@ -150,7 +152,7 @@ KERNEL pack_weight(const float* weight, value* packed, int outputs, int inputs, 
   packed[at] = narrow(inside ? weight[(output * inputs + input) * area + place] : 0.f);
 }
 
-// The gradient of a packed weight as f32 (outputs, inputs, area).
+// Converts the gradient of a packed weight back to f32 (outputs, inputs, area).
 KERNEL unpack_weight(const value* packed, float* weight, int outputs, int inputs, int area, int stored_inputs, int last) {
   int at = blockIdx.x * THREADS + threadIdx.x;
   if (at >= outputs * inputs * area) return;
@@ -159,8 +161,8 @@ KERNEL unpack_weight(const value* packed, float* weight, int outputs, int inputs
   weight[at] = widen(packed[from]);
 }
 
-// Sums of a channel's gated values over all pictures, in parts of `span` values: parts[channel][part].
-KERNEL channel_parts(const value* dy, const value* gate, float* parts, int batch, int channels, int plane, int span) {
+// Partial sums, over chunks of `span` values, of a channel's gated values in all pictures: partials[channel][chunk].
+KERNEL partial_channel_sums(const value* dy, const value* gate, float* partials, int batch, int channels, int plane, int span) {
   long long all = (long long)batch * plane, first = (long long)blockIdx.y * span;
   float sum = 0.f;
   for (int i = threadIdx.x; i < span; i += THREADS) {
@@ -168,14 +170,14 @@ KERNEL channel_parts(const value* dy, const value* gate, float* parts, int batch
     if (at < all) sum += gated(dy, gate, (at / plane * channels + blockIdx.x) * plane + at % plane);
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) parts[blockIdx.x * gridDim.y + blockIdx.y] = sum;
+  if (threadIdx.x == 0) partials[blockIdx.x * gridDim.y + blockIdx.y] = sum;
 }
 
-// The sums of rows of parts, in their order.
-KERNEL add_parts(const float* parts, float* sums, int rows, int count) {
+// Adds the partial sums of each row, in order.
+KERNEL add_partials(const float* partials, float* sums, int rows, int count) {
   int row = blockIdx.x * THREADS + threadIdx.x;
   if (row >= rows) return;
   double sum = 0.;
-  for (int i = 0; i < count; ++i) sum += parts[(long long)row * count + i];
+  for (int i = 0; i < count; ++i) sum += partials[(long long)row * count + i];
   sums[row] = (float)sum;
 }

@@ -6,7 +6,7 @@
 
 use candle_core::Result;
 
-use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::launch::{Argument, Launch, Place, blocks, chunks, fits};
 use super::machine::{Buffer, Convolution, Direction, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
@@ -135,7 +135,7 @@ pub fn bias_gradient<M: GpuMachine>(
 ) -> Result<()> {
     let pass = ConvolutionLaunch::new(machine, geometry, value)?;
     let (height, width) = geometry.out_size();
-    let (count, span) = parts(geometry.batch * height * width, 8192, 64);
+    let (count, span) = chunks(geometry.batch * height * width, 8192, 64);
     let sums = machine.buffer(4 * geometry.outputs * count)?;
     let arguments: [Argument; 7] = [
         dys.values.into(),
@@ -146,9 +146,9 @@ pub fn bias_gradient<M: GpuMachine>(
         (height * width).into(),
         span.into(),
     ];
-    pass.launch("channel_parts", [geometry.outputs, count, 1], &arguments)?;
+    pass.launch("partial_channel_sums", [geometry.outputs, count, 1], &arguments)?;
     let arguments = [sums.place().into(), dbias.into(), geometry.outputs.into(), count.into()];
-    pass.launch("add_parts", [blocks(geometry.outputs), 1, 1], &arguments)
+    pass.launch("add_partials", [blocks(geometry.outputs), 1, 1], &arguments)
 }
 
 /// A tensor as it is, or a copy made for cuDNN.
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn convolutions_and_gradients_are_those_of_the_cpu() {
+    fn convolutions_and_gradients_equal_those_of_the_cpu() {
         let Some(machine) = Emulator::new() else { return };
         for (g, value) in geometries().flat_map(|g| VALUES.map(|value| (g, value))) {
             let level = Level::detect();

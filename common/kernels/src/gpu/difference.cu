@@ -1,7 +1,7 @@
 // Mean squared differences between two tensors and between the neighbours of a picture, and their gradients.
 
-// Sums of squared differences by part of `span` values; without `b`, of squares.
-KERNEL square_parts(const value* a, const value* b, float* parts, int count, int span) {
+// Partial sums of squared differences over chunks of `span` values; without `b`, of squares.
+KERNEL partial_squares(const value* a, const value* b, float* partials, int count, int span) {
   long long first = (long long)blockIdx.x * span;
   float sum = 0.f;
   for (int i = threadIdx.x; i < span; i += THREADS) {
@@ -11,25 +11,25 @@ KERNEL square_parts(const value* a, const value* b, float* parts, int count, int
     sum += difference * difference;
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-// The sum of all parts times a factor, or its root, by one block.
-KERNEL total(const float* parts, float* result, int count, float factor, int root) {
+// The sum of all partial sums times a factor, or the square root of that, computed by one block.
+KERNEL total(const float* partials, float* result, int count, float factor, int root) {
   float sum = 0.f;
-  for (int i = threadIdx.x; i < count; i += THREADS) sum += parts[i];
+  for (int i = threadIdx.x; i < count; i += THREADS) sum += partials[i];
   sum = block_sum(sum) * factor;
   if (threadIdx.x == 0) *result = root ? sqrtf(sum) : sum;
 }
 
-// factor * gradient * (a - b), where the gradient is one number.
+// factor * gradient * (a - b), where the gradient is a single number.
 KERNEL scaled_difference(const value* a, const value* b, const float* gradient, value* da, int count, float factor) {
   int at = blockIdx.x * THREADS + threadIdx.x;
   if (at < count) da[at] = narrow(factor * *gradient * (widen(a[at]) - widen(b[at])));
 }
 
-// Sums of squared differences to the right and lower neighbours by part of `span` pixels of all planes.
-KERNEL variation_parts(const value* xs, float* parts, int count, int height, int width, int span) {
+// Partial sums, over chunks of `span` pixels of all planes, of squared differences from the right and lower neighbours.
+KERNEL partial_variation(const value* xs, float* partials, int count, int height, int width, int span) {
   long long first = (long long)blockIdx.x * span;
   float sum = 0.f;
   for (int i = threadIdx.x; i < span; i += THREADS) {
@@ -42,7 +42,7 @@ KERNEL variation_parts(const value* xs, float* parts, int count, int height, int
     sum += right * right + below * below;
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
 KERNEL variation_gradient(const value* xs, const float* gradient, value* dx, int count, int height, int width, float factor) {

@@ -2,13 +2,13 @@
 
 use candle_core::Result;
 
-use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::launch::{Argument, Launch, Place, blocks, chunks, fits};
 use super::machine::{Buffer, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
 
 /// The fewest values that one block sums, and the most partial sums.
-const PART: (usize, usize) = (4096, 1024);
+const CHUNK: (usize, usize) = (4096, 1024);
 
 /// Writes the mean of `(a - b)^2` over `count` values to `result`, one f32. Without `b` it is the mean of `a^2`.
 ///
@@ -23,10 +23,10 @@ pub fn mean_square<M: GpuMachine>(
     result: Place,
 ) -> Result<()> {
     fits(&[count])?;
-    let (number, span) = parts(count, PART.0, PART.1);
+    let (number, span) = chunks(count, CHUNK.0, CHUNK.1);
     let sums = machine.buffer(4 * number)?;
     let arguments = [a.into(), b.into(), sums.place().into(), count.into(), span.into()];
-    launch(machine, value, "square_parts", number, &arguments)?;
+    launch(machine, value, "partial_squares", number, &arguments)?;
     total(machine, number, sums.place(), 1.0 / count as f64, result)
 }
 
@@ -62,10 +62,10 @@ pub fn variation<M: GpuMachine>(
     result: Place,
 ) -> Result<()> {
     fits(&[count])?;
-    let (number, span) = parts(count, PART.0, PART.1);
+    let (number, span) = chunks(count, CHUNK.0, CHUNK.1);
     let sums = machine.buffer(4 * number)?;
     let sizes = [count, height, width, span].map(Argument::from);
-    launch(machine, value, "variation_parts", number, &[&[xs.into(), sums.place().into()], &sizes[..]].concat())?;
+    launch(machine, value, "partial_variation", number, &[&[xs.into(), sums.place().into()], &sizes[..]].concat())?;
     total(machine, number, sums.place(), 1.0 / count as f64, result)
 }
 
@@ -110,7 +110,7 @@ mod tests {
     use crate::difference as twin;
 
     #[test]
-    fn means_of_squares_and_their_gradients_are_those_of_the_cpu() {
+    fn means_of_squares_and_their_gradients_equal_those_of_the_cpu() {
         let Some(machine) = Emulator::new() else { return };
         for (count, value) in [1, 300, 4096, 12_345].into_iter().flat_map(|count| VALUES.map(|value| (count, value))) {
             let [a, b] = [3, 5].map(|seed| rounded(&wave(count, seed), value));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn variations_and_their_gradients_are_those_of_the_cpu() {
+    fn variations_and_their_gradients_equal_those_of_the_cpu() {
         let Some(machine) = Emulator::new() else { return };
         for ((height, width), value) in
             [(1, 1), (1, 9), (9, 1), (5, 7), (70, 40)].into_iter().flat_map(|size| VALUES.map(|value| (size, value)))

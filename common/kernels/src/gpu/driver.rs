@@ -75,13 +75,13 @@ impl Gpu {
     ///
     /// If the tensor is not contiguous, or not of f32, bf16 or f16.
     pub fn input(&self, storage: &CudaStorage, layout: &Layout) -> Result<(Place, Value)> {
-        let Some((start, _)) = layout.contiguous_offsets() else { bail!("the kernels take contiguous tensors") };
+        let Some((start, _)) = layout.contiguous_offsets() else { bail!("the kernels need contiguous tensors") };
         let stream = self.device.cuda_stream();
         let (address, value) = match &storage.slice {
             CudaStorageSlice::F32(slice) => (slice.device_ptr(&stream).0, Value::F32),
             CudaStorageSlice::BF16(slice) => (slice.device_ptr(&stream).0, Value::Bf16),
             CudaStorageSlice::F16(slice) => (slice.device_ptr(&stream).0, Value::F16),
-            _ => bail!("the kernels take f32, bf16 and f16"),
+            _ => bail!("the kernels support only f32, bf16 and f16"),
         };
         Ok((Place(address).after(start * value.bytes()), value))
     }
@@ -129,7 +129,7 @@ impl Gpu {
             let key = (self.device.id(), launch.source, launch.value, name);
             kernels.insert(key, CompiledKernel { function, signature });
         }
-        kernels.get(&key).cloned().ok_or_else(|| Error::msg("the compiled module lacks a kernel"))
+        kernels.get(&key).cloned().ok_or_else(|| Error::msg("the compiled module does not have the kernel"))
     }
 
     fn compile(&self, source: KernelSource, value: Value) -> Result<Arc<CudaModule>> {
@@ -149,7 +149,7 @@ impl Gpu {
 fn compiler_text(source: KernelSource, error: &CompileError) -> String {
     let cause = match error {
         CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
-        other => format!("{other} (is NVRTC, `libnvrtc`, where the loader finds it?)"),
+        other => format!("{other} (can the dynamic loader find NVRTC, `libnvrtc`?)"),
     };
     format!("cannot compile `{}` for this GPU: {cause}", source.name())
 }

@@ -1,4 +1,5 @@
-// A GPU for tests: CUDA C as C++, blocks one after the other, the threads of a block as fibers that change at each barrier.
+// A GPU emulator for tests. It compiles CUDA C as C++ and runs blocks one after the other; the threads of a block are fibers that
+// switch at each barrier.
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static void enter() {
   states[current] = DONE;
 }
 
-// Runs all threads of a block; whether none was left waiting at a barrier that another never came to.
+// Runs all threads of a block. Returns false if a thread waits at a barrier that another thread never reaches.
 static bool block(unsigned threads) {
   fibers.resize(threads);
   stacks.resize(threads * STACK);
@@ -64,7 +65,7 @@ static void call(void (*kernel)(A...), void** arguments, std::index_sequence<I..
   kernel(*static_cast<A*>(arguments[I])...);
 }
 
-// 0, or 1 if threads of a block did not meet at their barriers.
+// Returns 0, or 1 if the threads of a block did not all reach the same barriers.
 template <class... A>
 static int run(void (*kernel)(A...), const unsigned* grid, unsigned threads, void** arguments) {
   struct Call {
@@ -93,7 +94,7 @@ static void __syncthreads() {
   swapcontext(&emulator::fibers[emulator::current], &emulator::scheduler);
 }
 
-// Warp shuffles, for kernels whose threads all take part.
+// Warp shuffles, for kernels in which all threads take part.
 template <class T>
 static T exchange(T x, unsigned from) {
   static T cells[1024];
@@ -127,7 +128,7 @@ static unsigned __float_as_uint(float x) {
   return bits;
 }
 
-// f16 by hand: older C++ compilers have no type for it.
+// f16 is converted by hand, because older C++ compilers have no type for it.
 static float half_to_float(unsigned short half) {
   unsigned exponent = (half >> 10) & 31, fraction = half & 1023;
   float magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)

@@ -59,7 +59,7 @@ impl Emulator {
         let found = *FOUND.get_or_init(there);
         if !found {
             let name = compiler();
-            let line = format!("skipped: there is no C++ compiler `{name}` to run the GPU's kernels with");
+            let line = format!("skipped: the GPU kernels cannot be run without the C++ compiler `{name}`");
             // A failure to write this line cannot be reported anywhere.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
@@ -126,7 +126,10 @@ impl Buffer for EmulatedMemory {
 impl Drop for EmulatedMemory {
     fn drop(&mut self) {
         let guard = &bytemuck::cast_slice::<u128, u8>(&self.words)[self.bytes..];
-        assert!(std::thread::panicking() || guard.iter().all(|&byte| byte == FRESH), "a kernel wrote beyond a buffer");
+        assert!(
+            std::thread::panicking() || guard.iter().all(|&byte| byte == FRESH),
+            "a kernel wrote past the end of a buffer"
+        );
     }
 }
 
@@ -162,7 +165,7 @@ impl GpuMachine for Emulator {
         let grid = launch.grid.map(|blocks| blocks as c_uint);
         match run(grid.as_ptr(), THREADS as c_uint, arguments.as_mut_ptr()) {
             0 => Ok(()),
-            _ => bail!("kernel `{}`: threads of a block do not meet at their barriers", launch.kernel),
+            _ => bail!("kernel `{}`: the threads of a block do not all reach the same barriers", launch.kernel),
         }
     }
 
@@ -307,7 +310,7 @@ fn entry(library: *mut c_void, kernel: &str) -> Result<Entry> {
     // SAFETY: the handle is that of a loaded library, which is never closed; the name ends with a zero.
     let address = unsafe { dlsym(library, name.as_ptr()) };
     if address.is_null() {
-        bail!("the compiled kernels lack `{kernel}`")
+        bail!("the compiled kernels do not have `{kernel}`")
     }
     // SAFETY: the address is not null, and `compile` defined every `run_..` function with this type. The library is never closed,
     // so the function stays.
@@ -330,12 +333,12 @@ mod tests {
         launch("pool", &[&places[..], &[2.into(), 2.into()]].concat()).unwrap();
         assert_eq!(ys.read(Value::F32), [4.0]);
         let kinds = launch("pool", &[&places[..], &[2.into(), 2f32.into()]].concat()).unwrap_err().to_string();
-        assert!(kinds.starts_with("kernel `pool` takes PPII, not PPIF"), "{kinds}");
+        assert!(kinds.starts_with("kernel `pool` has the arguments PPII, but was given PPIF"), "{kinds}");
         let count = launch("pool_gradient", &places).unwrap_err().to_string();
-        assert!(count.starts_with("kernel `pool_gradient` takes PPPII, not PP"), "{count}");
+        assert!(count.starts_with("kernel `pool_gradient` has the arguments PPPII, but was given PP"), "{count}");
         let size = launch("pool", &[&places[..], &[2.into(), Argument::from(1_usize << 40)]].concat())
             .unwrap_err()
             .to_string();
-        assert!(size.starts_with("kernel `pool` got a size of more than 31 bits"), "{size}");
+        assert!(size.starts_with("kernel `pool` was given a size of more than 31 bits"), "{size}");
     }
 }

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn products_are_those_of_the_definition() {
+    fn products_follow_the_definition() {
         let Some(machine) = Emulator::new() else { return };
         let (batch, channels, positions) = (2, 3, 5);
         for value in VALUES {

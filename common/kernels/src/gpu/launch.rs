@@ -109,10 +109,10 @@ impl Launch<'_> {
     pub(crate) fn check(&self, signature: &str) -> Result<()> {
         if !self.arguments.iter().map(|argument| argument.kind()).eq(signature.chars()) {
             let given: String = self.arguments.iter().map(|argument| argument.kind()).collect();
-            bail!("kernel `{}` takes {signature}, not {given}", self.kernel)
+            bail!("kernel `{}` has the arguments {signature}, but was given {given}", self.kernel)
         }
         if self.arguments.iter().any(|argument| matches!(argument, Argument::Int(..0))) {
-            bail!("kernel `{}` got a size of more than 31 bits", self.kernel)
+            bail!("kernel `{}` was given a size of more than 31 bits", self.kernel)
         }
         if self.grid.iter().zip(GRID_LIMITS).any(|(&blocks, limit)| blocks > limit) {
             bail!("kernel `{}` cannot run on a grid of {:?} blocks", self.kernel, self.grid)
@@ -142,7 +142,7 @@ pub(crate) fn blocks(count: usize) -> usize {
 pub(crate) fn fits(counts: &[usize]) -> Result<()> {
     match counts.iter().find(|&&count| count > i32::MAX as usize - THREADS) {
         Some(count) => {
-            bail!("a tensor of {count} values is too large for one kernel; take smaller pictures or batches")
+            bail!("a tensor of {count} values is too large for one kernel; use smaller pictures or batches")
         }
         None => Ok(()),
     }
@@ -151,9 +151,9 @@ pub(crate) fn fits(counts: &[usize]) -> Result<()> {
 /// How a sum over `count` values is split: the number of partial sums, and the values of each. Depends only on the count.
 ///
 /// A partial sum has at least `least` values, unless that would make more than `most` of them.
-pub(crate) fn parts(count: usize, least: usize, most: usize) -> (usize, usize) {
-    let parts = count.div_ceil(least).clamp(1, most);
-    let span = count.div_ceil(parts).max(1);
+pub(crate) fn chunks(count: usize, least: usize, most: usize) -> (usize, usize) {
+    let chunks = count.div_ceil(least).clamp(1, most);
+    let span = count.div_ceil(chunks).max(1);
     (count.div_ceil(span).max(1), span)
 }
 
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn arguments_of_another_kind_are_refused() {
-        assert!(error(launch("pool", [1; 3], &[])).starts_with("kernel `pool` takes PPII, not "));
+        assert!(error(launch("pool", [1; 3], &[])).starts_with("kernel `pool` has the arguments PPII, but was given "));
         assert!(error(launch("pond", [1; 3], &[])).starts_with("`pool.cu` has no kernel `pond`"));
     }
 

@@ -1,38 +1,38 @@
 // Instance normalisation (Ulyanov et al., 2016) with affine, ReLU and residual, and its gradient.
 //
-// A plane's statistics are taken in parts, so that a few large planes fill a GPU as well as many small ones. All sums are f32
-// within a part and f64 across parts, in a fixed order. `stats` holds mean, scale, weight and bias of every plane.
+// A plane's statistics are computed in chunks, so that a few large planes use the whole GPU as many small ones do. All sums are
+// f32 within a chunk and f64 across chunks, in a fixed order. `stats` has the mean, scale, weight and bias of every plane.
 
-// Mean and summed squared distance from it of each part of `span` values: parts[plane][part].
-KERNEL moment_parts(const value* xs, float* parts, int plane, int span) {
+// The mean, and the sum of squared distances from it, of each chunk of `span` values: partials[plane][chunk].
+KERNEL partial_moments(const value* xs, float* partials, int plane, int span) {
   int first = blockIdx.y * span, count = smaller(span, plane - first);
-  const value* part = xs + (long long)blockIdx.x * plane + first;
+  const value* chunk = xs + (long long)blockIdx.x * plane + first;
   float sum = 0.f;
-  for (int i = threadIdx.x; i < count; i += THREADS) sum += widen(part[i]);
+  for (int i = threadIdx.x; i < count; i += THREADS) sum += widen(chunk[i]);
   float mean = block_sum(sum) / count;
-  // Around the mean: a sum of squares minus a square of sums would cancel. The part is still in the cache.
+  // Distances from the mean: a sum of squares minus the square of a sum would lose digits. The chunk is still in the cache.
   float squares = 0.f;
   for (int i = threadIdx.x; i < count; i += THREADS) {
-    float distance = widen(part[i]) - mean;
+    float distance = widen(chunk[i]) - mean;
     squares += distance * distance;
   }
   squares = block_sum(squares);
   if (threadIdx.x == 0) {
-    float* to = parts + 2 * (blockIdx.x * gridDim.y + blockIdx.y);
+    float* to = partials + 2 * (blockIdx.x * gridDim.y + blockIdx.y);
     to[0] = mean;
     to[1] = squares;
   }
 }
 
-// Merges the parts of every plane (Chan et al., 1979) into its statistics.
-KERNEL merge_moments(const float* parts, const float* affine, float* stats, int planes, int channels, int plane, int span,
+// Merges the chunks of every plane (Chan et al., 1979) into its statistics.
+KERNEL merge_moments(const float* partials, const float* affine, float* stats, int planes, int channels, int plane, int span,
                      int count, float epsilon) {
   int i = blockIdx.x * THREADS + threadIdx.x;
   if (i >= planes) return;
   double seen = 0., mean = 0., squares = 0.;
-  for (int part = 0; part < count; ++part) {
-    const float* from = parts + 2 * ((long long)i * count + part);
-    double size = smaller(span, plane - part * span), delta = from[0] - mean;
+  for (int chunk = 0; chunk < count; ++chunk) {
+    const float* from = partials + 2 * ((long long)i * count + chunk);
+    double size = smaller(span, plane - chunk * span), delta = from[0] - mean;
     squares += from[1] + delta * delta * seen * size / (seen + size);
     seen += size;
     mean += delta * size / seen;
@@ -47,11 +47,11 @@ __device__ inline float normal(float x, const float* stats) { return (x - stats[
 
 __device__ inline float activation(float x, const float* stats, int relu) {
   float y = normal(x, stats);
-  return relu && y < 0.f ? 0.f : y;  // Not a number passes through.
+  return relu && y < 0.f ? 0.f : y;  // NaN stays NaN.
 }
 
-// Normalises; `residual` is added if there is one. `wide` says that planes are whole packs and that all tensors of values begin
-// at a multiple of a pack's size.
+// Normalises, and adds `residual` if there is one. `wide` means that every plane is a whole number of packs and that all tensors
+// of values are aligned to the size of a pack.
 KERNEL normalise(const value* xs, const value* residual, const float* stats, value* ys, int plane, int relu, int wide) {
   int at = blockIdx.y * THREADS + threadIdx.x;
   long long first = (long long)blockIdx.x * plane;
@@ -76,8 +76,8 @@ __device__ inline float masked(float x, float dy, const float* stats, int relu) 
   return relu && normal(x, stats) <= 0.f ? 0.f : dy;
 }
 
-// Sums of the gradient times the normalised value, and of the gradient, by part.
-KERNEL gradient_parts(const value* xs, const value* dy, const float* stats, float* parts, int plane, int span, int relu) {
+// Partial sums, by chunk, of the gradient times the normalised value, and of the gradient.
+KERNEL partial_gradients(const value* xs, const value* dy, const float* stats, float* partials, int plane, int span, int relu) {
   int first = blockIdx.y * span, count = smaller(span, plane - first);
   long long offset = (long long)blockIdx.x * plane + first;
   const float* own = stats + 4 * blockIdx.x;
@@ -90,20 +90,20 @@ KERNEL gradient_parts(const value* xs, const value* dy, const float* stats, floa
   dot = block_sum(dot);
   sum = block_sum(sum);
   if (threadIdx.x == 0) {
-    float* to = parts + 2 * (blockIdx.x * gridDim.y + blockIdx.y);
+    float* to = partials + 2 * (blockIdx.x * gridDim.y + blockIdx.y);
     to[0] = dot;
     to[1] = sum;
   }
 }
 
-// Adds the parts of every plane: sums[plane] = (dot, sum).
-KERNEL merge_gradients(const float* parts, float* sums, int planes, int count) {
+// Adds the partial sums of every plane: sums[plane] = (dot, sum).
+KERNEL merge_gradients(const float* partials, float* sums, int planes, int count) {
   int i = blockIdx.x * THREADS + threadIdx.x;
   if (i >= planes) return;
   double dot = 0., sum = 0.;
-  for (int part = 0; part < count; ++part) {
-    dot += parts[2 * ((long long)i * count + part)];
-    sum += parts[2 * ((long long)i * count + part) + 1];
+  for (int chunk = 0; chunk < count; ++chunk) {
+    dot += partials[2 * ((long long)i * count + chunk)];
+    sum += partials[2 * ((long long)i * count + chunk) + 1];
   }
   sums[2 * i] = (float)dot;
   sums[2 * i + 1] = (float)sum;
@@ -132,7 +132,7 @@ KERNEL input_gradient(const value* xs, const value* dy, const float* stats, cons
   ((pack*)(dx + first))[at] = result;
 }
 
-// The gradients of weights and biases (2, channels): the sums of all pictures.
+// The gradients of weights and biases (2, channels): the sums over all pictures.
 KERNEL affine_gradient(const float* sums, float* gradients, int batch, int channels) {
   int channel = blockIdx.x * THREADS + threadIdx.x;
   if (channel >= channels) return;

@@ -1,15 +1,15 @@
-//! Instance normalisation (Ulyanov et al., 2016) and its gradient: statistics summed in parts and merged, and the passes
+//! Instance normalisation (Ulyanov et al., 2016) and its gradient: statistics summed in chunks and merged, and the passes
 //! that use them.
 
 use candle_core::Result;
 
-use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::launch::{Argument, Launch, Place, blocks, chunks, fits};
 use super::machine::{Buffer, GpuMachine};
 use super::source::KernelSource;
 use super::value::{PACK_BYTES, Value};
 
-/// The fewest values of a plane that one block sums, and the most parts of a plane.
-const PART: (usize, usize) = (8192, 64);
+/// The fewest values of a plane that one block sums, and the most chunks of a plane.
+const CHUNK: (usize, usize) = (8192, 64);
 
 /// The sizes of an instance normalisation of `(batch, channels, height, width)`, and the ReLU after it.
 #[derive(Debug, Clone, Copy)]
@@ -52,10 +52,10 @@ impl Norm {
     /// If a tensor is too large for one kernel, or the machine fails.
     pub fn stats<M: GpuMachine>(&self, machine: &M, [xs, affine]: [Place; 2], stats: Place) -> Result<()> {
         fits(&[self.planes() * self.plane])?;
-        let (count, span) = parts(self.plane, PART.0, PART.1);
+        let (count, span) = chunks(self.plane, CHUNK.0, CHUNK.1);
         let moments = machine.buffer(8 * self.planes() * count)?;
         let arguments = [xs.into(), moments.place().into(), self.plane.into(), span.into()];
-        self.launch(machine, "moment_parts", [self.planes(), count, 1], &arguments)?;
+        self.launch(machine, "partial_moments", [self.planes(), count, 1], &arguments)?;
         let arguments = [
             moments.place().into(),
             affine.into(),
@@ -93,11 +93,11 @@ impl Norm {
     ///
     /// If the machine has not enough memory, or fails.
     pub fn sums<M: GpuMachine>(&self, machine: &M, [xs, dy, stats]: [Place; 3], sums: Place) -> Result<()> {
-        let (count, span) = parts(self.plane, PART.0, PART.1);
+        let (count, span) = chunks(self.plane, CHUNK.0, CHUNK.1);
         let halves = machine.buffer(8 * self.planes() * count)?;
         let places = [xs, dy, stats, halves.place()].map(Argument::from);
         let sizes = [self.plane.into(), span.into(), self.relu.into()];
-        self.launch(machine, "gradient_parts", [self.planes(), count, 1], &[&places[..], &sizes].concat())?;
+        self.launch(machine, "partial_gradients", [self.planes(), count, 1], &[&places[..], &sizes].concat())?;
         let arguments = [halves.place().into(), sums.into(), self.planes().into(), count.into()];
         self.launch(machine, "merge_gradients", [blocks(self.planes()), 1, 1], &arguments)
     }
@@ -165,7 +165,7 @@ mod tests {
     use crate::norm as twin;
 
     #[test]
-    fn results_and_gradients_are_those_of_the_cpu() {
+    fn results_and_gradients_equal_those_of_the_cpu() {
         let Some(machine) = Emulator::new() else { return };
         let shapes = [(1, 1, 1), (2, 3, 7), (1, 2, 64), (3, 2, 257), (1, 1, 8192 + 24), (1, 2, 3 * 8192 + 5)];
         for ((batch, channels, plane), value) in shapes.into_iter().flat_map(|shape| VALUES.map(|value| (shape, value)))

@@ -22,8 +22,8 @@ fn cause(text: &str) -> String {
     const KNOWN: [(&str, &str); 5] = [
         ("CUDA_ERROR_STUB_LIBRARY", "there is no NVIDIA driver on this machine"),
         ("CUDA_ERROR_NO_DEVICE", "there is no NVIDIA GPU in this machine"),
-        ("CUDA_ERROR_INVALID_DEVICE", "there is no GPU of this number"),
-        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "the parts of the NVIDIA driver are of different versions"),
+        ("CUDA_ERROR_INVALID_DEVICE", "there is no GPU with this number"),
+        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "the components of the NVIDIA driver have different versions"),
         ("CUDA_ERROR_INSUFFICIENT_DRIVER", "the NVIDIA driver is older than this build needs"),
     ];
     let known = KNOWN.iter().find(|(name, _)| text.contains(name)).map(|&(_, words)| words);
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_driver_is_told_in_words_and_anything_else_in_one_line() {
+    fn a_missing_driver_is_explained_and_any_other_error_shortened_to_a_line() {
         let text = "DriverError(CUDA_ERROR_STUB_LIBRARY, \"<Failure when calling cuGetErrorString()>\")\n   0: frame";
         assert_eq!(cause(text), "there is no NVIDIA driver on this machine");
         assert_eq!(cause("something else\n   0: frame"), "something else");

@@ -1,14 +1,14 @@
-// What lies between the convolutions of a painting: steps.rs says what each step does, and its twin is interpret.rs.
+// The steps of a painting between its convolutions. steps.rs describes each step; interpret.rs does the same with plain loops.
 //
-// Pictures are channels last with a multiple of 8 channels, of which a thread moves 8 at a time. Counts fit 32 bits: larger
-// pictures are not painted on a GPU. Sums are f32 within a thread and a tile, f64 over tiles, in an order that only the
-// picture's size decides.
+// Pictures are stored channels last, with a multiple of 8 channels; a thread moves 8 channels at a time. Counts fit into 32 bits,
+// because larger pictures are not painted on a GPU. Sums are f32 within a thread and a tile, and f64 over tiles, in an order that
+// depends only on the size of the picture.
 
 #define EIGHT 8
 #define COLOURS 3
 #define UNIT 128.f
 
-// A picture that overflows f16 is cut off, which shows, where an infinity would spread over the whole painting.
+// Values beyond the range of f16 are clamped. That is visible, but an infinity would spread over the whole painting.
 __device__ inline value stored(float x) {
 #if VALUE == 2
   x = x > 65504.f ? 65504.f : x < -65504.f ? -65504.f : x;
@@ -31,16 +31,16 @@ __device__ inline void store_eight(const float* from, value* to) {
   }
 }
 
-// What lies beyond the edge: the edge, the picture mirrored, or zeros.
-#define EDGE 0
-#define MIRRORED 1
+// Kinds of padding: the edge repeated, the picture mirrored, or zeros.
+#define REPLICATE 0
+#define REFLECT 1
 #define ZERO 2
 
 __device__ inline int outside(int at, int size) { return at < 0 || at >= size; }
 
-// The pixel of a line of `size` that lies `at` from its first one.
-__device__ inline int shown(int at, int size, int border) {
-  if (border == MIRRORED) {
+// The pixel shown at position `at`, which may lie outside, of a line of `size` pixels.
+__device__ inline int shown(int at, int size, int padding_mode) {
+  if (padding_mode == REFLECT) {
     if (at < 0) at = -at;
     if (at >= size) at = 2 * (size - 1) - at;
     return at;
@@ -48,28 +48,28 @@ __device__ inline int shown(int at, int size, int border) {
   return at < 0 ? 0 : at >= size ? size - 1 : at;
 }
 
-// The level of a pixel. `bytes` holds `stride` bytes a pixel, else `levels` is (3, pixels).
+// The level of a pixel: from `bytes`, with `stride` bytes per pixel, if given, otherwise from `levels`, (3, pixels).
 __device__ inline float level_of(const unsigned char* bytes, const float* levels, int stride, int pixels, int pixel, int colour) {
   return bytes ? (float)bytes[(long long)pixel * stride + colour] : levels[(long long)colour * pixels + pixel];
 }
 
-// The sum of each colour of a tile of `tile` pixels: parts[tile][colour].
-KERNEL survey(const unsigned char* bytes, const float* levels, float* parts, int pixels, int stride, int tile) {
+// The sum of each colour over each tile of `tile` pixels: partials[tile][colour].
+KERNEL survey(const unsigned char* bytes, const float* levels, float* partials, int pixels, int stride, int tile) {
   int first = blockIdx.x * tile, end = smaller(first + tile, pixels);
   for (int colour = 0; colour < COLOURS; ++colour) {
     float sum = 0.f;
     for (int pixel = first + threadIdx.x; pixel < end; pixel += THREADS)
       sum += level_of(bytes, levels, stride, pixels, pixel, colour);
     sum = block_sum(sum);
-    if (threadIdx.x == 0) parts[COLOURS * blockIdx.x + colour] = sum;
+    if (threadIdx.x == 0) partials[COLOURS * blockIdx.x + colour] = sum;
   }
 }
 
-// The mean of each colour, rounded to a level: a block for each.
-KERNEL merge_survey(const float* parts, float* centre, int tiles, int pixels) {
+// The mean of each colour, rounded to a whole level. One block per colour.
+KERNEL merge_survey(const float* partials, float* centre, int tiles, int pixels) {
   __shared__ double cells[THREADS];
   double sum = 0.;
-  for (int i = threadIdx.x; i < tiles; i += THREADS) sum += parts[COLOURS * i + blockIdx.x];
+  for (int i = threadIdx.x; i < tiles; i += THREADS) sum += partials[COLOURS * i + blockIdx.x];
   cells[threadIdx.x] = sum;
   __syncthreads();
   for (int half = THREADS / 2; half > 0; half /= 2) {
@@ -79,10 +79,10 @@ KERNEL merge_survey(const float* parts, float* centre, int tiles, int pixels) {
   if (threadIdx.x == 0) centre[blockIdx.x] = (float)floor(cells[0] / pixels + 0.5);
 }
 
-// Shifts of the frame beside one another, `side` times `side` of them; beyond the edge, if that is zero, the levels `red`,
-// `green` and `blue`.
+// Writes `side` x `side` shifted copies of the frame, stacked as channels. With zero padding, pixels outside the frame have the
+// levels `red`, `green` and `blue`.
 KERNEL expand(const unsigned char* bytes, const float* levels, const float* centre, value* to, int height, int width,
-              int stride, int rows, int columns, int channels, int side, int lead, int border, float red, float green,
+              int stride, int rows, int columns, int channels, int side, int lead, int padding_mode, float red, float green,
               float blue) {
   int groups = channels / EIGHT;
   unsigned index = blockIdx.x * (unsigned)THREADS + threadIdx.x;
@@ -96,10 +96,10 @@ KERNEL expand(const unsigned char* bytes, const float* levels, const float* cent
     if (shift >= side * side) continue;
     int row = y + 3 * (shift / side) - lead, column = x + 3 * (shift % side) - lead;
     float level;
-    if (border == ZERO && (outside(row, height) || outside(column, width))) {
+    if (padding_mode == ZERO && (outside(row, height) || outside(column, width))) {
       level = colour == 0 ? red : colour == 1 ? green : blue;
     } else {
-      row = shown(row, height, border), column = shown(column, width, border);
+      row = shown(row, height, padding_mode), column = shown(column, width, padding_mode);
       level = level_of(bytes, levels, stride, height * width, row * width + column, colour);
     }
     values[i] = (level - centre[colour]) / UNIT;
@@ -118,9 +118,9 @@ __device__ inline void merge(number* own, const number* other) {
   own[0] = count;
 }
 
-// The moments of each channel of a tile of `tile` pixels: parts[tile][channel]. With two phases, a pixel holds four results,
-// of which those outside `rows` and `columns` do not count.
-KERNEL measure(const value* from, float* parts, int height, int width, int channels, int phases, int skip, int rows,
+// The moments of each channel over each tile of `tile` pixels: partials[tile][channel]. With two phases, a pixel has four results;
+// those outside `rows` and `columns` do not count.
+KERNEL measure(const value* from, float* partials, int height, int width, int channels, int phases, int skip, int rows,
                int columns, int tile) {
   __shared__ float cells[THREADS][3];
   int groups = channels / EIGHT, lanes = THREADS / groups;
@@ -137,7 +137,7 @@ KERNEL measure(const value* from, float* parts, int height, int width, int chann
     }
     load_eight(from + (long long)pixel * channels + group * EIGHT, values);
     for (int i = 0; i < EIGHT; ++i) {
-      // Distances from a value of the set: nothing large cancels.
+      // Distances from one of the values: this avoids cancellation.
       if (count == 0.f) pivot[i] = values[i];
       float distance = values[i] - pivot[i];
       sum[i] += distance;
@@ -157,26 +157,27 @@ KERNEL measure(const value* from, float* parts, int height, int width, int chann
       __syncthreads();
     }
     if (lane == 0) {
-      float* to = parts + 3 * ((long long)blockIdx.x * channels + group * EIGHT + i);
+      float* to = partials + 3 * ((long long)blockIdx.x * channels + group * EIGHT + i);
       for (int j = 0; j < 3; ++j) to[j] = cells[threadIdx.x][j];
     }
   }
 }
 
-// How a channel, that of the block, is normalised: normals = (mean, factor, bias) by channel.
+// Computes the normalisation of each channel, one block per channel: normals[channel] = (mean, factor, bias).
 //
-// `constants` are weight, bias, unit and the sums of each colour's weights, of each channel; `centre` are the colours' means,
-// `red`, `green` and `blue` the levels that are zero. `control[0]` is the weight of the frames before; `before` and `after` are
-// mean and variance of each channel in the network's own units, `from` channels of them belong to other layers.
-KERNEL merge_tiles(const float* parts, const float* constants, const float* centre, const double* control, const double* before, double* after,
+// `constants` has, for each channel, the weight, the bias, the unit and the sums of each colour's weights. `centre` has the means
+// of the colours; `red`, `green` and `blue` are the levels that correspond to the network's 0. `control[0]` is the weight of the
+// earlier frames. `before` and `after` have the mean and variance of each channel in the network's own units; the first `from`
+// channels belong to other layers.
+KERNEL merge_tiles(const float* partials, const float* constants, const float* centre, const double* control, const double* before, double* after,
                    float* normals, int tiles, int channels, int phases, int from, float red, float green, float blue,
                    float epsilon) {
   __shared__ double cells[THREADS][3];
   int channel = blockIdx.x, count = phases * phases;
   double own[3] = {0., 0., 0.};
   for (int i = threadIdx.x; i < tiles * count; i += THREADS) {
-    const float* part = parts + 3 * ((long long)(i / count) * count * channels + (i % count) * channels + channel);
-    double other[3] = {part[0], part[1], part[2]};
+    const float* moments = partials + 3 * ((long long)(i / count) * count * channels + (i % count) * channels + channel);
+    double other[3] = {moments[0], moments[1], moments[2]};
     merge(own, other);
   }
   for (int j = 0; j < 3; ++j) cells[threadIdx.x][j] = own[j];
@@ -193,7 +194,7 @@ KERNEL merge_tiles(const float* parts, const float* constants, const float* cent
     offset += (double)constant[3 + colour] * ((double)centre[colour] - zero[colour]);
   double mean = unit * cells[0][1] + offset, variance = unit * unit * (cells[0][2] / cells[0][0]);
   const double* kept = before + 2 * (from + channel);
-  // Where nothing is kept, what lies there is not read.
+  // Without earlier frames, `before` is not read.
   if (keep > 0.) {
     mean += keep * (kept[0] - mean);
     variance += keep * (kept[1] - variance);
@@ -205,14 +206,14 @@ KERNEL merge_tiles(const float* parts, const float* constants, const float* cent
   normals[3 * channel + 2] = constant[1];
 }
 
-// Pixels of one thread of `apply`: the normals of its channels are read once.
+// Pixels per thread of `apply`, which reads the normals of its channels only once.
 #define PIXELS 4
 
-// The results normalised, added to `residual`, rectified, and given a border. `channels` are those of the picture written,
-// `height` and `width` those of its inner part, `columns` pixels of a row of the results, `pitch` those of a row of `residual`,
-// whose inner part begins `lead` rows and columns in.
+// Normalises the results, adds `residual`, applies the ReLU, and adds padding. `channels` is the number of channels of the picture
+// written; `height` and `width` are its size without padding. `columns` is the length of a row of the results, and `pitch` that of
+// a row of `residual`, whose first pixel without padding is `lead` rows and columns in.
 KERNEL apply(const value* from, const value* residual, const float* normals, value* to, int height, int width, int columns,
-             int channels, int phases, int skip, int to_height, int to_width, int pad, int border, int pitch, int lead,
+             int channels, int phases, int skip, int to_height, int to_width, int pad, int padding_mode, int pitch, int lead,
              int relu) {
   int groups = channels / EIGHT, lanes = THREADS / groups;
   int group = threadIdx.x % groups, lane = threadIdx.x / groups;
@@ -228,12 +229,12 @@ KERNEL apply(const value* from, const value* residual, const float* normals, val
     unsigned pixel = (blockIdx.x * (unsigned)PIXELS + i) * lanes + lane;
     if (pixel >= (unsigned)to_height * to_width) return;
     int y = (int)(pixel / to_width) - pad, x = (int)(pixel % to_width) - pad;
-    if (border == ZERO && (outside(y, height) || outside(x, width))) {
+    if (padding_mode == ZERO && (outside(y, height) || outside(x, width))) {
       for (int j = 0; j < EIGHT; ++j) values[j] = 0.f;
       store_eight(values, to + (long long)pixel * channels + group * EIGHT);
       continue;
     }
-    y = shown(y, height, border), x = shown(x, width, border);
+    y = shown(y, height, padding_mode), x = shown(x, width, padding_mode);
     long long at = phases == 2 ? (((long long)((y + skip) / 2) * columns + (x + skip) / 2) * 4 + 2 * ((y + skip) % 2) +
                                   (x + skip) % 2) *
                                      channels
@@ -254,7 +255,7 @@ __device__ inline float luma(const float* levels) { return 0.299f * levels[0] + 
 
 __device__ inline float cut(float level) { return level < 0.f ? 0.f : level > 255.f ? 255.f : level; }
 
-// The painting's luma with the photo's colours: infer's blend.rs, which says why.
+// Combines the painting's luma with the photo's colours, as blend.rs of infer does and explains.
 __device__ inline void keep_colours(float* painted, const float* photo) {
   float cut_levels[COLOURS];
   for (int i = 0; i < COLOURS; ++i) cut_levels[i] = cut(painted[i]);
@@ -266,10 +267,11 @@ __device__ inline void keep_colours(float* painted, const float* photo) {
   for (int i = 0; i < COLOURS; ++i) painted[i] = target + saturation * (photo[i] - own);
 }
 
-// The painting from its parts, whose factors and biases `join` holds, then the scale of the hyperbolic tangent, 0 for none, and
-// what makes its results levels: as levels (3, height, width), or as bytes over the frame's, mixed with it: control[1] is the
-// strength, control[2] whether its colours stay.
-KERNEL join(const value* parts, const float* join, const double* control, const unsigned char* frame, float* levels,
+// Adds up the painting from its summands. `join` has the factors of the summands and the bias of each colour, then the scale of the
+// hyperbolic tangent (0 for none), then the factor and the offset of each colour that map the result to levels. The painting is
+// written either as `levels`, (3, height, width), or as `bytes` blended with the frame: control[1] is the strength, and control[2]
+// is not 0 if the frame's colours are kept.
+KERNEL join(const value* summands, const float* join, const double* control, const unsigned char* frame, float* levels,
             unsigned char* bytes, int height, int width, int stride, int columns, int channels, int side) {
   unsigned pixel = blockIdx.x * (unsigned)THREADS + threadIdx.x;
   if (pixel >= (unsigned)height * width) return;
@@ -277,9 +279,9 @@ KERNEL join(const value* parts, const float* join, const double* control, const 
   float painted[COLOURS];
   for (int colour = 0; colour < COLOURS; ++colour) painted[colour] = join[channels + colour];
   for (int shift = 0; shift < side * side; ++shift) {
-    const value* part =
-        parts + ((long long)(y + 3 * (shift / side)) * columns + x + 3 * (shift % side)) * channels + COLOURS * shift;
-    for (int colour = 0; colour < COLOURS; ++colour) painted[colour] += join[COLOURS * shift + colour] * widen(part[colour]);
+    const value* summand =
+        summands + ((long long)(y + 3 * (shift / side)) * columns + x + 3 * (shift % side)) * channels + COLOURS * shift;
+    for (int colour = 0; colour < COLOURS; ++colour) painted[colour] += join[COLOURS * shift + colour] * widen(summand[colour]);
   }
   const float* map = join + channels + COLOURS;
   for (int colour = 0; colour < COLOURS; ++colour) {
@@ -298,7 +300,7 @@ KERNEL join(const value* parts, const float* join, const double* control, const 
   for (int colour = 0; colour < COLOURS; ++colour) {
     float level = painted[colour];
     if (strength < 1.f) level = photo[colour] + strength * (cut(level) - photo[colour]);
-    // To the nearest level; not a number is black, as on the processor.
+    // Rounded to the nearest level; NaN becomes black, as on the CPU.
     to[colour] = level == level ? (unsigned char)cut(level + 0.5f) : 0;
   }
   if (stride == 4) to[3] = under[3];

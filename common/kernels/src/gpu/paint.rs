@@ -6,7 +6,7 @@ use super::launch::{Argument, Launch, Place, THREADS, blocks};
 use super::machine::{Buffer, Convolution, Direction, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
-use crate::steps::{Border, CHANNELS, COLOURS, Field, Lattice, PART, PaintStep, Program, Weights, tiles};
+use crate::steps::{CHANNELS, COLOURS, Field, Lattice, MOMENTS, PaddingMode, PaintStep, Program, Weights, tiles};
 
 /// Pixels of one thread where a picture is normalised: `PIXELS` of `paint.cu`.
 const PIXELS: usize = 4;
@@ -50,8 +50,8 @@ pub struct Places {
     pub join: Place,
     /// Pictures: [`Program::arena`] elements.
     pub arena: Place,
-    /// f32: [`Program::parts`].
-    pub parts: Place,
+    /// f32: [`Program::partials`].
+    pub partials: Place,
     /// f32: the mean of each colour of the frame.
     pub centre: Place,
     /// f32: mean, factor and bias of each channel of each normalisation.
@@ -136,13 +136,13 @@ impl<M: GpuMachine> Started<'_, M> {
             PaintStep::Survey => {
                 let (frame, pixels) = (places.frame, height * width);
                 let (count, each) = tiles(pixels);
-                let pictures = [only(bytes, frame), only(levels, frame), places.parts];
+                let pictures = [only(bytes, frame), only(levels, frame), places.partials];
                 self.launch("survey", count, &pictures, &[pixels, stride, each], &[])?;
-                self.launch("merge_survey", COLOURS, &[places.parts, places.centre], &[count, pixels], &[])
+                self.launch("merge_survey", COLOURS, &[places.partials, places.centre], &[count, pixels], &[])
             }
-            PaintStep::Expand { to, side, lead, border } => {
+            PaintStep::Expand { to, side, lead, padding_mode } => {
                 let frame = places.frame;
-                let sizes = [height, width, stride, to.height, to.width, to.channels, side, lead, code(border)];
+                let sizes = [height, width, stride, to.height, to.width, to.channels, side, lead, code(padding_mode)];
                 let pictures = [only(bytes, frame), only(levels, frame), places.centre, self.at(&to)];
                 self.launch("expand", blocks(to.len() / CHANNELS), &pictures, &sizes, &self.zeros())
             }
@@ -173,11 +173,11 @@ impl<M: GpuMachine> Started<'_, M> {
         let (places, Lattice { phases, skip, height, width }) = (self.places, lattice);
         let (tiles, pixels) = from.tiles();
         let sizes = [from.height, from.width, from.channels, phases, skip, height, width, pixels];
-        self.launch("measure", tiles, &[self.at(from), places.parts], &sizes, &[])?;
+        self.launch("measure", tiles, &[self.at(from), places.partials], &sizes, &[])?;
         let channels = lattice.channels(from);
         let before = self.paint.weights.channels_before(layer);
         let pictures = [
-            places.parts,
+            places.partials,
             places.constants.after(before * CONSTANTS * size_of::<f32>()),
             places.centre,
             places.before,
@@ -192,13 +192,27 @@ impl<M: GpuMachine> Started<'_, M> {
     }
 
     fn apply(&self, step: &PaintStep) -> Result<()> {
-        let &PaintStep::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return Ok(()) };
+        let &PaintStep::Apply { from, lattice, layer, relu, residual, padding_mode, pad, to } = step else {
+            return Ok(());
+        };
         let (channels, Lattice { phases, skip, height, width }) = (lattice.channels(&from), lattice);
         let (addend, pitch, lead) = residual
             .map_or((Place::NONE, 0, 0), |residual| (self.at(&residual.field), residual.field.width, residual.lead));
         let pictures = [self.at(&from), addend, self.normals(layer), self.at(&to)];
-        let sizes =
-            [height, width, from.width, channels, phases, skip, to.height, to.width, pad, code(border), pitch, lead];
+        let sizes = [
+            height,
+            width,
+            from.width,
+            channels,
+            phases,
+            skip,
+            to.height,
+            to.width,
+            pad,
+            code(padding_mode),
+            pitch,
+            lead,
+        ];
         let flags = [relu.into()];
         // Threads beyond a whole number of channel groups do nothing.
         let lanes = THREADS / (channels / CHANNELS);
@@ -215,7 +229,7 @@ impl<M: GpuMachine> Started<'_, M> {
     }
 
     fn normals(&self, layer: usize) -> Place {
-        self.places.normals.after(self.paint.weights.channels_before(layer) * PART * size_of::<f32>())
+        self.places.normals.after(self.paint.weights.channels_before(layer) * MOMENTS * size_of::<f32>())
     }
 
     fn launch(
@@ -235,11 +249,11 @@ impl<M: GpuMachine> Started<'_, M> {
 }
 
 /// The kernels' code for a kind of padding.
-fn code(border: Border) -> usize {
-    match border {
-        Border::Edge => 0,
-        Border::Mirrored => 1,
-        Border::Zero => 2,
+fn code(padding_mode: PaddingMode) -> usize {
+    match padding_mode {
+        PaddingMode::Replicate => 0,
+        PaddingMode::Reflect => 1,
+        PaddingMode::Zero => 2,
     }
 }
 
@@ -273,8 +287,8 @@ impl<M: GpuMachine> Loaded<M> {
 pub struct Room<M: GpuMachine> {
     /// See [`Places::arena`].
     pub arena: M::Buffer,
-    /// See [`Places::parts`].
-    pub parts: M::Buffer,
+    /// See [`Places::partials`].
+    pub partials: M::Buffer,
     /// See [`Places::centre`].
     pub centre: M::Buffer,
     /// See [`Places::normals`].
@@ -301,9 +315,9 @@ impl<M: GpuMachine> Room<M> {
         let frame = pixels.bytes(program.size);
         Ok(Self {
             arena: machine.buffer(program.arena * value.bytes())?,
-            parts: machine.buffer(program.parts * size_of::<f32>())?,
+            partials: machine.buffer(program.partials * size_of::<f32>())?,
             centre: machine.buffer(COLOURS * size_of::<f32>())?,
-            normals: machine.buffer(channels * PART * size_of::<f32>())?,
+            normals: machine.buffer(channels * MOMENTS * size_of::<f32>())?,
             before: machine.buffer((CONTROLS + 2 * channels) * size_of::<f64>())?,
             after: machine.buffer(2 * channels * size_of::<f64>())?,
             frame: machine.buffer(frame)?,
@@ -311,14 +325,14 @@ impl<M: GpuMachine> Room<M> {
         })
     }
 
-    /// The addresses of all parts.
+    /// The addresses of all buffers.
     pub fn places(&self, loaded: &Loaded<M>) -> Places {
         Places {
             filters: loaded.filters.iter().map(Buffer::place).collect(),
             constants: loaded.constants.place(),
             join: loaded.join.place(),
             arena: self.arena.place(),
-            parts: self.parts.place(),
+            partials: self.partials.place(),
             centre: self.centre.place(),
             normals: self.normals.place(),
             before: self.before.place(),

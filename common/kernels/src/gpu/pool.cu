@@ -1,6 +1,6 @@
-// 2x2 maximum pooling and its gradient. An odd last row or column is left out.
+// 2x2 max pooling and its gradient. An odd last row or column is ignored.
 
-// Position and value of the first maximum in reading order; not a number counts as larger than every number.
+// The position of the first maximum in reading order. NaN counts as larger than every number.
 __device__ inline int first_maximum(const float* block) {
   int best = 0;
   for (int i = 1; i < 4; ++i)
@@ -16,7 +16,7 @@ KERNEL pool(const value* xs, value* ys, int height, int width) {
   ys[(long long)blockIdx.x * wide * (height / 2) + at] = narrow(block[first_maximum(block)]);
 }
 
-// A thread has a block, those cut short by the border included.
+// One thread per 2x2 block, including incomplete blocks at the edge.
 KERNEL pool_gradient(const value* xs, const value* dy, value* dx, int height, int width) {
   int wide = width / 2, columns = (width + 1) / 2, at = blockIdx.y * THREADS + threadIdx.x;
   if (at >= columns * ((height + 1) / 2)) return;

@@ -60,7 +60,7 @@ mod tests {
     use crate::pool as twin;
 
     #[test]
-    fn maxima_and_gradients_are_those_of_the_cpu_to_the_bit() {
+    fn maxima_and_gradients_equal_those_of_the_cpu_to_the_bit() {
         let Some(machine) = Emulator::new() else { return };
         for ((height, width), value) in
             [(2, 2), (3, 2), (5, 7), (40, 34)].into_iter().flat_map(|size| VALUES.map(|value| (size, value)))
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_wins_and_takes_the_gradient() {
+    fn nan_wins_and_takes_the_gradient() {
         let Some(machine) = Emulator::new() else { return };
         for i in 0..4 {
             let mut block = [1.0, 2.0, 3.0, 4.0];

@@ -1,7 +1,7 @@
-// What every kernel starts with: the type of a value, wide loads, sums over a block.
+// Included before every kernel: the type of a value, wide loads, sums over a block.
 //
-// Compiled by NVRTC, which has no host headers, and in the tests by a C++ compiler (emulator.hpp). VALUE says what `value` is:
-// 0 f32, 1 bf16, 2 f16. All arithmetic is f32.
+// Compiled by NVRTC, which has no host headers, and in tests by a C++ compiler (emulator.hpp). VALUE selects the type of `value`:
+// 0 is f32, 1 is bf16, 2 is f16. All arithmetic is f32.
 
 #define THREADS 256
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
@@ -22,7 +22,7 @@ struct value {
 
 __device__ inline float widen(value x) { return __uint_as_float((unsigned)x.bits << 16); }
 
-// To the nearest, ties to even; not a number stays one.
+// Rounds to nearest, ties to even. NaN stays NaN.
 __device__ inline value narrow(float x) {
   unsigned bits = __float_as_uint(x);
   value y;
@@ -55,13 +55,13 @@ __device__ inline value narrow(float x) {
 #endif
 #endif
 
-// 16 bytes of values: one load or store.
+// 16 bytes of values, which are loaded or stored at once.
 #define PACK ((int)(16 / sizeof(value)))
 struct __align__(16) pack {
   value at[16 / sizeof(value)];
 };
 
-// The sum over the block, in an order that depends on nothing; every thread gets it.
+// The sum over the block, always in the same order. Every thread gets it.
 __device__ inline float block_sum(float x) {
   __shared__ float cells[THREADS];
   __syncthreads();
@@ -74,10 +74,10 @@ __device__ inline float block_sum(float x) {
   return cells[0];
 }
 
-// The larger; not a number counts as larger than every number.
+// The larger number. NaN counts as larger than every number.
 __device__ inline float larger(float a, float b) { return b > a || b != b ? b : a; }
 
-// The largest of the block; every thread gets it.
+// The largest number of the block. Every thread gets it.
 __device__ inline float block_largest(float x) {
   __shared__ float cells[THREADS];
   __syncthreads();

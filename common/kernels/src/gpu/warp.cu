@@ -1,4 +1,4 @@
-// A plane read between its pixels by cubic convolution (Keys, 1981), and the adjoint of that.
+// Samples a plane between its pixels by cubic convolution (Keys, 1981), and the adjoint of that.
 
 #define SHARPNESS (-0.75f)
 
@@ -12,7 +12,7 @@ __device__ inline float far_weight(float d) {
   return ((SHARPNESS * d - 5.f * SHARPNESS) * d + 8.f * SHARPNESS) * d - 4.f * SHARPNESS;
 }
 
-// What a position reads along an axis of `size` pixels; outside, the nearest border pixel.
+// The pixels and weights for a position along an axis of `size` pixels; outside, the nearest edge pixel is used.
 __device__ inline taps taps_at(float position, int size) {
   position = fminf(fmaxf(position, -2.f), size + 1.f);
   float below = floorf(position), t = position - below;
@@ -28,7 +28,7 @@ __device__ inline taps taps_at(float position, int size) {
   return result;
 }
 
-// positions: (batch, 2, places), rows first.
+// `positions` is (batch, 2, places), the row coordinate first.
 KERNEL warp(const value* xs, const float* positions, value* ys, int channels, int height, int width, int places) {
   int at = blockIdx.y * THREADS + threadIdx.x;
   if (at >= places) return;
@@ -45,8 +45,8 @@ KERNEL warp(const value* xs, const float* positions, value* ys, int channels, in
   ys[plane * places + at] = narrow(sum);
 }
 
-// The largest magnitude by part.
-KERNEL largest_parts(const value* xs, float* parts, int count, int span) {
+// The largest magnitude of each chunk of `span` values.
+KERNEL partial_largest(const value* xs, float* partials, int count, int span) {
   long long first = (long long)blockIdx.x * span;
   float largest = 0.f;
   for (int i = threadIdx.x; i < span; i += THREADS) {
@@ -55,14 +55,14 @@ KERNEL largest_parts(const value* xs, float* parts, int count, int span) {
     largest = larger(largest, fabsf(widen(xs[at])));
   }
   largest = block_largest(largest);
-  if (threadIdx.x == 0) parts[blockIdx.x] = largest;
+  if (threadIdx.x == 0) partials[blockIdx.x] = largest;
 }
 
-// The factor that turns gradients into whole numbers: 2^40 for the largest. Its exponent alone: exact to undo. A gradient that
-// is not finite has no such factor, and must show.
-KERNEL fixed_factor(const float* parts, float* factor, int count) {
+// The factor that converts gradients to fixed point, so that the largest is about 2^40. It is a power of two, so dividing by it is
+// exact. If a gradient is not finite, the factor is NaN, which then appears in the result.
+KERNEL fixed_factor(const float* partials, float* factor, int count) {
   float largest = 0.f;
-  for (int i = threadIdx.x; i < count; i += THREADS) largest = larger(largest, parts[i]);
+  for (int i = threadIdx.x; i < count; i += THREADS) largest = larger(largest, partials[i]);
   largest = block_largest(largest);
   if (threadIdx.x == 0) {
     int exponent = 0;
@@ -76,7 +76,7 @@ KERNEL clear(unsigned long long* sums, int count) {
   if (at < count) sums[at] = 0;
 }
 
-// Positions may share pixels, so threads add to the same one: in whole numbers, whose sum does not depend on the order.
+// Several threads may add to the same pixel. Sums of integers do not depend on the order, so the result is deterministic.
 KERNEL warp_adjoint(const value* dy, const float* positions, const float* factor, unsigned long long* sums, int channels,
                     int height, int width, int places) {
   int at = blockIdx.y * THREADS + threadIdx.x;
@@ -87,9 +87,9 @@ KERNEL warp_adjoint(const value* dy, const float* positions, const float* factor
   float gradient = widen(dy[plane * places + at]) * *factor;
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j) {
-      long long part = (long long)(rows.weight[i] * columns.weight[j] * gradient);
-      if (part != 0)
-        atomicAdd(sums + (plane * height + rows.at[i]) * width + columns.at[j], (unsigned long long)part);
+      long long contribution = (long long)(rows.weight[i] * columns.weight[j] * gradient);
+      if (contribution != 0)
+        atomicAdd(sums + (plane * height + rows.at[i]) * width + columns.at[j], (unsigned long long)contribution);
     }
 }
 

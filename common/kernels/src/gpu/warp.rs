@@ -4,7 +4,7 @@
 
 use candle_core::Result;
 
-use super::launch::{Argument, Launch, Place, blocks, fits, parts};
+use super::launch::{Argument, Launch, Place, blocks, chunks, fits};
 use super::machine::{Buffer, GpuMachine};
 use super::source::KernelSource;
 use super::value::Value;
@@ -46,11 +46,11 @@ impl Warp {
     pub fn adjoint<M: GpuMachine>(&self, machine: &M, [dy, positions]: [Place; 2], dx: Place) -> Result<()> {
         let (pixels, read) = (self.pixels(), self.planes() * self.places);
         fits(&[pixels, read])?;
-        let (count, span) = parts(read, 4096, 1024);
+        let (count, span) = chunks(read, 4096, 1024);
         let (largest, factor) = (machine.buffer(4 * count)?, machine.buffer(4)?);
         let sums = machine.buffer(8 * pixels)?;
         let arguments = [dy.into(), largest.place().into(), read.into(), span.into()];
-        self.launch(machine, "largest_parts", [count, 1, 1], &arguments)?;
+        self.launch(machine, "partial_largest", [count, 1, 1], &arguments)?;
         let arguments = [largest.place().into(), factor.place().into(), count.into()];
         self.launch(machine, "fixed_factor", [1; 3], &arguments)?;
         self.launch(machine, "clear", [blocks(pixels), 1, 1], &[sums.place().into(), pixels.into()])?;
@@ -92,7 +92,7 @@ mod tests {
     use crate::warp as twin;
 
     #[test]
-    fn pictures_and_gradients_are_those_of_the_cpu() {
+    fn pictures_and_gradients_equal_those_of_the_cpu() {
         let Some(machine) = Emulator::new() else { return };
         for ((height, width, places), value) in
             [(1, 1, 3), (5, 7, 24), (9, 3, 300)].into_iter().flat_map(|size| VALUES.map(|value| (size, value)))

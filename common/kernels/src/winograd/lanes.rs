@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_rounded_and_multiplied_alike_on_every_level() {
+    fn pairs_are_rounded_and_multiplied_alike_by_every_instruction_set() {
         let bits = |pair: [f32; 2]| pair.map(f32::to_bits);
         assert_eq!(bits(halves(pair(1.0, -2.5))), bits([1.0, -2.5]));
         let ties = pair(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_move_alike_on_every_level() {
+    fn lanes_move_alike_in_every_instruction_set() {
         for level in Level::all() {
             // SAFETY: `Level::all` lists levels that the machine has.
             unsafe { work_at(level, false, Check) }

@@ -95,7 +95,7 @@ fn shapes() -> Vec<Geometry> {
 }
 
 #[test]
-fn the_output_is_that_of_the_plain_sum_on_every_level() {
+fn the_output_equals_the_plain_sum_for_every_instruction_set() {
     for case in shapes().into_iter().map(Case::new) {
         let mut expected = case.output();
         for level in Level::all() {
@@ -111,7 +111,7 @@ fn the_output_is_that_of_the_plain_sum_on_every_level() {
 }
 
 #[test]
-fn the_input_gradient_is_that_of_the_plain_sum_on_every_level() {
+fn the_input_gradient_equals_the_plain_sum_for_every_instruction_set() {
     for case in shapes().into_iter().map(Case::new) {
         let expected = case.expected().dxs;
         for level in Level::all() {
@@ -122,7 +122,7 @@ fn the_input_gradient_is_that_of_the_plain_sum_on_every_level() {
 }
 
 #[test]
-fn the_weight_gradient_is_that_of_the_plain_sum_on_every_level() {
+fn the_weight_gradient_equals_the_plain_sum_for_every_instruction_set() {
     for case in shapes().into_iter().map(Case::new) {
         let expected = case.expected().dweight;
         for level in Level::all() {
@@ -133,7 +133,7 @@ fn the_weight_gradient_is_that_of_the_plain_sum_on_every_level() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_byte() {
+fn any_number_of_threads_gives_the_same_bytes() {
     let case = Case::new(Geometry { reflect: true, ..shape(3, 17, 35, 30, 41) });
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -1,12 +1,13 @@
-//! Baseline JPEG read in strips.
+//! Reads baseline JPEG in strips.
 //!
-//! The JPEG decoders in Rust decode whole pictures only. So each strip is turned into a picture of its own: the
-//! entropy-coded data is read block by block, and the blocks of some rows are put behind the file's tables with a new
+//! The JPEG decoders in Rust decode only whole pictures. So each strip is converted into a JPEG file of its own: the
+//! entropy-coded data is read block by block, and the blocks of some rows are appended to the file's tables with a new
 //! header (see [`scan`]). The usual decoder decodes the result. One more row of blocks on either side is included, because
-//! chroma is interpolated between rows; so the pixels equal those of the file decoded as a whole, and memory holds a strip.
+//! chroma is interpolated between rows; so the pixels are the same as those of the file decoded as a whole, and only one
+//! strip is in memory.
 //!
-//! Only a single scan that holds all components can be cut like this. Progressive files (ITU-T T.81, annex G) spread every
-//! block over the file, so all their coefficients must be in memory at once.
+//! This works only for a single scan with all components. Progressive files (ITU-T T.81, annex G) spread every block over
+//! the file, so all coefficients must be in memory at once.
 
 mod header;
 mod huffman;
@@ -30,7 +31,7 @@ use impasto_error::{Result, ResultExt};
 use header::JpegHeader;
 use scan::Scan;
 
-/// Bytes of pixels that a strip should stay below. The two rows of blocks around it are decoded for nothing.
+/// The target size of a strip, in bytes of pixels. The two rows of blocks around it are decoded in addition.
 const STRIP: usize = 8 << 20;
 
 /// The rows of a baseline JPEG file.
@@ -41,10 +42,10 @@ pub(super) struct JpegRows {
     orientation: Orientation,
     icc: Option<Vec<u8>>,
     scan: Scan,
-    /// Rows of blocks that the next strips need, coded one by one, from the number `first` on.
+    /// Rows of blocks for the next strips, each coded separately, from number `first` on.
     coded: VecDeque<Vec<u8>>,
     first: usize,
-    /// The row of blocks that the next strip begins with.
+    /// The first row of blocks of the next strip.
     next: usize,
     /// The samples of the current strip, and how many of them have been handed out.
     strip: Vec<u8>,
@@ -52,12 +53,12 @@ pub(super) struct JpegRows {
 }
 
 impl JpegRows {
-    /// `None` if the file is progressive, or of another kind that is in no one order from the top down.
+    /// Opens a file; `None` if it is progressive, or of another kind that is not stored from the top down.
     pub(super) fn open(mut file: File) -> Result<Option<Self>> {
         let Some(header) = JpegHeader::read(&mut file)? else { return Ok(None) };
         let scan = open_scan(&file, &header)?;
         let mut decoder = JpegDecoder::new(Cursor::new(&header.bytes)).map_err(prose)?;
-        // As for a whole picture: a damaged profile or EXIF block is no reason to refuse the pixels.
+        // As for a whole picture, a damaged profile or EXIF block should not make the pixels unreadable.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let icc = decoder.icc_profile().unwrap_or_default();
         let channels = usize::from(decoder.color_type().channel_count());
@@ -105,7 +106,7 @@ impl RowDecoder for JpegRows {
             channels: self.channels,
             orientation: self.orientation,
             icc: self.icc.clone(),
-            // A JPEG file's profile has less than 16 MiB.
+            // The profile in a JPEG file is always smaller than 16 MiB.
             note: None,
         }
     }
@@ -126,7 +127,7 @@ impl RowDecoder for JpegRows {
     }
 
     fn end(&mut self) -> Result<Option<String>> {
-        // All rows were read, so nothing but the marker can be missing.
+        // All rows were read, so only the marker can be missing.
         Ok(self.scan.end().is_err().then(|| NO_END_MARKER.to_owned()))
     }
 
@@ -140,8 +141,8 @@ impl RowDecoder for JpegRows {
 }
 
 fn open_scan(file: &File, header: &JpegHeader) -> Result<Scan> {
-    let mut file = file.try_clone().context(|| "cannot open it again")?;
-    file.seek(SeekFrom::Start(header.scan_at)).context(|| "cannot read it again")?;
+    let mut file = file.try_clone().context(|| "cannot open the file again")?;
+    file.seek(SeekFrom::Start(header.scan_at)).context(|| "cannot read the file again")?;
     Ok(Scan::new(Box::new(file), &header.frame))
 }
 

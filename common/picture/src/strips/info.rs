@@ -1,8 +1,8 @@
-//! What a picture's header says.
+//! The properties of a picture in its header.
 
 use crate::Picture;
 
-/// What is known of a picture before its first pixel.
+/// The properties of a picture that are known before its first pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PictureInfo {
     /// The width in pixels.
@@ -18,7 +18,7 @@ pub struct PictureInfo {
 }
 
 impl PictureInfo {
-    /// Samples in a row: three or four a pixel.
+    /// Samples in a row: three or four per pixel.
     pub(super) fn row_samples(&self) -> usize {
         self.width as usize * if self.has_alpha { 4 } else { 3 }
     }

@@ -1,4 +1,4 @@
-//! Writes JPEG in strips. The encoder asks for one row after another.
+//! Writes JPEG in strips. The encoder requests one row after another.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use super::samples::Samples;
 use crate::jpeg_encode;
 use impasto_error::{Error, Result};
 
-/// Writes a JPEG with the encoder of [`crate::Picture::encode`]: the same bytes.
+/// Writes a JPEG with the encoder of [`crate::Picture::encode`], so the bytes are the same.
 pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, quality: u8, strips: &mut StripQueue) -> Result<()> {
     let failure = Cell::new(None);
     let writer = StoppingWriter { writer, failure: &failure };
@@ -21,7 +21,7 @@ pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, quality: u8, st
             match next_row(&mut strips.borrow_mut()) {
                 Ok(samples) => *row = Row { number, samples },
                 Err(error) => {
-                    // The first failure is the cause of the others. The encoder still needs a row.
+                    // The first failure causes the others. The encoder still needs a row.
                     failure.set(Some(failure.take().unwrap_or(error)));
                     row.samples = vec![0; 3 * info.width as usize];
                 }
@@ -30,11 +30,11 @@ pub(super) fn write(writer: &mut impl Write, info: &PictureInfo, quality: u8, st
         take(&row.samples);
     };
     let encoded = jpeg_encode::encode(writer, (info.width, info.height), quality, info.icc.as_deref(), row);
-    // The failure of the rows is the cause; the encoder only knows that it was stopped.
+    // A failure to read rows is the cause. The encoder knows only that it was stopped.
     failure.take().map_or(encoded, Err)
 }
 
-/// The row that the encoder has asked for last.
+/// The row that the encoder requested last.
 struct Row {
     number: u32,
     samples: Vec<u8>,
@@ -43,7 +43,7 @@ struct Row {
 fn next_row(strips: &mut StripQueue) -> Result<Vec<u8>> {
     match strips.take(1)? {
         Samples::Eight(samples) => Ok(samples),
-        Samples::Sixteen(_) => Err(Error::new("samples of 16 bits came where 8 were expected")),
+        Samples::Sixteen(_) => Err(Error::new("found samples of 16 bits where samples of 8 bits were expected")),
     }
 }
 

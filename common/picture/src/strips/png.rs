@@ -1,4 +1,4 @@
-//! Reads and writes PNG in strips. Rows are compressed one after the other, so little more than two are in memory.
+//! Reads and writes PNG in strips. Rows are compressed one after the other, so only about two are in memory.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::samples::Samples;
 use crate::{PictureFormat, decode, png_head};
 use impasto_error::{Error, Result, ResultExt};
 
-/// Compressed bytes in a chunk: as many as the reader of the `png` crate takes at a time.
+/// Compressed bytes in a chunk: as many as the reader of the `png` crate reads at a time.
 const CHUNK: usize = 32 << 10;
 
 /// The rows of a PNG file.
@@ -28,9 +28,9 @@ pub(super) struct PngRows {
 }
 
 impl PngRows {
-    /// `None` if the rows are not in order, or there is more than one picture.
+    /// Opens a file; `None` if the rows are not in order, or there is more than one picture.
     pub(super) fn open(file: File) -> Result<Option<Self>> {
-        // First: the two share the file's position.
+        // The profile is read first, because both readers share the file's position.
         let (icc, note) = png_head::read(BufReader::new(&file)).profile.or_note();
         let reader = open_reader(&file)?;
         let info = reader.info();
@@ -42,11 +42,11 @@ impl PngRows {
     }
 }
 
-/// A decoder at the first row, with the transformations that the image crate asks for: depths below 8 become 8, palettes
+/// A decoder at the first row, with the transformations that the image crate uses: depths below 8 become 8, and palettes
 /// and transparent colours become RGB and alpha.
 fn open_reader(file: &File) -> Result<Reader<BufReader<File>>> {
-    let mut file = file.try_clone().context(|| "cannot open it again")?;
-    file.rewind().context(|| "cannot read it again")?;
+    let mut file = file.try_clone().context(|| "cannot open the file again")?;
+    file.rewind().context(|| "cannot read the file again")?;
     let mut decoder = Decoder::new_with_limits(BufReader::new(file), Limits { bytes: MAX_BYTES });
     decoder.set_ignore_text_chunk(true);
     // `png_head` reads it, with less memory.
@@ -92,7 +92,7 @@ impl RowDecoder for PngRows {
     }
 }
 
-/// What a depth is once expanded.
+/// The depth after expansion.
 fn bits_of(depth: BitDepth) -> u8 {
     if depth == BitDepth::Sixteen { 16 } else { 8 }
 }

@@ -1,4 +1,4 @@
-//! Strips on their way to an encoder, which runs in a thread of its own.
+//! Passes strips to an encoder, which runs in its own thread.
 
 use std::sync::mpsc::Receiver;
 
@@ -7,16 +7,16 @@ use super::samples::Samples;
 use crate::{Picture, PictureFormat};
 use impasto_error::{Error, Result};
 
-/// The encoder's end of the channel. It hands out rows in the numbers that the encoder asks for.
+/// The encoder's end of the channel. It returns as many rows at a time as the encoder requests.
 pub(super) struct StripQueue {
     receiver: Receiver<Option<Picture>>,
     format: PictureFormat,
     bits: u8,
     row_samples: usize,
     missing: u32,
-    /// The strip that came last.
+    /// The latest strip.
     rest: Samples,
-    /// How many of its samples are taken.
+    /// How many of its samples were already returned.
     taken: usize,
 }
 
@@ -33,7 +33,7 @@ impl StripQueue {
         }
     }
 
-    /// The next strip as it came, in the format's depth and channels; `None` after the last row.
+    /// The next strip, unchanged except for conversion to the format's depth and channels. `None` after the last row.
     pub(super) fn next(&mut self) -> Result<Option<Samples>> {
         if self.missing == 0 {
             return Ok(None);
@@ -69,5 +69,5 @@ impl StripQueue {
 }
 
 fn abandoned() -> Error {
-    Error::new("the picture was given up before its last row")
+    Error::new("writing was stopped before the last row")
 }

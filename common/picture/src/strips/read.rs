@@ -15,15 +15,15 @@ use super::turned::Turned;
 use crate::{Picture, PictureFormat, decode};
 use impasto_error::{Error, Result, ResultExt};
 
-/// A picture file, read in strips from the top down, any number of times.
+/// A picture file that is read in strips from the top down, any number of times.
 ///
-/// The strips have the values that [`Picture::decode`] gives for the whole file.
+/// The strips have the same values as the result of [`Picture::decode`] for the whole file.
 pub struct StripReader {
     path: PathBuf,
     info: PictureInfo,
     format: PictureFormat,
     rows: Box<dyn RowDecoder>,
-    /// Channels of the decoder's samples; grey becomes RGB on the way out.
+    /// Channels of the decoder's samples. Grey is converted to RGB in the strips.
     channels: usize,
     next_row: u32,
     notes: Vec<String>,
@@ -32,14 +32,15 @@ pub struct StripReader {
 impl StripReader {
     /// Opens a picture file; `None` if it must be read as a whole with [`Picture::open`].
     ///
-    /// This applies to WebP, BMP and GIF; JPEG that is progressive, or whose components come in separate scans; interlaced and
-    /// animated PNG; TIFF with planes, CMYK, floating point, or strips (or rows of tiles) of more than 256 MiB.
+    /// This applies to WebP, BMP and GIF; to JPEG that is progressive or has its components in separate scans; to
+    /// interlaced and animated PNG; and to TIFF with planes, CMYK, floating point, or strips (or rows of tiles) of more
+    /// than 256 MiB.
     ///
     /// A picture with an EXIF rotation needs a temporary file of the size of its pixels.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is not a picture we know, or its header is damaged.
+    /// If the file cannot be read, is not a supported picture, or its header is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Option<Self>> {
         let path = path.as_ref();
         let (file, beginning) = open_and_look(path).context(|| cannot_read(path))?;
@@ -89,13 +90,13 @@ impl StripReader {
         self.format
     }
 
-    /// What the user should know of how the file was read; complete once the last row is.
+    /// Notices for the user about how the file was read. They are complete once the last row is read.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The row that the next strip begins with; the picture's height once all are read.
+    /// The first row of the next strip; the picture's height once all rows are read.
     #[must_use]
     pub fn next_row(&self) -> u32 {
         self.next_row
@@ -108,7 +109,7 @@ impl StripReader {
     /// If `rows` is 0, or the file is cut short or damaged. Only [`Self::rewind`] makes sense after that.
     pub fn read(&mut self, rows: u32) -> Result<Option<Picture>> {
         if rows == 0 {
-            return Err(Error::new("a strip of no rows was asked for"));
+            return Err(Error::new("a strip must have at least one row"));
         }
         let rows = rows.min(self.info.height - self.next_row);
         if rows == 0 {
@@ -140,7 +141,7 @@ impl StripReader {
     }
 }
 
-/// The file at its beginning, and its first bytes.
+/// The file, positioned at its beginning, and its first bytes.
 fn open_and_look(path: &Path) -> io::Result<(File, Vec<u8>)> {
     let mut file = File::open(path)?;
     let mut beginning = Vec::new();

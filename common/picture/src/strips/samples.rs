@@ -14,7 +14,7 @@ pub(super) enum Samples {
 }
 
 impl Samples {
-    /// None yet, with room for `count`.
+    /// No samples, with capacity for `count`.
     pub(super) fn with_capacity(bits: u8, count: usize) -> Self {
         if bits == 8 { Self::Eight(Vec::with_capacity(count)) } else { Self::Sixteen(Vec::with_capacity(count)) }
     }
@@ -30,7 +30,7 @@ impl Samples {
     ///
     /// # Errors
     ///
-    /// If `other` is shorter or of the other depth, as in a damaged file.
+    /// If `other` is too short or has a different depth, as in a damaged file.
     pub(super) fn extend_from(&mut self, other: &Self, part: Range<usize>) -> Result<()> {
         let extended = match (self, other) {
             (Self::Eight(samples), Self::Eight(other)) => other.get(part).map(|part| samples.extend_from_slice(part)),
@@ -39,7 +39,7 @@ impl Samples {
             }
             _ => None,
         };
-        extended.ok_or_else(|| Error::new("a part of the picture is shorter than its header says"))
+        extended.ok_or_else(|| Error::new("a strip or tile of the picture is shorter than its header says"))
     }
 
     /// The samples as an image of one to four channels: grey, grey and alpha, RGB, RGBA.
@@ -59,7 +59,7 @@ impl Samples {
         image.ok_or_else(|| Error::new(format!("there are too few samples for {width}x{height} pixels")))
     }
 
-    /// The samples of an image that is RGB or RGBA in 8 or 16 bits.
+    /// The samples of an RGB or RGBA image with 8 or 16 bits.
     pub(super) fn of(image: DynamicImage) -> Self {
         match image {
             DynamicImage::ImageRgb8(image) => Self::Eight(image.into_raw()),
@@ -69,7 +69,7 @@ impl Samples {
         }
     }
 
-    /// The bytes of the samples, 16-bit ones with the high byte first.
+    /// The bytes of the samples; 16-bit samples have the high byte first.
     pub(super) fn into_big_endian(self) -> Vec<u8> {
         match self {
             Self::Eight(samples) => samples,

@@ -1,5 +1,5 @@
-//! Reads and writes TIFF in strips. The strips of the file, or rows of its tiles, are decoded one at a time; ours are cut from
-//! them.
+//! Reads and writes TIFF in strips. The strips of the file, or rows of its tiles, are decoded one at a time. The strips
+//! that are returned are taken from them.
 
 use std::fs::File;
 use std::io::{BufReader, Seek, Write};
@@ -23,7 +23,7 @@ use impasto_error::{Error, Result, ResultExt};
 /// Bytes in a strip that is written.
 const STRIP_BYTES: u64 = 1 << 20;
 
-/// Upper bound of the bytes of a file that are not pixels: profile and tables.
+/// An upper bound of the bytes in a file that are not pixels: profile and tables.
 const REST_BYTES: u64 = 64 << 20;
 
 /// The rows of a TIFF file.
@@ -31,7 +31,7 @@ pub(super) struct TiffRows {
     decoder: Decoder<BufReader<File>>,
     width: usize,
     height: usize,
-    /// Bits in the file: 1, 8 or 16.
+    /// Bits per sample in the file: 1, 8 or 16.
     bits: u8,
     channels: usize,
     orientation: Orientation,
@@ -45,7 +45,7 @@ pub(super) struct TiffRows {
 }
 
 impl TiffRows {
-    /// `None` if the pixels are of a kind, or in an order, for which the whole picture is needed.
+    /// Opens a file; `None` if the kind or order of its pixels requires reading the whole picture.
     pub(super) fn open(file: BufReader<File>) -> Result<Option<Self>> {
         let mut decoder = Decoder::new(file).map_err(prose)?;
         let (width, height) = decoder.dimensions().map_err(prose)?;
@@ -114,7 +114,7 @@ impl TiffRows {
     }
 }
 
-/// Whether the samples are unsigned, as many a pixel as the colours have, and those of a pixel side by side.
+/// Whether the samples are unsigned and interleaved, with as many samples per pixel as there are channels.
 fn is_plain(decoder: &mut Decoder<BufReader<File>>, channels: usize) -> Result<bool> {
     let formats = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(prose)?.unwrap_or_default();
     let samples = decoder.find_tag_unsigned::<u16>(Tag::SamplesPerPixel).map_err(prose)?.unwrap_or(1);
@@ -130,7 +130,7 @@ fn orientation(decoder: &mut Decoder<BufReader<File>>) -> Result<Orientation> {
     Ok(orientation.unwrap_or(Orientation::NoTransforms))
 }
 
-/// Bits, the highest of a byte first and rows beginning with a byte, as samples of 0 and 255.
+/// Converts bits to samples of 0 and 255. The highest bit of a byte comes first, and each row begins with a new byte.
 fn spread(bytes: &[u8], width: usize) -> Vec<u8> {
     let bit = |row: &[u8], x: usize| if row[x / 8] & (0x80 >> (x % 8)) == 0 { 0 } else { u8::MAX };
     bytes.chunks_exact(width.div_ceil(8)).flat_map(|row| (0..width).map(move |x| bit(row, x))).collect()
@@ -248,13 +248,13 @@ where
 fn eight(samples: Samples) -> Result<Vec<u8>> {
     match samples {
         Samples::Eight(samples) => Ok(samples),
-        Samples::Sixteen(_) => Err(Error::new("samples of 16 bits came where 8 were expected")),
+        Samples::Sixteen(_) => Err(Error::new("found samples of 16 bits where samples of 8 bits were expected")),
     }
 }
 
 fn sixteen(samples: Samples) -> Result<Vec<u16>> {
     match samples {
         Samples::Sixteen(samples) => Ok(samples),
-        Samples::Eight(_) => Err(Error::new("samples of 8 bits came where 16 were expected")),
+        Samples::Eight(_) => Err(Error::new("found samples of 8 bits where samples of 16 bits were expected")),
     }
 }

@@ -1,7 +1,7 @@
 //! Reads pictures with an EXIF rotation in strips.
 //!
 //! The first row of a rotated picture may be the last row of the file, or a column. So the samples are first written to an
-//! unnamed temporary file. The system removes it when it is closed, however the program ends.
+//! unnamed temporary file. The system removes the file when it is closed, however the program ends.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,26 +12,26 @@ use super::decoder::{DecoderHeader, RowDecoder};
 use super::samples::Samples;
 use impasto_error::{Error, Result, ResultExt};
 
-/// Rows of the file whose columns lie together: a strip of columns is then read in few parts.
+/// Rows of the file that are transposed together, so that a strip of columns can be read in few pieces.
 const BAND: usize = 64;
 
-/// Rows in the order of the turned picture.
+/// Rows in the order of the rotated picture.
 pub(super) struct Turned {
     rows: Box<dyn RowDecoder>,
     header: DecoderHeader,
     turn: Turn,
-    /// Width and height before the turn, and the bytes of a pixel.
+    /// Width and height before the rotation, and the bytes per pixel.
     width: usize,
     height: usize,
     pixel: usize,
-    /// The samples, once the first row was read.
+    /// The temporary file with the samples, once the first row was read.
     spill: Option<File>,
-    /// What the file's end said.
+    /// The notice from the end of the file.
     note: Option<String>,
     next: usize,
 }
 
-/// A turn, in three steps.
+/// A rotation or reflection, in three steps.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     /// Columns become rows.
@@ -71,11 +71,11 @@ impl Turned {
         Self { rows, header, turn, width, height, pixel, spill: None, note: None, next: 0 }
     }
 
-    /// Reads all rows into a temporary file: one after the other, or the columns of [`BAND`] rows one after the other.
+    /// Reads all rows into a temporary file, either row by row or, for each [`BAND`] rows, column by column.
     fn spill(&mut self) -> Result<File> {
         let folder = std::env::temp_dir();
         let mut file =
-            tempfile::tempfile().context(|| format!("cannot make a temporary file in `{}`", folder.display()))?;
+            tempfile::tempfile().context(|| format!("cannot create a temporary file in `{}`", folder.display()))?;
         for first in (0..self.height).step_by(BAND) {
             let rows = BAND.min(self.height - first);
             let mut samples = self.rows.read(rows)?.into_big_endian();
@@ -84,13 +84,13 @@ impl Turned {
             }
             file.write_all(&samples)
                 .context(|| format!("cannot write a temporary file in `{}`", folder.display()))
-                .map_err(|error| error.with_hint("make room there, or set TMPDIR to another folder"))?;
+                .map_err(|error| error.with_hint("free some space there, or set TMPDIR to another folder"))?;
         }
         self.note = self.rows.end()?;
         Ok(file)
     }
 
-    /// Rows, or columns, of the file.
+    /// Reads rows or columns of the temporary file.
     fn lines(&mut self, first: usize, count: usize) -> Result<Vec<u8>> {
         let mut file = match self.spill.take() {
             Some(file) => file,
@@ -155,7 +155,7 @@ fn read(file: &mut File, at: usize, count: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The columns of rows of pixels.
+/// Transposes rows of pixels to columns.
 fn transpose(rows: &[u8], width: usize, pixel: usize) -> Vec<u8> {
     let mut columns = Vec::with_capacity(rows.len());
     for x in 0..width {
@@ -174,7 +174,7 @@ mod tests {
     use super::super::StripReader;
     use crate::Picture;
 
-    /// An EXIF block in TIFF form whose one entry is the orientation (EXIF 2.32, 4.6.4).
+    /// An EXIF block in TIFF form whose only entry is the orientation (EXIF 2.32, 4.6.4).
     fn exif(orientation: u8) -> Vec<u8> {
         let entry = [0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
         [b"II*\0\x08\0\0\0\x01\0".as_slice(), &entry, &[0; 4]].concat()

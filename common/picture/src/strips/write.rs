@@ -14,15 +14,15 @@ use crate::{EncodeOptions, Picture, PictureFormat};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
 
-/// Strips that wait for the encoder: one, while it works on another.
+/// The most strips that wait for the encoder: one, while it works on another.
 const WAITING: usize = 1;
 
-/// A picture file that is written in strips, from the top down, by a thread of its own.
+/// A picture file that is written in strips from the top down, in a separate thread.
 ///
-/// The file appears under its name only with [`Self::finish`]. A writer that is dropped before leaves nothing.
+/// The file appears under its name only after [`Self::finish`]. A writer that is dropped before that leaves no file.
 pub struct StripWriter {
     info: PictureInfo,
-    /// Rows still to come.
+    /// Rows that are still missing.
     missing: u32,
     /// `None` once the encoder has ended. `None` sent through it means that the picture is complete.
     strips: Option<SyncSender<Option<Picture>>>,
@@ -36,21 +36,19 @@ impl StripWriter {
         matches!(format, PictureFormat::Png | PictureFormat::Tiff | PictureFormat::Jpeg)
     }
 
-    /// Starts a picture file of the size, depth, alpha and profile that `info` gives.
+    /// Starts a picture file with the size, depth, alpha and profile of `info`.
     ///
-    /// What the format cannot hold is lost as in [`Picture::encode`]: JPEG has 8 bits and puts transparent pixels
-    /// on white. Apart from strips in a TIFF and chunks in a PNG, the file is the one that `encode` would make.
+    /// What the format cannot store is lost as in [`Picture::encode`]: JPEG has 8 bits and blends transparent pixels with
+    /// white. Apart from strips in a TIFF and chunks in a PNG, the file is the one that `encode` would make.
     ///
     /// # Errors
     ///
-    /// If the format cannot be written in strips or is too small for the picture, or the thread cannot be started. A file
-    /// that cannot be made is an error of a later [`Self::write`] or of [`Self::finish`].
+    /// If the format cannot be written in strips, the picture is too large for it, or the thread cannot be started. If the
+    /// file cannot be created, a later [`Self::write`] or [`Self::finish`] returns the error.
     pub fn create(path: impl AsRef<Path>, info: &PictureInfo, options: EncodeOptions) -> Result<Self> {
         let format = options.format;
         if !Self::can_write(format) {
-            return Err(
-                Error::new(format!("{format} cannot be written in strips")).with_hint("PNG, TIFF and JPEG can be")
-            );
+            return Err(Error::new(format!("{format} cannot be written in strips")).with_hint("use PNG, TIFF or JPEG"));
         }
         if info.width == 0 || info.height == 0 {
             return Err(Error::new(format!("the picture has no pixels: {}x{}", info.width, info.height)));
@@ -78,13 +76,13 @@ impl StripWriter {
     ///
     /// # Errors
     ///
-    /// If the strip has another width, depth or alpha than the picture or reaches below its end, or the file could not be
-    /// written. Nothing is left of the file then, once the writer is dropped.
+    /// If the width, depth or alpha of the strip differs from that of the picture, the strip has too many rows, or the file
+    /// could not be written. No file is left then, once the writer is dropped.
     pub fn write(&mut self, strip: Picture) -> Result<()> {
         let (own, whole) = (strip.info(), &self.info);
         if (own.width, own.bits, own.has_alpha) != (whole.width, whole.bits, whole.has_alpha) {
             return Err(Error::new(format!(
-                "a strip of {} pixels a row, {} bits{} is no part of a picture of {} pixels a row, {} bits{}",
+                "a strip with {} pixels per row and {} bits{} does not match a picture with {} pixels per row and {} bits{}",
                 own.width,
                 own.bits,
                 alpha(&own),
@@ -94,10 +92,7 @@ impl StripWriter {
             )));
         }
         self.missing = self.missing.checked_sub(own.height).ok_or_else(|| {
-            Error::new(format!(
-                "a strip of {} rows reaches below the picture, {} are missing",
-                own.height, self.missing
-            ))
+            Error::new(format!("a strip of {} rows is too high: only {} rows are missing", own.height, self.missing))
         })?;
         self.send(Some(strip))
     }
@@ -106,7 +101,7 @@ impl StripWriter {
     ///
     /// # Errors
     ///
-    /// If rows are missing or the file could not be written; nothing is left then.
+    /// If rows are missing or the file could not be written. No file is left then.
     pub fn finish(mut self) -> Result<()> {
         if self.missing > 0 {
             return Err(Error::new(format!("the last {} rows are missing", self.missing)));
@@ -121,10 +116,10 @@ impl StripWriter {
             return Ok(());
         }
         self.join()?;
-        Err(Error::new("the encoder has ended already"))
+        Err(Error::new("the encoder has already stopped"))
     }
 
-    /// Waits for the encoder's end and says how it was.
+    /// Waits until the encoder ends, and returns its result.
     fn join(&mut self) -> Result<()> {
         self.strips = None;
         match self.encoder.take().map(JoinHandle::join) {
@@ -136,11 +131,11 @@ impl StripWriter {
 }
 
 impl Drop for StripWriter {
-    /// Waits until the encoder has tidied up.
+    /// Waits until the encoder has cleaned up.
     fn drop(&mut self) {
         self.strips = None;
         if let Some(encoder) = self.encoder.take() {
-            // The caller drops an unfinished writer because of an error of its own, which matters more.
+            // The caller drops an unfinished writer because of its own error, which is more important.
             let _ = encoder.join();
         }
     }
@@ -164,7 +159,7 @@ fn write_format<W: Write + Seek>(
     }
 }
 
-/// Writes a TIFF into what cannot seek, such as a pipe: by way of an unnamed temporary file.
+/// Writes a TIFF to a writer that cannot seek, such as a pipe, through an unnamed temporary file.
 fn write_through_file(writer: &mut impl Write, info: &PictureInfo, strips: &mut StripQueue) -> Result<()> {
     let folder = std::env::temp_dir();
     let action = || format!("cannot use a temporary file in `{}`", folder.display());
@@ -191,7 +186,7 @@ mod tests {
         profile
     }
 
-    /// A picture in each of the four kinds, one of them with a profile.
+    /// A picture of each of the four kinds, one of them with a profile.
     fn pictures(width: u32, height: u32) -> Vec<Picture> {
         let level = |x: u32, y: u32, factor: u32| (x * x * factor + y * 7919 + x * y) as u16;
         let pixel = |x, y| Rgba([level(x, y, 3), level(x, y, 500), level(x, y, 31), level(x, y, 77)]);
@@ -290,11 +285,11 @@ mod tests {
         let error = writer.write(rgba.clone()).unwrap_err().to_string();
         assert_eq!(
             error,
-            "a strip of 37 pixels a row, 8 bits and alpha is no part of a picture of 37 pixels a row, 8 bits"
+            "a strip with 37 pixels per row and 8 bits and alpha does not match a picture with 37 pixels per row and 8 bits"
         );
         writer.write(strip_of(rgb, 0, 20)).unwrap();
         let error = writer.write(strip_of(rgb, 0, 4)).unwrap_err().to_string();
-        assert_eq!(error, "a strip of 4 rows reaches below the picture, 3 are missing");
+        assert_eq!(error, "a strip of 4 rows is too high: only 3 rows are missing");
         writer.write(strip_of(rgb, 20, 3)).unwrap();
         writer.finish().unwrap();
     }
@@ -316,7 +311,7 @@ mod tests {
         let path = folder.path().join("picture");
         let info = PictureInfo { width: 70_000, height: 1, bits: 8, has_alpha: false, icc: None };
         let error = StripWriter::create(&path, &info, PictureFormat::Jpeg.into()).err().unwrap();
-        assert!(error.to_string().contains("sides of at most 65535 pixels, not 70000"), "{error}");
+        assert!(error.to_string().contains("at most 65535 pixels wide and high, not 70000"), "{error}");
         let error = StripWriter::create(&path, &info, PictureFormat::Gif.into()).err().unwrap();
         assert_eq!(error.to_string(), "GIF cannot be written in strips");
     }

@@ -125,9 +125,9 @@ fn no_tensors(pickle: &Pickle) -> Error {
     let hint = "save the weights alone: `torch.save(model.state_dict(), FILE)`";
     let Value::Dict(items) = pickle.get(pickle.root()) else {
         let class = class_of(pickle.root()).unwrap_or_else(|| "a Python object".into());
-        return Error::new(format!("it holds {class}, not a state dict")).with_hint(hint);
+        return Error::new(format!("it contains {class} instead of a state dict")).with_hint(hint);
     };
     let keys = items.iter().filter_map(|&(key, _)| pickle.text(key)).filter(|key| key.len() <= MAX_KEY);
     let keys: BTreeSet<_> = keys.take(8).collect();
-    Error::new(format!("it holds no tensors; its keys are {keys:?}")).with_hint(hint)
+    Error::new(format!("it contains no tensors; its keys are {keys:?}")).with_hint(hint)
 }

@@ -132,10 +132,10 @@ impl View {
 
     /// Copies the tensor out of the bytes of its storage.
     pub(super) fn tensor(&self, storage: &[u8]) -> Result<Array> {
-        let dtype = self.class.dtype.ok_or_else(|| Error::new("its type is not one of weights"))?;
+        let dtype = self.class.dtype.ok_or_else(|| Error::new("its number type is not supported for weights"))?;
         let size = self.class.size;
         let available = storage.len() / size;
-        let outside = || Error::new(format!("{:?} values do not fit its {available}", self.shape));
+        let outside = || Error::new(format!("a shape of {:?} does not fit its {available} values", self.shape));
         let count = self.shape.iter().try_fold(1, |count: usize, &axis| count.checked_mul(axis)).ok_or_else(outside)?;
         // A view with more values than are stored would repeat values, which weights never do.
         let end = self.end().ok_or_else(outside)?;
@@ -147,7 +147,7 @@ impl View {
             _ if self.is_contiguous() => &storage[self.offset * size..(self.offset + count) * size],
             _ => &self.gather(storage, count)[..],
         };
-        let values = to_f32(bytes, dtype).ok_or_else(|| Error::new("its type is not one of weights"))?;
+        let values = to_f32(bytes, dtype).ok_or_else(|| Error::new("its number type is not supported for weights"))?;
         Array::new(self.shape.as_slice(), values)
     }
 

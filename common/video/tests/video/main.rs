@@ -136,7 +136,7 @@ fn parts_rates_and_sizes_are_those_asked_for() {
     assert_eq!((reader.size(), frames[3].picture.width(), frames[3].picture.height()), ((48, 20), 48, 20));
     let error = VideoReader::with_options(&path, ReadOptions { start: Some(9.0), ..Default::default() }).err().unwrap();
     assert!(
-        error.exit_code() == 2 && error.to_string().ends_with("ends after 2.00 s, before the part asked for"),
+        error.exit_code() == 2 && error.to_string().ends_with("ends after 2.00 s, before the requested start"),
         "{error}"
     );
 }
@@ -188,6 +188,6 @@ fn a_clip_cut_short_gives_what_decodes_and_says_what_is_lost() {
     assert!(VideoReader::open(&path).err().unwrap().to_string().contains("cannot read"));
     fs::write(&path, b"this is no clip, whatever its name says").unwrap();
     let error = VideoReader::open(&path).err().unwrap();
-    assert!(error.to_string().contains("ffprobe finds no clip in it"), "{error}");
+    assert!(error.to_string().contains("ffprobe found no clip in it"), "{error}");
     assert!(VideoReader::open(&folder.path().join("none.mp4")).err().unwrap().to_string().contains("No such file"));
 }

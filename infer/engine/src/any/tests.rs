@@ -27,7 +27,7 @@ fn full((height, width): (usize, usize)) -> String {
     format!("no room for {}", height * width)
 }
 
-impl FrameUnderWay for DoomedFrame {
+impl FrameInFlight for DoomedFrame {
     fn finish(self: Box<Self>, _: &mut Statistics) -> Result<(PixelFrame, Option<String>)> {
         let Self(frame, both) = *self;
         let reason = full(frame.size);
@@ -50,7 +50,7 @@ impl GpuPainter for FullGpu {
         frame: PixelFrame,
         _: Blend,
         _: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
+    ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)> {
         Ok(Box::new(DoomedFrame(frame, self.0)))
     }
 
@@ -83,7 +83,7 @@ fn engine_with_full_gpu() -> AnyEngine {
 }
 
 #[test]
-fn the_cpu_paints_where_no_gpu_was_asked_for() {
+fn the_cpu_paints_if_no_gpu_was_requested() {
     let config = network();
     let engine = AnyEngine::new(&config, &weights(&config), DeviceChoice::Cpu, None).unwrap();
     assert_eq!((engine.precision(), engine.fallback_reason()), (PaintPrecision::F32, None));

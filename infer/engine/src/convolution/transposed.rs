@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_and_padding_gives_the_sums_of_the_definition() {
+    fn every_kernel_and_padding_follows_the_definition() {
         for (kernel, pad, output_padding) in
             [(3, 1, 1), (4, 1, 0), (2, 0, 0), (3, 0, 0), (5, 2, 1), (3, 2, 1), (9, 4, 1)]
         {

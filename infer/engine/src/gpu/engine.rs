@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::super::gpu_painter::{Blend, FrameUnderWay, GpuPainter, GpuTimes, PixelFrame};
+use super::super::gpu_painter::{Blend, FrameInFlight, GpuPainter, GpuTimes, PixelFrame};
 use super::super::{PaintPrecision, Rows, Sink, Statistics};
 use super::fold;
 use super::program::program;
@@ -54,7 +54,8 @@ impl GpuEngine {
     ///
     /// # Errors
     ///
-    /// If there is no such GPU, its memory does not suffice, or a tensor is missing or of another shape than `description` asks for.
+    /// If there is no such GPU, it has too little memory, or a tensor is missing or does not have the shape in
+    /// `description`.
     pub(in super::super) fn new(
         description: &Network,
         tensors: &Tensors,
@@ -105,12 +106,12 @@ impl GpuPainter for GpuEngine {
         frame: PixelFrame,
         blend: Blend,
         statistics: &Statistics,
-    ) -> Result<Box<dyn FrameUnderWay>, (PixelFrame, String)> {
+    ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)> {
         let PixelFrame { bytes, channels, size } = frame;
         let frame = |bytes| PixelFrame { bytes, channels, size };
         let (height, width) = size;
         if bytes.len() != height * width * channels {
-            return Err((frame(bytes), "it has more or fewer bytes than pixels".into()));
+            return Err((frame(bytes), "its bytes do not match its size".into()));
         }
         let program = match program(&self.description, size) {
             Ok(program) => program,
@@ -140,7 +141,7 @@ impl GpuPainter for GpuEngine {
         if bytes > memory {
             let (needed, allowed) = (bytes >> 20, memory >> 20);
             return Ok(Some(format!(
-                "the GPU takes it as a whole, which needs {needed} MiB of main memory; {allowed} MiB are allowed"
+                "the GPU paints it as a whole, which needs {needed} MiB of main memory, but only {allowed} MiB are allowed"
             )));
         }
         let levels = read(picture)?;
@@ -188,7 +189,7 @@ struct FrameOnGpu {
     layers: Vec<(usize, usize)>,
 }
 
-impl FrameUnderWay for FrameOnGpu {
+impl FrameInFlight for FrameOnGpu {
     fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, Option<String>)> {
         let PaintAnswer { data, after, refused } = received(&self.answer)?;
         if refused.is_none() {

@@ -17,7 +17,7 @@
 //!
 //! **Shape.** Tensor cores work on 8 or more channels at a time; with 3 channels they would mostly multiply zeros. So a 9x9
 //! convolution of 3 channels becomes a 3x3 one of 27: copies of the picture shifted by multiples of 3 pixels, stacked as
-//! channels. A 9x9 convolution to 3 channels becomes a 3x3 one to 27 parts, which are summed over the same shifts. Upsampling
+//! channels. A 9x9 convolution to 3 channels becomes a 3x3 one to 27 summands, which are added at the same shifts. Upsampling
 //! by 2 and convolving 3x3 becomes a 2x2 convolution of the input at its own size to four times the channels, where weights
 //! that multiply the same pixel are added: 16 products per pixel instead of 36, and no upsampled picture.
 //!
@@ -105,8 +105,8 @@ fn fold(kernel: &Kernel, layer: &LoweredLayer, scale: &dyn Fn(usize) -> f32) -> 
     let folded = match layer.form {
         PlainForm::Same => plain(kernel, scale),
         PlainForm::Shifted => nine_in(kernel, scale),
-        PlainForm::Parted => nine_out(kernel, scale),
-        PlainForm::Enlarged => double(kernel, scale),
+        PlainForm::Split => nine_out(kernel, scale),
+        PlainForm::Upsampled => double(kernel, scale),
         PlainForm::Transposed(taps) => transposed(kernel, taps, scale),
     };
     Filter { stride: layer.stride, ..folded }
@@ -132,7 +132,7 @@ fn nine_in(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     folded
 }
 
-/// Outputs are the parts of a colour, one per shift; `scale` is called for each of them.
+/// Outputs are the summands of a colour, one per shift; `scale` is called for each of them.
 fn nine_out(kernel: &Kernel, scale: &dyn Fn(usize) -> f32) -> Filter {
     let mut folded = filter(SHIFTED, 3, padded(kernel.inputs));
     each(kernel, |colour, input, y, x, value| {
@@ -220,7 +220,7 @@ impl Reader<'_> {
     fn filter(&self, index: usize, layer: &LoweredLayer) -> Result<Filter> {
         let (kernel, _) = self.kernel(index)?;
         let Some(norm) = &self.network.layers[index].normalization else {
-            return Err(Error::new("a layer without a normalization has no form on a GPU"));
+            return Err(Error::new("the GPU kernels do not support a layer without normalization"));
         };
         let part = |part: &str| values(self.tensors, &format!("{}.{part}", norm.name), &[kernel.outputs]);
         let (scales, biases) = (part("weight")?, part("bias")?);
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn enlarging_adds_up_the_weights_that_meet_a_pixel() {
+    fn upsampling_adds_up_the_weights_that_meet_a_pixel() {
         let weight = [1.0, 10.0, 100.0, 2.0, 20.0, 200.0, 4.0, 40.0, 400.0];
         let kernel = Kernel { weight: weight.to_vec(), digits: 24, outputs: 1, inputs: 1, side: 3 };
         let folded = double(&kernel, &|_| 1.0);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_an_enlarging_kernel_are_not_rounded_again() {
+    fn sums_of_an_upsampling_kernel_are_not_rounded_again() {
         let weight: Vec<_> = (0..9).map(|i| (i as f32 * 1.7).sin() * 0.3).collect();
         let kernel = Kernel { weight: weight.clone(), digits: 8, outputs: 1, inputs: 1, side: 3 };
         let folded = double(&kernel, &|_| 1.0);

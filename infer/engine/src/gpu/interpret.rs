@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use impasto_kernels::steps::{
-    Addend, Border, COLOURS, Channel, Field, Filter, Lattice, PaintStep, Program, UNIT, Weights,
+    Addend, COLOURS, Channel, Field, Filter, Lattice, PaddingMode, PaintStep, Program, UNIT, Weights,
 };
 
 /// The number type that a GPU stores.
@@ -91,12 +91,12 @@ impl<'a> Interpreter<'a> {
     }
 
     fn expand(&mut self, (height, width): (usize, usize), frame: &[f32], step: &PaintStep) {
-        let &PaintStep::Expand { to, side, lead, border } = step else { return };
+        let &PaintStep::Expand { to, side, lead, padding_mode } = step else { return };
         for (y, x, channel) in places(&to) {
             let (shift, colour) = (channel / COLOURS, channel % COLOURS);
             let value = if shift < side * side {
-                let y = inside(y + 3 * (shift / side), lead, height, border);
-                let x = inside(x + 3 * (shift % side), lead, width, border);
+                let y = inside(y + 3 * (shift / side), lead, height, padding_mode);
+                let x = inside(x + 3 * (shift % side), lead, width, padding_mode);
                 let level = |(y, x)| frame[(colour * height + y) * width + x];
                 (y.zip(x).map_or(self.weights.zero[colour], level) - self.centre[colour]) / UNIT
             } else {
@@ -152,10 +152,10 @@ impl<'a> Interpreter<'a> {
     }
 
     fn apply(&mut self, step: &PaintStep) {
-        let &PaintStep::Apply { from, lattice, layer, relu, residual, border, pad, to } = step else { return };
+        let &PaintStep::Apply { from, lattice, layer, relu, residual, padding_mode, pad, to } = step else { return };
         let before = self.weights.channels_before(layer);
         for (y, x, channel) in places(&to) {
-            let inner = inside(y, pad, lattice.height, border).zip(inside(x, pad, lattice.width, border));
+            let inner = inside(y, pad, lattice.height, padding_mode).zip(inside(x, pad, lattice.width, padding_mode));
             let value = inner.map_or(0.0, |(y, x)| {
                 let [mean, factor, bias] = self.normals[before + channel];
                 let value = (self.result(&from, lattice, y, x, channel) - mean) * factor + bias;
@@ -187,15 +187,15 @@ impl<'a> Interpreter<'a> {
 }
 
 /// The source pixel of pixel `i` of a picture padded by `pad`; `None` means zero.
-fn inside(i: usize, pad: usize, size: usize, border: Border) -> Option<usize> {
+fn inside(i: usize, pad: usize, size: usize, padding_mode: PaddingMode) -> Option<usize> {
     let i = i as isize - pad as isize;
     let last = size as isize - 1;
-    let i = match border {
-        Border::Zero if i < 0 || i > last => return None,
-        Border::Edge => i.clamp(0, last),
-        Border::Mirrored if i < 0 => -i,
-        Border::Mirrored if i > last => 2 * last - i,
-        Border::Mirrored | Border::Zero => i,
+    let i = match padding_mode {
+        PaddingMode::Zero if i < 0 || i > last => return None,
+        PaddingMode::Replicate => i.clamp(0, last),
+        PaddingMode::Reflect if i < 0 => -i,
+        PaddingMode::Reflect if i > last => 2 * last - i,
+        PaddingMode::Reflect | PaddingMode::Zero => i,
     };
     Some(usize::try_from(i).unwrap())
 }

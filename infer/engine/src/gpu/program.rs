@@ -3,7 +3,7 @@
 use super::fold::padded;
 use super::lower::{LoweredLayer, lower};
 use impasto_common::network::{Activation, Network};
-use impasto_kernels::steps::{Addend, COLOURS, Field, Lattice, PART, PaintStep, Program, tiles};
+use impasto_kernels::steps::{Addend, COLOURS, Field, Lattice, MOMENTS, PaintStep, Program, tiles};
 
 /// Alignment of pictures in elements: required by tensor-core loads, in any precision.
 const ALIGNMENT: usize = 128;
@@ -15,7 +15,7 @@ const MOST_ELEMENTS: usize = i32::MAX as usize;
 const MOST_CHANNELS: usize = 2048;
 
 /// The error text for a picture too large for 32-bit indices.
-const TOO_LARGE: &str = "it has too many pixels for a GPU's kernels";
+const TOO_LARGE: &str = "it has too many pixels for the GPU kernels";
 
 /// The program that paints a frame of `size`.
 ///
@@ -33,7 +33,7 @@ pub(crate) fn program(network: &Network, size: (usize, usize)) -> Result<Program
         results,
         steps: Vec::new(),
         arena: Arena::default(),
-        parts: 0,
+        partials: 0,
         fits: true,
     };
     builder.build(size)
@@ -49,7 +49,7 @@ struct ProgramBuilder<'a> {
     results: Vec<Option<Addend>>,
     steps: Vec<PaintStep>,
     arena: Arena,
-    parts: usize,
+    partials: usize,
     fits: bool,
 }
 
@@ -58,30 +58,30 @@ impl ProgramBuilder<'_> {
         let (height, width) = size;
         let last = self.layers.len() - 1;
         self.steps.push(PaintStep::Survey);
-        self.parts = COLOURS * tiles(height * width).0;
+        self.partials = COLOURS * tiles(height * width).0;
         let first = self.layers[0];
-        let (side, lead, border) = (first.side(), first.lead, first.border);
-        let mut current = self.field(self.bordered(0, size, self.sizes[0]), padded(side * side * COLOURS));
-        self.steps.push(PaintStep::Expand { to: current, side, lead, border });
+        let (side, lead, padding_mode) = (first.side(), first.lead, first.padding_mode);
+        let mut current = self.field(self.padded_size(0, size, self.sizes[0]), padded(side * side * COLOURS));
+        self.steps.push(PaintStep::Expand { to: current, side, lead, padding_mode });
         for index in 0..last {
             // Of the last layer's input, only the part that the painting's pixels depend on.
             let seen = if index + 1 == last { size } else { self.sizes[index + 1] };
             current = self.layer(index, current, seen)?;
         }
         let side = self.layers[last].side();
-        let parts = self.convolve(last, current, padded(side * side * COLOURS), size);
+        let summands = self.convolve(last, current, padded(side * side * COLOURS), size);
         self.arena.free(current);
-        self.steps.push(PaintStep::Join { from: parts, side });
+        self.steps.push(PaintStep::Join { from: summands, side });
         if !self.fits {
             return Err(TOO_LARGE.into());
         }
-        Ok(Program { size, steps: self.steps, arena: self.arena.len, parts: self.parts })
+        Ok(Program { size, steps: self.steps, arena: self.arena.len, partials: self.partials })
     }
 
     /// The padded size of layer `index`'s input of size `input`, from the size of the needed part of its result.
-    fn bordered(&self, index: usize, input: (usize, usize), result: (usize, usize)) -> (usize, usize) {
+    fn padded_size(&self, index: usize, input: (usize, usize), result: (usize, usize)) -> (usize, usize) {
         let layer = &self.layers[index];
-        (layer.bordered(input.0, result.0), layer.bordered(input.1, result.1))
+        (layer.padded_side(input.0, result.0), layer.padded_side(input.1, result.1))
     }
 
     /// A layer's convolution of `from`, its normalization and the steps after it, with the padding that the next layer
@@ -96,12 +96,21 @@ impl ProgramBuilder<'_> {
         }
         let lattice = Lattice { phases, skip: own.skip(), height: size.0, width: size.1 };
         self.steps.push(PaintStep::Measure { from: results, lattice, layer: index });
-        self.parts = self.parts.max(PART * results.tiles().0 * results.channels);
-        let to = self.field(self.bordered(index + 1, size, seen), lattice.channels(&results));
+        self.partials = self.partials.max(MOMENTS * results.tiles().0 * results.channels);
+        let to = self.field(self.padded_size(index + 1, size, seen), lattice.channels(&results));
         let residual = self.addend(index, size)?;
         let relu = self.network.layers[index].activation == Activation::Relu;
-        let (border, pad) = (next.border, next.lead);
-        self.steps.push(PaintStep::Apply { from: results, lattice, layer: index, relu, residual, border, pad, to });
+        let (padding_mode, pad) = (next.padding_mode, next.lead);
+        self.steps.push(PaintStep::Apply {
+            from: results,
+            lattice,
+            layer: index,
+            relu,
+            residual,
+            padding_mode,
+            pad,
+            to,
+        });
         self.arena.free(results);
         if let Some(added) = self.network.added(index).filter(|&added| !self.is_added_from(added, index + 1)) {
             self.results[added].take().into_iter().for_each(|addend| self.arena.free(addend.field));
@@ -126,7 +135,10 @@ impl ProgramBuilder<'_> {
         let is_whole =
             |addend: &Addend| addend.lead + height <= addend.field.height && addend.lead + width <= addend.field.width;
         let name = &self.network.layers[index].convolution.name;
-        addend.filter(is_whole).map(Some).ok_or_else(|| format!("what layer `{name}` adds is not whole on the GPU"))
+        addend
+            .filter(is_whole)
+            .map(Some)
+            .ok_or_else(|| format!("the residual of layer `{name}` is incomplete on the GPU"))
     }
 
     /// The plain convolution of a layer to this many channels, with as many pixels as its results of `size` take.
@@ -195,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_full_high_definition_takes_few_of_its_pictures_at_a_time() {
+    fn a_full_hd_frame_keeps_few_feature_maps_at_a_time() {
         let program = of(Preset::L, (1080, 1920)).unwrap();
         // Three of 32 channels in full size.
         let picture = 1080 * 1920 * 32;

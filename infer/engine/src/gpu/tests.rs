@@ -39,7 +39,7 @@ pub(crate) fn mean_difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
-fn the_program_paints_what_the_processor_paints_in_every_preset_and_at_odd_sizes() {
+fn the_program_paints_the_same_as_the_cpu_in_every_preset_and_at_odd_sizes() {
     let sizes = [(5, 5), (5, 16), (6, 7), (9, 8), (13, 30), (31, 33)];
     let without = [0, 1].map(|blocks| StyleNetConfig { channels: 3, blocks });
     let presets = Preset::ALL.map(StyleNetConfig::from).map(|config| StyleNetConfig { blocks: 2, ..config });
@@ -61,7 +61,7 @@ fn the_program_paints_what_the_processor_paints_in_every_preset_and_at_odd_sizes
 }
 
 #[test]
-fn halves_are_a_few_levels_off_and_never_overflow() {
+fn half_precision_is_a_few_levels_off_and_never_overflows() {
     let network = StyleNetConfig { blocks: 5, ..Preset::S.into() }.network();
     let tensors = weights(&network);
     let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
@@ -88,7 +88,7 @@ fn halves_are_a_few_levels_off_and_never_overflow() {
 }
 
 #[test]
-fn statistics_over_frames_are_those_of_the_processor() {
+fn statistics_over_frames_equal_those_of_the_cpu() {
     let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
     let tensors = weights(&network);
     let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
@@ -194,7 +194,7 @@ pub(crate) fn alone(weights: &Weights, strength: f64, keep_colors: f64) -> Vec<f
 }
 
 #[test]
-fn the_gpus_kernels_paint_what_the_program_says() {
+fn the_gpu_kernels_paint_the_same_as_the_program() {
     let Some(machine) = Emulator::new() else { return };
     let cases = [(Preset::Xs, (13, 30)), (Preset::Xs, (5, 5)), (Preset::S, (18, 11)), (Preset::L, (6, 9))];
     let values = [(Value::F32, Numbers::F32, 0.05), (Value::F16, Numbers::F16, 0.5), (Value::Bf16, Numbers::Bf16, 4.0)];
@@ -211,7 +211,7 @@ fn the_gpus_kernels_paint_what_the_program_says() {
 }
 
 #[test]
-fn the_gpus_kernels_keep_alpha_and_round_as_the_processor_does() {
+fn the_gpu_kernels_keep_alpha_and_round_as_the_cpu_does() {
     let Some(machine) = Emulator::new() else { return };
     let network = StyleNetConfig { blocks: 0, ..Preset::Xs.into() }.network();
     let tensors = weights(&network);
@@ -258,7 +258,7 @@ fn blended(painted: [f32; 3], photo: [f32; 3], strength: f32, keep_colors: bool)
 }
 
 #[test]
-fn the_gpus_kernels_follow_the_frames_before() {
+fn the_gpu_kernels_use_statistics_of_earlier_frames() {
     let Some(machine) = Emulator::new() else { return };
     let network = StyleNetConfig { blocks: 0, ..Preset::Xs.into() }.network();
     let tensors = weights(&network);
@@ -315,7 +315,7 @@ mod on_a_gpu {
     }
 
     #[test]
-    fn a_gpu_paints_what_the_processor_paints() {
+    fn a_gpu_paints_the_same_as_the_cpu() {
         for (preset, size) in
             [(Preset::L, (270, 481)), (Preset::M, (65, 90)), (Preset::S, (33, 5)), (Preset::Xs, (41, 64))]
         {
@@ -340,7 +340,7 @@ mod on_a_gpu {
     }
 
     #[test]
-    fn a_trained_style_is_within_two_levels_of_the_processors() {
+    fn a_trained_style_is_within_two_levels_of_the_cpu() {
         let StyleModel { card, tensors } =
             impasto_common::styles::BundledStyle::named("starry_night").unwrap().model().unwrap();
         let network = card.network.network();
@@ -356,7 +356,7 @@ mod on_a_gpu {
     }
 
     #[test]
-    fn frames_under_way_come_back_in_order_whatever_their_size() {
+    fn frames_in_flight_come_back_in_order_whatever_their_size() {
         let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
         let Some(engine) = engine(&network, &weights(&network), PaintPrecision::F16) else { return };
         let frame = |i: usize, size: (usize, usize)| {
@@ -375,13 +375,13 @@ mod on_a_gpu {
         let sizes = [(20, 30), (31, 17), (8, 8), (40, 12), (25, 25), (9, 60)];
         let frames: Vec<_> = (0..24).map(|i| frame(i, sizes[i % 6 / 2 * 2 + usize::from(i % 5 == 0)])).collect();
         let alone: Vec<_> = frames.iter().map(|frame| finish(begin(frame.clone()))).collect();
-        let under_way: Vec<_> = frames.iter().map(|frame| begin(frame.clone())).collect();
-        let together: Vec<_> = under_way.into_iter().map(finish).collect();
-        assert!(alone == together, "the same frame gives the same bytes, whatever else is under way");
+        let in_flight: Vec<_> = frames.iter().map(|frame| begin(frame.clone())).collect();
+        let together: Vec<_> = in_flight.into_iter().map(finish).collect();
+        assert!(alone == together, "the same frame gives the same bytes, whatever else is in flight");
     }
 
     #[test]
-    fn statistics_over_frames_are_those_of_the_processor() {
+    fn statistics_over_frames_equal_those_of_the_cpu() {
         let network = StyleNetConfig { blocks: 1, ..Preset::Xs.into() }.network();
         let tensors = weights(&network);
         let cpu = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();

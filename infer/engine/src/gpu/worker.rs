@@ -2,7 +2,7 @@
 //!
 //! Two threads must not use cuDNN's handles or captured graphs at once, and a GPU paints one picture after another anyway.
 //! So one thread owns the GPU for all styles of the process, and other threads send it pictures. The thread copies one
-//! frame while the GPU paints another: up to [`MAX_UNDER_WAY`] frames are in flight.
+//! frame while the GPU paints another: up to [`MAX_IN_FLIGHT`] frames are in flight.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -18,7 +18,7 @@ use impasto_kernels::gpu::paint::{Loaded, Paint, Pixels};
 use impasto_kernels::steps::{Program, Weights};
 
 /// Frames in flight: one is copied in, one painted, one copied out.
-pub(super) const MAX_UNDER_WAY: usize = 3;
+pub(super) const MAX_IN_FLIGHT: usize = 3;
 
 /// How many canvases (pairs of a network and a size) are kept ready, over all styles. Without a limit, changing sizes would
 /// fill the GPU's memory.
@@ -109,7 +109,7 @@ impl GpuHandle {
             Ok(gpu) => {
                 // The caller waits for it.
                 let _ = opened.send(Ok(gpu.name()));
-                GpuThread { gpu, networks: HashMap::new(), last: 0, canvases: Vec::new(), under_way: VecDeque::new() }
+                GpuThread { gpu, networks: HashMap::new(), last: 0, canvases: Vec::new(), in_flight: VecDeque::new() }
                     .run(&incoming);
             }
             Err(error) => {
@@ -117,7 +117,7 @@ impl GpuHandle {
             }
         };
         let thread = thread::Builder::new().name(format!("cuda:{ordinal}")).spawn(run);
-        let thread = thread.context(|| "cannot start the GPU's thread")?;
+        let thread = thread.context(|| "cannot start the GPU thread")?;
         let name = gpu.recv().map_err(|_| lost())??;
         Ok(Self { ordinal, name, requests: Some(requests), thread: Some(thread) })
     }
@@ -172,7 +172,7 @@ fn open(ordinal: usize) -> Result<PaintingGpu> {
 
 /// The error if the GPU's thread has ended, which happens only if it panicked.
 pub(super) fn lost() -> Error {
-    Error::new("the GPU's thread has ended").with_hint("use `--device cpu`")
+    Error::new("the GPU thread has stopped unexpectedly").with_hint("use `--device cpu`")
 }
 
 /// A network on the GPU.
@@ -192,7 +192,7 @@ struct CanvasKey {
 }
 
 /// A frame in flight on the GPU.
-struct UnderWay {
+struct PaintingInFlight {
     key: CanvasKey,
     slot: usize,
     data: PixelData,
@@ -207,7 +207,7 @@ struct GpuThread {
     last: usize,
     /// In order of use; the last was used most recently.
     canvases: Vec<(CanvasKey, Canvas)>,
-    under_way: VecDeque<UnderWay>,
+    in_flight: VecDeque<PaintingInFlight>,
 }
 
 impl GpuThread {
@@ -217,7 +217,7 @@ impl GpuThread {
                 Ok(request) => Some(request),
                 Err(TryRecvError::Disconnected) => None,
                 // No request is waiting, so a finished painting is returned.
-                Err(TryRecvError::Empty) if !self.under_way.is_empty() => {
+                Err(TryRecvError::Empty) if !self.in_flight.is_empty() => {
                     self.finish_oldest();
                     continue;
                 }
@@ -250,7 +250,7 @@ impl GpuThread {
     }
 
     fn load(&mut self, weights: Weights, value: Value) -> Result<usize> {
-        let loaded = self.gpu.load(&weights, value).context(|| "cannot put the weights on the GPU")?;
+        let loaded = self.gpu.load(&weights, value).context(|| "cannot copy the weights to the GPU")?;
         self.last += 1;
         self.networks.insert(self.last, LoadedNetwork { weights, value, loaded });
         Ok(self.last)
@@ -263,11 +263,11 @@ impl GpuThread {
 
     fn begin_painting(&mut self, order: &PaintOrder, mut data: PixelData, reply: Sender<Result<PaintAnswer>>) {
         let begun = self.prepare(order).and_then(|key| {
-            if self.under_way.len() >= MAX_UNDER_WAY {
+            if self.in_flight.len() >= MAX_IN_FLIGHT {
                 self.finish_oldest();
             }
             let slot =
-                (0..MAX_UNDER_WAY).find(|&slot| !self.under_way.iter().any(|one| (one.key, one.slot) == (key, slot)));
+                (0..MAX_IN_FLIGHT).find(|&slot| !self.in_flight.iter().any(|one| (one.key, one.slot) == (key, slot)));
             let slot = slot.unwrap_or_default();
             let begun = self.begin(slot, &mut data, order);
             match begun {
@@ -280,9 +280,9 @@ impl GpuThread {
             }
         });
         match begun {
-            Ok((key, slot)) => self.under_way.push_back(UnderWay { key, slot, data, reply }),
+            Ok((key, slot)) => self.in_flight.push_back(PaintingInFlight { key, slot, data, reply }),
             Err(error) if error.is_out_of_memory() => {
-                let refused = Some("the GPU's memory does not suffice".into());
+                let refused = Some("there is not enough GPU memory".into());
                 let _ = reply.send(Ok(PaintAnswer { data, after: Vec::new(), refused }));
             }
             Err(error) => {
@@ -321,21 +321,22 @@ impl GpuThread {
     }
 
     fn canvas(&self, order: &PaintOrder) -> Result<Canvas> {
-        let network = self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not on the GPU"))?;
+        let network =
+            self.networks.get(&order.network).ok_or_else(|| Error::new("the style is not loaded on the GPU"))?;
         let paint =
             Paint { program: &order.program, weights: &network.weights, value: network.value, pixels: order.pixels };
-        Ok(Canvas::new(&self.gpu, &paint, &network.loaded, MAX_UNDER_WAY)?)
+        Ok(Canvas::new(&self.gpu, &paint, &network.loaded, MAX_IN_FLIGHT)?)
     }
 
     fn finish_oldest(&mut self) {
-        let Some(UnderWay { key, slot, mut data, reply }) = self.under_way.pop_front() else { return };
+        let Some(PaintingInFlight { key, slot, mut data, reply }) = self.in_flight.pop_front() else { return };
         let canvas = self.canvases.iter_mut().find(|(other, _)| *other == key);
         let after = canvas.ok_or_else(lost).and_then(|(_, canvas)| Ok(canvas.finish(slot, data.as_bytes())?));
         let _ = reply.send(after.map(|after| PaintAnswer { data, after, refused: None }));
     }
 
     fn finish_all(&mut self) {
-        while !self.under_way.is_empty() {
+        while !self.in_flight.is_empty() {
             self.finish_oldest();
         }
     }

@@ -16,7 +16,7 @@ fn less_memory_keeps_less() {
     assert_eq!(places(2 << 30).unwrap(), [Place::Window, Place::Whole, Place::Whole]);
     assert_eq!(places(256 << 20).unwrap(), [Place::Window, Place::Window, Place::File]);
     let error = places(1 << 20).unwrap_err();
-    assert!(error.to_string().starts_with("1 MiB of memory do not suffice for a picture of 4000x3000"), "{error}");
+    assert!(error.to_string().starts_with("1 MiB of memory are not enough for a picture of 4000x3000"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.ends_with("MiB")));
 }
 

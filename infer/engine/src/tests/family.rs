@@ -125,7 +125,7 @@ fn spread(levels: &[f32]) -> f32 {
 }
 
 #[test]
-fn the_processor_paints_what_the_trainable_network_does_on_every_level_and_with_every_plan() {
+fn the_cpu_paints_the_same_as_the_trainable_network_with_every_instruction_set_and_plan() {
     use Place::{File, Whole, Window};
     for (name, network) in networks() {
         let tensors = weights_of(&network);
@@ -154,7 +154,7 @@ fn the_processor_paints_what_the_trainable_network_does_on_every_level_and_with_
 }
 
 #[test]
-fn the_gpus_program_and_kernels_paint_what_the_trainable_network_does() {
+fn the_gpu_program_and_kernels_paint_the_same_as_the_trainable_network() {
     let machine = Emulator::new();
     for (name, network) in &networks()[..3] {
         let tensors = weights_of(network);
@@ -175,7 +175,7 @@ fn the_gpus_program_and_kernels_paint_what_the_trainable_network_does() {
 }
 
 #[test]
-fn statistics_over_frames_are_those_of_the_processor_whatever_the_range_of_pixels() {
+fn statistics_over_frames_equal_those_of_the_cpu_for_any_pixel_range() {
     let network = unusual();
     let tensors = weights_of(&network);
     let engine = Engine::new(&network, &tensors, PaintPrecision::F32).unwrap();
@@ -205,7 +205,7 @@ fn statistics_over_frames_are_those_of_the_processor_whatever_the_range_of_pixel
 fn a_network_that_the_gpu_cannot_paint_is_refused_with_the_layer_and_the_reason() {
     let network = for_the_processor_alone();
     let reason = program::program(&network, (32, 32)).unwrap_err();
-    assert_eq!(reason, "the GPU's kernels do not know a layer that is not normalized, as `down1.conv`");
+    assert_eq!(reason, "the GPU kernels do not support layer `down1.conv`, which has no normalization");
     let error = fold::weights(&network, &weights(&network), 24).unwrap_err().to_string();
     assert!(error.starts_with("a GPU cannot paint with this style: ") && error.ends_with(&reason), "{error}");
 }
@@ -217,7 +217,7 @@ fn memory_is_planned_for_any_list_of_layers() {
         let generous = MemoryPlan::new(&network, &schedule, (301, 402), 1 << 30).unwrap();
         assert!(generous.bands.iter().all(|&rows| rows.is_multiple_of(4)), "{name}: {:?}", generous.bands);
         let error = MemoryPlan::new(&network, &schedule, (301, 402), 1 << 10).unwrap_err();
-        assert!(error.hint().is_some_and(|hint| hint.starts_with("it takes at least")), "{name}: {error}");
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("painting it needs at least")), "{name}: {error}");
     }
 }
 

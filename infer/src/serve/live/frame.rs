@@ -36,15 +36,15 @@ pub(super) struct WaitingFrame {
 
 /// How frames are painted.
 #[derive(Clone)]
-pub(super) struct Brush {
+pub(super) struct FrameOptions {
     pub(super) stylizer: Arc<Stylizer>,
     pub(super) quality: u8,
 }
 
-impl Brush {
+impl FrameOptions {
     fn new(options: &RequestOptions) -> Result<Self, Problem> {
         if options.format.is_some_and(|format| format != PictureFormat::Jpeg) {
-            return Err(Problem::option("the paintings of a camera are always JPEG"));
+            return Err(Problem::option("paintings of a camera are always JPEG"));
         }
         Ok(Self { stylizer: Arc::new(options.stylizer()?), quality: options.quality })
     }
@@ -52,7 +52,7 @@ impl Brush {
 
 struct SlotContents {
     frame: Option<WaitingFrame>,
-    brush: Brush,
+    frame_options: FrameOptions,
     painted: u64,
     dropped: u64,
 }
@@ -65,7 +65,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(options: &RequestOptions) -> Result<Self, Problem> {
-        let held = SlotContents { frame: None, brush: Brush::new(options)?, painted: 0, dropped: 0 };
+        let held = SlotContents { frame: None, frame_options: FrameOptions::new(options)?, painted: 0, dropped: 0 };
         Ok(Self { held: Mutex::new(held), filled: Notify::new() })
     }
 
@@ -83,12 +83,12 @@ impl Slot {
     }
 
     /// Waits for a frame and takes it, with its painting options and the number of frames dropped so far.
-    pub(super) async fn take(&self) -> (WaitingFrame, Brush, u32) {
+    pub(super) async fn take(&self) -> (WaitingFrame, FrameOptions, u32) {
         loop {
             {
                 let mut held = self.held();
                 if let Some(frame) = held.frame.take() {
-                    return (frame, held.brush.clone(), held.dropped as u32);
+                    return (frame, held.frame_options.clone(), held.dropped as u32);
                 }
             }
             self.filled.notified().await;
@@ -97,7 +97,7 @@ impl Slot {
 
     /// Changes how the next frames are painted.
     pub(super) fn change(&self, options: &RequestOptions) -> Result<(), Problem> {
-        self.held().brush = Brush::new(options)?;
+        self.held().frame_options = FrameOptions::new(options)?;
         Ok(())
     }
 
@@ -130,7 +130,7 @@ pub(super) fn id_of(bytes: &[u8]) -> u32 {
 /// The pixels of a frame.
 pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
     let (head, rest) =
-        bytes.split_first_chunk::<HEAD>().ok_or_else(|| bad_frame("it is shorter than its head of 8 bytes"))?;
+        bytes.split_first_chunk::<HEAD>().ok_or_else(|| bad_frame("it is shorter than its header of 8 bytes"))?;
     let &[_, _, _, _, w0, w1, h0, h1] = head;
     let [width, height] = [[w0, w1], [h0, h1]].map(u16::from_le_bytes).map(u32::from);
     if (width, height) == (0, 0) {
@@ -139,13 +139,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Problem> {
     }
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 || pixels > FRAME_PIXELS || rest.len() as u64 != 4 * pixels {
-        let detail =
-            format!("{} bytes are not the RGBA of {width}x{height} pixels, or the frame is too large", rest.len());
+        let detail = format!("{} bytes are not {width}x{height} pixels in RGBA, or the frame is too large", rest.len());
         return Err(bad_frame(&detail));
     }
     let rgb = rest.as_chunks::<4>().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect();
     // The length matches the sizes, so there is always an image.
-    RgbImage::from_raw(width, height, rgb).map(Picture::from).ok_or_else(|| bad_frame("its sizes are wrong"))
+    RgbImage::from_raw(width, height, rgb)
+        .map(Picture::from)
+        .ok_or_else(|| bad_frame("its size does not match its pixels"))
 }
 
 fn bad_frame(detail: &str) -> Problem {
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_lie_about_themselves_are_refused() {
+    fn frames_that_do_not_match_their_header_are_refused() {
         let code = |bytes: &[u8]| decode(bytes).unwrap_err().code;
         assert_eq!(code(b""), "bad_frame");
         assert_eq!(code(&raw(2, 1, &[0; 7])), "bad_frame");

@@ -50,7 +50,7 @@ async function problemOf(response) {
   try {
     return await response.json();
   } catch {
-    return { title: "the server cannot answer", detail: `its status is ${response.status}`, hint: "" };
+    return { title: "the request failed", detail: `the server responded with status ${response.status}`, hint: "" };
   }
 }
 
@@ -126,7 +126,7 @@ async function viewable(blob, signal) {
       URL.revokeObjectURL(await decodable(blob));
       return blob;
     } catch {
-      // It has another format than its name says, or it is damaged: the server's message says which.
+      // The format differs from what the name says, or the file is damaged. The server's message says which.
     }
   }
   const response = await stylize(blob, { strength: 0, format: "png", max_size: 2 * PREVIEW }, signal);
@@ -234,7 +234,7 @@ async function startCamera() {
     say("Painting the camera");
   } catch (error) {
     camera.stop();
-    const names = { NotAllowedError: "the browser was not allowed to use it", NotFoundError: "there is none", NotReadableError: "another program uses it" };
+    const names = { NotAllowedError: "the browser was not allowed to use it", NotFoundError: "there is no camera", NotReadableError: "another program is using it" };
     complain(error?.title ? error : { title: "The camera cannot be used.", detail: names[error?.name] ?? String(error?.message ?? error), hint: "" });
   }
   $("camera-start").disabled = false;
@@ -287,7 +287,7 @@ function setAspect(width, height) {
 function setStrength() {
   chosen.strength = Number($("strength").value);
   $("strength-value").textContent = `${Math.round(100 * chosen.strength)} %`;
-  // The server mixes the pixels in the same way, so it need not be asked.
+  // The server blends pixels in the same way, so no request is needed.
   $("after").style.opacity = String(chosen.strength);
   camera.change({ strength: chosen.strength });
 }

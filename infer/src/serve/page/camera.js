@@ -15,7 +15,7 @@ export class Pace {
     this.rate = rate;
     this.widths = WIDTHS.filter((step) => step <= widest);
     this.width = this.nearest(width);
-    this.patience = 1;
+    this.backoff = 1;
     this.reset();
   }
 
@@ -29,7 +29,7 @@ export class Pace {
     this.busy = 0;
   }
 
-  /** Takes an answer that came at `now` (ms) and kept the server busy for `busy` ms; returns the width of the next frames. */
+  /** Records a response received at `now` (ms) that took the server `busy` ms, and returns the width for the next frames. */
   answered(now, busy) {
     if (this.since === null) {
       this.since = now;
@@ -45,9 +45,9 @@ export class Pace {
     if (rate < 0.9 * this.rate && at > 0) {
       const fitting = this.width * Math.sqrt(rate / this.rate);
       this.width = Math.min(this.widths[at - 1], this.nearest(fitting));
-      // A size that was too large is not tried again at once.
-      this.patience = Math.min(32, 2 * this.patience);
-      this.wait = this.patience;
+      // A size that was too large is not tried again immediately.
+      this.backoff = Math.min(32, 2 * this.backoff);
+      this.wait = this.backoff;
     } else if (up && rate > 0.95 * this.rate && mean * (up / this.width) ** 2 < (HEADROOM * 1000) / this.rate) {
       this.wait = (this.wait ?? 1) - 1;
       if (this.wait <= 0) this.width = up;
@@ -74,7 +74,7 @@ class Recent {
   }
 }
 
-/** A camera that is painted into a canvas. `tell` gets `{stats}`, `{problem}` and `{ended}`. */
+/** A camera that is painted into a canvas. `tell` is called with `{stats}`, `{problem}` or `{ended}`. */
 export class Camera {
   constructor(video, canvas, tell) {
     Object.assign(this, { video, canvas, tell });
@@ -94,7 +94,7 @@ export class Camera {
     this.seen = -1;
   }
 
-  /** Asks for the camera and connects. `settings`: `{style, strength, keep_colors, rate, width, raw}`. */
+  /** Opens the camera and connects. `settings`: `{style, strength, keep_colors, rate, width, raw}`. */
   async start(settings) {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw { title: "The camera cannot be used.", detail: "Browsers let only pages from this machine or over HTTPS use a camera.", hint: "Open the page as http://localhost, or put a proxy with TLS in front of the server." };
@@ -130,7 +130,7 @@ export class Camera {
     this.socket = socket;
     return new Promise((resolve, reject) => {
       socket.addEventListener("open", resolve);
-      socket.addEventListener("error", () => reject({ title: "The camera cannot be connected to the server.", detail: "The server was stopped, or too many cameras are open.", hint: "Try again in a moment." }));
+      socket.addEventListener("error", () => reject({ title: "The page cannot connect to the server.", detail: "The server was stopped, or too many cameras are open.", hint: "Try again in a moment." }));
       socket.addEventListener("close", (event) => {
         if (this.socket === socket) this.end(event.reason || "The connection to the server was lost.");
       });
@@ -204,7 +204,7 @@ export class Camera {
       message.set(pixels, 8);
       socket.send(message);
     } else {
-      // Its number is in `sent` already, so no later frame can overtake it.
+      // Its number is already in `sent`, so no later frame can overtake it.
       grabber.toBlob((blob) => {
         if (blob && socket.readyState === WebSocket.OPEN) socket.send(new Blob([head(0, 0), blob]));
       }, "image/jpeg", 0.85);

@@ -35,7 +35,7 @@ fn next(patchwork: &mut Patchwork, film: &FlowFrame, painting: &FlowFrame) -> Co
 }
 
 #[test]
-fn what_stands_still_keeps_its_strokes() {
+fn still_areas_keep_their_strokes() {
     let mut patchwork = patchwork(3);
     let strokes = frame(SIZE, |y, x| texture(2.0 * x, 2.0 * y).clamp(0.0, 255.0));
     next(&mut patchwork, &film(0.0), &strokes);
@@ -52,7 +52,7 @@ fn what_stands_still_keeps_its_strokes() {
 }
 
 #[test]
-fn what_moves_takes_its_strokes_along_for_some_frames() {
+fn moving_areas_carry_their_strokes_for_some_frames() {
     const HOLD: usize = 3;
     let mut patchwork = patchwork(HOLD);
     let (mut kept, mut oldest) = (0, 0);
@@ -99,7 +99,7 @@ fn strokes_move_as_the_film_does_and_stay_sharp() {
 }
 
 #[test]
-fn what_the_film_uncovers_is_new() {
+fn uncovered_areas_are_painted_anew() {
     let square = |left: f32| {
         frame(SIZE, move |y, x| {
             let inside = (24.0..72.0).contains(&y) && (left..left + 40.0).contains(&x);
@@ -118,7 +118,7 @@ fn what_the_film_uncovers_is_new() {
 }
 
 #[test]
-fn another_scene_or_size_begins_anew() {
+fn a_new_scene_or_size_starts_over() {
     let mut patchwork = patchwork(3);
     assert!(!patchwork.follow(Pyramid::new(&film(0.0))));
     patchwork.keep(flat(0.0));
@@ -138,7 +138,7 @@ fn another_scene_or_size_begins_anew() {
 }
 
 #[test]
-fn threads_change_nothing() {
+fn any_number_of_threads_gives_the_same_bytes() {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

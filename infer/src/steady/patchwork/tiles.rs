@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_turn_takes_its_share_and_lies_all_over() {
+    fn every_turn_covers_its_share_spread_over_the_frame() {
         let size = (180, 320);
         for count in 1..6 {
             let turns = turns(size, count);

@@ -1,14 +1,14 @@
-//! What the API answers when all is well.
+//! The responses of the API to valid requests.
 
 use std::time::Instant;
 
 use serde_json::Value;
 
-use super::client::{PATIENCE, Served, jpeg, png};
+use super::client::{Served, TIMEOUT, jpeg, png};
 use crate::studio::{STYLE, photo};
 
 #[test]
-fn a_painting_is_that_of_the_command_line() {
+fn a_painting_equals_that_of_the_command_line() {
     let served = Served::new();
     served.studio.save("in.png", photo(70, 50));
     let bytes = std::fs::read(served.studio.path("in.png")).unwrap();
@@ -32,7 +32,7 @@ fn a_painting_is_that_of_the_command_line() {
 }
 
 #[test]
-fn the_painting_has_the_format_asked_for_and_tells_what_it_lost() {
+fn the_painting_has_the_requested_format_and_reports_losses() {
     let served = Served::new();
     let size = |quality: u8| served.stylize(&format!("format=jpg&quality={quality}"), &jpeg(64, 64)).body.len();
     assert!(size(10) < size(95));
@@ -102,7 +102,7 @@ fn health_and_metrics_are_plain_text() {
 }
 
 #[test]
-fn the_metrics_count_the_connection_that_asks_and_no_other() {
+fn the_metrics_count_only_the_connection_that_asks() {
     let served = Served::new();
     let metrics = served.get("/metrics").text();
     assert!(metrics.contains("impasto_connections 1\n"), "{metrics}");
@@ -110,12 +110,12 @@ fn the_metrics_count_the_connection_that_asks_and_no_other() {
     // The connection of the first request may take a moment to end.
     let started = Instant::now();
     while !served.get("/metrics").text().contains("impasto_connections 2\n") {
-        assert!(started.elapsed() < PATIENCE, "{}", served.get("/metrics").text());
+        assert!(started.elapsed() < TIMEOUT, "{}", served.get("/metrics").text());
     }
 }
 
 #[test]
-fn the_queue_length_does_not_count_the_picture_in_hand() {
+fn the_queue_length_does_not_count_the_picture_being_painted() {
     let served = Served::new();
     let last = impasto_common::styles::BUNDLED.last().unwrap().name;
     assert_eq!(served.get(&format!("/v1/styles/{last}/thumbnail")).status, 200);
@@ -125,7 +125,7 @@ fn the_queue_length_does_not_count_the_picture_in_hand() {
         while !served.get("/metrics").text().contains("impasto_pictures 1\n") {
             assert!(!client.is_finished(), "it was painted too fast to be seen");
         }
-        // It waits for a moment until the painter takes it. From then on it is in hand.
+        // It waits for a moment until a painter takes it. From then on, it no longer counts as waiting.
         let counts = ["impasto_pictures 1\n", "impasto_queue_length 0\n"];
         while !counts.iter().all(|count| served.get("/metrics").text().contains(count)) {
             assert!(!client.is_finished(), "it is counted as waiting to the end");
@@ -141,7 +141,7 @@ fn the_description_of_the_api_describes_this_api() {
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().unwrap();
     for (path, methods) in paths {
-        // What is described is there, and takes the method.
+        // Every described path exists and supports the method.
         for method in methods.as_object().unwrap().keys() {
             let path = path.replace("{name}", "tiny");
             let length = if method == "post" { "Content-Length: 0\r\n" } else { "" };
@@ -160,7 +160,7 @@ fn the_description_of_the_api_describes_this_api() {
         assert!(hint.contains(&option), "{option}");
     }
     assert_eq!(options("/v1/stylize", "post").len(), 6);
-    // Every reference leads somewhere.
+    // Every reference has a target.
     let mut references = Vec::new();
     collect_references(&document, &mut references);
     assert!(references.len() > 10);
@@ -170,7 +170,7 @@ fn the_description_of_the_api_describes_this_api() {
 }
 
 #[test]
-fn the_page_is_whole_and_asks_nobody_else() {
+fn the_page_is_complete_and_loads_nothing_from_elsewhere() {
     let served = Served::new();
     for (path, media_type) in [
         ("/", "text/html; charset=utf-8"),

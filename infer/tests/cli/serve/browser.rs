@@ -1,10 +1,10 @@
-//! The page in a browser: a picture is dropped, compared, changed and taken away.
+//! The page in a browser: a picture is dropped, compared, changed and downloaded.
 
 use super::cdp::Page;
 use super::client::{Served, png};
 use crate::studio::photo;
 
-/// The page of a server, or nothing where there is no browser.
+/// The page of a server; `None` without a browser.
 fn page(served: &Served, query: &str) -> Option<Page> {
     Page::open(&format!("http://{}/{query}", served.address), "fps=30")
 }
@@ -13,7 +13,7 @@ fn page(served: &Served, query: &str) -> Option<Page> {
 fn a_picture_is_dropped_painted_and_compared() {
     let served = Served::new();
     let Some(mut page) = page(&served, "") else { return };
-    // The sample is painted without being asked for.
+    // The sample is painted without a request by the user.
     page.wait_for("document.body.dataset.painted === 'tiny'");
     assert_eq!(page.number("document.getElementById('after').naturalWidth"), 640);
     page.screenshot("sample.png");
@@ -25,7 +25,7 @@ fn a_picture_is_dropped_painted_and_compared() {
     assert_eq!(page.number("document.getElementById('before').naturalWidth"), 300);
     assert_eq!(page.evaluate("document.getElementById('alert').hidden"), true);
 
-    // The mouse moves the seam, and so do the keys; both are told to screen readers.
+    // The mouse and the keys move the divider, and both update its value for screen readers.
     let (x, y) = page.middle_of("#compare");
     page.drag((x, y), (x - 200.0, y));
     let split = page.number("Number(document.getElementById('split').value)");
@@ -46,7 +46,7 @@ fn strength_and_colours_change_what_is_seen_and_downloaded() {
     let served = Served::new();
     let Some(mut page) = page(&served, "?strength=0.5") else { return };
     page.wait_for("document.body.dataset.painted === 'tiny'");
-    // The page lays the painting over the photo as the server mixes them: no request is needed.
+    // The page blends the painting with the photo as the server does, so no request is needed.
     assert_eq!(page.text("document.getElementById('after').style.opacity"), "0.5");
     page.evaluate("document.getElementById('strength').focus()");
     page.press("ArrowRight");
@@ -62,7 +62,7 @@ fn strength_and_colours_change_what_is_seen_and_downloaded() {
     let bundled = impasto_common::styles::BUNDLED[0].name;
     page.click(&format!("input[value=\"{bundled}\"]"));
     page.wait_for(&format!("document.body.dataset.painted === '{bundled}'"));
-    // What a link would save is what the server was asked for: all options, in full size.
+    // The download is requested with all options, in full size.
     page.evaluate("HTMLAnchorElement.prototype.click = function () { window.saved = [this.download, this.href]; }");
     page.click("#download");
     page.wait_for("window.saved");
@@ -79,7 +79,7 @@ fn strength_and_colours_change_what_is_seen_and_downloaded() {
 }
 
 #[test]
-fn what_is_no_picture_is_said_in_words() {
+fn a_file_that_is_not_a_picture_gets_an_explanation() {
     let served = Served::new();
     let Some(mut page) = page(&served, "") else { return };
     page.wait_for("document.body.dataset.painted === 'tiny'");
@@ -88,7 +88,7 @@ fn what_is_no_picture_is_said_in_words() {
     let alert = page.text("document.getElementById('alert').innerText");
     assert!(alert.contains("The file is not a picture."), "{alert}");
     page.screenshot("alert.png");
-    // What browsers do not show is shown by way of the server.
+    // A format that browsers cannot show is converted by the server.
     served.studio.save("photo.tiff", photo(80, 60));
     let path = served.studio.path("photo.tiff");
     page.choose_file(path.to_str().unwrap());
@@ -116,7 +116,7 @@ fn everything_that_can_be_used_has_a_name() {
             used += 1;
         }
         assert!(used >= 8, "{mode}: only {used} nodes were found: the reader is broken");
-        // Each can be reached by the Tab key alone.
+        // Each can be reached with the Tab key alone.
         let reachable =
             "[...document.querySelectorAll('button, input, select, a')].every((element) => element.tabIndex === 0)";
         assert_eq!(page.evaluate(reachable), true);

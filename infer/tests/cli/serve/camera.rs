@@ -1,4 +1,4 @@
-//! The camera in a browser, a false one: painted, adapted, never queued.
+//! A simulated camera in a browser: frames are painted, their size adapts, and they never queue.
 
 use std::thread;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn a_camera_is_painted_and_its_frames_never_queue() {
     page.screenshot("camera.png");
     // One is painted while one waits.
     assert!(page.number("Number(document.body.dataset.inFlight)") <= 2);
-    // The painting is no copy of the camera's picture, and not black.
+    // The painting is not a copy of the camera's picture, and not black.
     let colours = page.number(
         "(() => { const canvas = document.getElementById('live'); \
          const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height); \
@@ -32,7 +32,7 @@ fn a_camera_is_painted_and_its_frames_never_queue() {
         let text = page.text(&format!("document.getElementById('meter-{meter}').textContent"));
         assert!(text.chars().next().is_some_and(|first| first.is_ascii_digit()), "{meter}: {text}");
     }
-    // Options change while it runs.
+    // Options can change while the camera runs.
     let frames = page.number("Number(document.body.dataset.frames)");
     page.evaluate("document.getElementById('strength').value = 0.3; document.getElementById('strength').dispatchEvent(new Event('input'))");
     let bundled = impasto_common::styles::BUNDLED[0].name;
@@ -61,10 +61,10 @@ fn the_clean_view_starts_by_itself_and_shows_the_painting_alone() {
 }
 
 #[test]
-fn the_pace_finds_a_size_that_holds_the_rate_and_stays_there() {
+fn the_size_adapts_to_the_frame_rate_and_stays_stable() {
     let served = Served::new();
     let Some(mut page) = Page::open(&format!("http://{}/", served.address), "fps=30") else { return };
-    // A server that takes as long as a frame has pixels, asked no faster than 15 times a second.
+    // Simulates a server whose time is proportional to the pixels of a frame, with at most 15 requests per second.
     let simulate = |cost: f64, start: u32| {
         format!(
             "(async () => {{ const {{ Pace }} = await import('/camera.js'); const pace = new Pace(15, {start}, 1920); \
@@ -73,7 +73,7 @@ fn the_pace_finds_a_size_that_holds_the_rate_and_stays_there() {
              widths.push(pace.answered(now, busy)); }} return widths.slice(-600); }})()"
         )
     };
-    // ms per million pixels, and the widths that fit into 1/15 s.
+    // Milliseconds per million pixels, and the range of widths that fit into 1/15 s.
     for (cost, slowest, fastest) in [(100.0, 640.0, 960.0), (1000.0, 160.0, 320.0), (1.0, 1920.0, 1920.0)] {
         for start in [160, 640, 1920] {
             let widths = page.evaluate(&simulate(cost, start));
@@ -85,7 +85,7 @@ fn the_pace_finds_a_size_that_holds_the_rate_and_stays_there() {
     }
 }
 
-/// A server of this process that paints with a preset's random weights, until the process ends.
+/// A server in this process that paints with random weights of a preset until the process ends.
 fn serve_preset(preset: Preset) -> std::net::SocketAddr {
     let stylizer = Subject::preset(preset).unwrap().stylizer(DeviceChoice::Cpu, Some(PaintPrecision::F32)).unwrap();
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));

@@ -1,4 +1,4 @@
-//! A browser that does what it is told, by the Chrome `DevTools` protocol: no window, no profile, no network but ours.
+//! Controls a browser with the Chrome `DevTools` protocol. It has no window and no profile, and reaches only our server.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-use super::client::PATIENCE;
+use super::client::TIMEOUT;
 
-/// Names under which the browser may be installed; `IMPASTO_CHROMIUM` names another.
+/// Commands under which the browser may be installed. `IMPASTO_CHROMIUM` sets another one.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 
 const FLAGS: [&str; 13] = [
@@ -31,18 +31,18 @@ const FLAGS: [&str; 13] = [
     "--window-size=1280,900",
 ];
 
-/// A page in a browser of its own.
+/// A page in its own browser.
 pub(crate) struct Page {
     child: Child,
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
     session: String,
     number: u64,
-    /// Errors and refusals that the page's console was told of.
+    /// Errors and refusals reported to the page's console.
     pub(crate) console: Vec<String>,
     _profile: TempDir,
 }
 
-/// The browser's command, if there is one here; says so if not.
+/// The browser's command; if there is none, prints a line and returns `None`.
 #[expect(clippy::print_stderr, reason = "a test that is skipped should say so")]
 fn browser() -> Option<String> {
     let own = std::env::var("IMPASTO_CHROMIUM").ok();
@@ -57,7 +57,7 @@ fn browser() -> Option<String> {
 }
 
 impl Page {
-    /// Opens `url`; `None` if there is no browser here.
+    /// Opens `url`; `None` if there is no browser.
     pub(crate) fn open(url: &str, camera: &str) -> Option<Self> {
         let program = browser()?;
         let profile = tempfile::tempdir().unwrap();
@@ -70,11 +70,11 @@ impl Page {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("DevTools listening on ").map(str::to_owned));
-        // What it says later must not fill the pipe.
+        // Later output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let (socket, _) = tungstenite::connect(address.expect("the browser gives no address")).unwrap();
         if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         }
         let mut page =
             Self { child, socket, session: String::new(), number: 0, console: Vec::new(), _profile: profile };
@@ -123,7 +123,7 @@ impl Page {
         self.console.push(told);
     }
 
-    /// The value of an expression in the page; a promise is waited for.
+    /// The value of an expression in the page. Waits for a promise.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let result = self.call("Runtime.evaluate", parameters);
@@ -148,13 +148,13 @@ impl Page {
         while self.evaluate(&format!("Boolean({expression})")) != true {
             let alert =
                 "document.getElementById('alert')?.innerText + ' / ' + document.getElementById('status')?.innerText";
-            let late = started.elapsed() > PATIENCE;
+            let late = started.elapsed() > TIMEOUT;
             assert!(!late, "{expression} stays false: {}; {:?}", self.evaluate(alert), self.console);
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
-    /// Where the middle of an element is, in pixels of the window.
+    /// The centre of an element, in pixels of the window.
     pub(crate) fn middle_of(&mut self, selector: &str) -> (f64, f64) {
         let script = format!(
             "(() => {{ const element = document.querySelector('{selector}'); element.scrollIntoView({{ block: 'nearest' }}); \
@@ -169,7 +169,7 @@ impl Page {
         self.drag(at, at);
     }
 
-    /// Presses the mouse at one place and lets it go at another.
+    /// Presses the mouse button at one position and releases it at another.
     pub(crate) fn drag(&mut self, from: (f64, f64), to: (f64, f64)) {
         let middle = (f64::midpoint(from.0, to.0), f64::midpoint(from.1, to.1));
         let steps = [
@@ -200,7 +200,8 @@ impl Page {
         }
     }
 
-    /// Drops a file on the page. The event is made by the page: the protocol's own reaches no page without a window.
+    /// Drops a file on the page. The event is created in the page, because events of the protocol do not reach a page
+    /// without a window.
     pub(crate) fn drop_file(&mut self, name: &str, media_type: &str, bytes: &[u8]) {
         let script = format!(
             "{{ const transfer = new DataTransfer(); \
@@ -211,7 +212,7 @@ impl Page {
         self.evaluate(&script);
     }
 
-    /// Chooses a file as a user does with the button.
+    /// Chooses a file, as a user does with the button.
     pub(crate) fn choose_file(&mut self, path: &str) {
         let document = self.call("DOM.getDocument", json!({}))["root"]["nodeId"].clone();
         let input =
@@ -219,7 +220,7 @@ impl Page {
         self.call("DOM.setFileInputFiles", json!({ "files": [path], "nodeId": input }));
     }
 
-    /// Writes what the page looks like into the folder that `IMPASTO_SCREENSHOTS` names, if it does.
+    /// Writes a screenshot to the folder in `IMPASTO_SCREENSHOTS`, if it is set.
     pub(crate) fn screenshot(&mut self, name: &str) {
         let Some(folder) = std::env::var_os("IMPASTO_SCREENSHOTS") else { return };
         let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
@@ -230,13 +231,13 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // It may have crashed already, and the test with it.
+        // The browser may have crashed already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The bytes that a base64 text stands for (RFC 4648, 4).
+/// Decodes base64 (RFC 4648, 4).
 fn decode_base64(text: &str) -> Vec<u8> {
     let value = |letter: u8| match letter {
         b'A'..=b'Z' => letter - b'A',

@@ -1,4 +1,4 @@
-//! A server of one's own, and a client that sends exactly the bytes it is told to.
+//! A server process for tests, and a client that sends exactly the given bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,8 +10,8 @@ use tungstenite::{Message, WebSocket};
 
 use crate::studio::{STYLE, Studio, photo};
 
-/// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any test takes on a busy machine.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `infer serve` with the tiny style, on a free port; killed with the test.
 pub(crate) struct Served {
@@ -20,7 +20,7 @@ pub(crate) struct Served {
     pub(crate) studio: Studio,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -33,7 +33,7 @@ impl Served {
         Self::with("")
     }
 
-    /// With more flags.
+    /// Starts a server with more flags.
     pub(crate) fn with(flags: &str) -> Self {
         let studio = Studio::new();
         let words = format!("serve --listen 127.0.0.1:0 --quiet --style {STYLE} {flags}");
@@ -60,11 +60,11 @@ impl Served {
 
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 
-    /// Sends `bytes` and reads an answer.
+    /// Sends `bytes` and reads the response.
     pub(crate) fn send(&self, bytes: &[u8]) -> Answer {
         let mut stream = self.connect();
         stream.write_all(bytes).unwrap();
@@ -94,7 +94,7 @@ impl Served {
         tungstenite::client(request, self.connect()).unwrap().0
     }
 
-    /// Asserts that the server is well: it paints.
+    /// Asserts that the server still works, by painting a picture.
     pub(crate) fn assert_well(&self) {
         let answer = self.stylize("", &jpeg(48, 32));
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -103,7 +103,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // It may have ended already, as some tests want.
+        // The server may have ended already, as in some tests.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -129,7 +129,7 @@ impl Answer {
     }
 }
 
-/// Reads one answer; `None` if the connection ends before it is whole.
+/// Reads one response; `None` if the connection ends before it is complete.
 pub(crate) fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 1 << 16];
@@ -180,7 +180,7 @@ fn encoded(width: u32, height: u32, format: image::ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A PNG file of a few bytes that claims to have `width` by `height` pixels, its checksums right.
+/// A PNG file of a few bytes, with correct checksums, that claims to have `width` by `height` pixels.
 pub(crate) fn bomb(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(1, 1);
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
@@ -211,7 +211,7 @@ pub(crate) fn painted_frame(bytes: &[u8]) -> ([u32; 4], image::RgbImage) {
     ([number(0), number(1), number(2), number(3)], image.into_rgb8())
 }
 
-/// The next message that is no ping.
+/// The next message that is not a ping.
 pub(crate) fn next(socket: &mut WebSocket<TcpStream>) -> Message {
     loop {
         match socket.read().unwrap() {
@@ -221,8 +221,8 @@ pub(crate) fn next(socket: &mut WebSocket<TcpStream>) -> Message {
     }
 }
 
-/// Ends the sending half only.
+/// Closes only the sending half.
 pub(crate) fn half_close(stream: &TcpStream) {
-    // The other side may be gone already.
+    // The other side may have disconnected already.
     let _ = stream.shutdown(Shutdown::Write);
 }

@@ -1,4 +1,4 @@
-//! Every way in which the API says no: its status, its code, and words for people.
+//! Every error of the API: its status, its code, and its texts.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{Answer, Served, bomb, half_close, jpeg, png, raw_frame, read_answer, stylize_request};
 
-/// Asserts that an answer is a whole problem document.
+/// Asserts that a response is a complete problem document.
 fn assert_problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(
         (answer.status, answer.header("content-type")),
@@ -29,7 +29,7 @@ fn request(head: &str) -> Vec<u8> {
 }
 
 #[test]
-fn options_that_make_no_sense_are_named() {
+fn invalid_options_are_named() {
     let served = Served::new();
     for (query, word) in [
         ("strength=2", "`strength` is `2`, expected a number from 0 to 1"),
@@ -54,7 +54,7 @@ fn options_that_make_no_sense_are_named() {
 }
 
 #[test]
-fn styles_and_pages_that_are_not_there_are_not_looked_for_in_files() {
+fn unknown_styles_and_pages_are_not_searched_in_files() {
     let served = Served::new();
     for name in ["nope", "..%2F..%2Fetc%2Fpasswd", "style.safetensors", "%2Fetc%2Fpasswd", "%00"] {
         let answer = served.stylize(&format!("style={name}"), &jpeg(9, 8));
@@ -77,7 +77,7 @@ fn styles_and_pages_that_are_not_there_are_not_looked_for_in_files() {
 }
 
 #[test]
-fn methods_that_a_path_does_not_take_are_refused_with_those_it_takes() {
+fn unsupported_methods_are_refused_with_the_supported_ones() {
     let served = Served::new();
     for (method, path, allow) in [
         ("GET", "/v1/stylize", "POST"),
@@ -117,7 +117,7 @@ fn other_hosts_and_other_sites_are_refused_everywhere() {
     );
     assert_problem(&served.send(&request(&format!("{post}\nOrigin: http://evil.example"))), 403, "foreign_page");
     assert_eq!(served.send(&request("GET /healthz HTTP/1.1\nHost: studio.example")).status, 200);
-    // The handshake of a WebSocket is no exception.
+    // This also applies to the handshake of a WebSocket.
     let handshake = "GET /v1/live HTTP/1.1\nHost: localhost\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     assert_problem(&served.send(&request(&format!("{handshake}\nOrigin: http://evil.example"))), 403, "foreign_page");
     assert_eq!(served.send(&request(&format!("{handshake}\nOrigin: http://localhost"))).status, 101);
@@ -138,7 +138,7 @@ fn a_websocket_key_that_is_not_16_bytes_in_base64_is_refused() {
 }
 
 #[test]
-fn bodies_that_are_too_large_are_refused_however_they_come() {
+fn bodies_that_are_too_large_are_refused_in_any_encoding() {
     let served = Served::with("--max-body 10K");
     let claimed =
         b"POST /v1/stylize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n";
@@ -155,7 +155,7 @@ fn bodies_that_are_too_large_are_refused_however_they_come() {
 }
 
 #[test]
-fn bodies_that_end_early_or_never_are_given_up() {
+fn bodies_that_end_early_or_never_are_abandoned() {
     let served = Served::with("--body-time 0.3");
     let head = b"POST /v1/stylize HTTP/1.1\r\nHost: localhost\r\n";
     assert_problem(&served.send(&[head.as_slice(), b"Content-Length: 100\r\n\r\nabc"].concat()), 408, "too_slow");
@@ -164,13 +164,13 @@ fn bodies_that_end_early_or_never_are_given_up() {
     let mut stream = served.connect();
     stream.write_all(&[head.as_slice(), b"Content-Length: 100\r\n\r\nabc"].concat()).unwrap();
     half_close(&stream);
-    // Who hangs up in the middle may or may not get an answer; it is no success.
+    // A client that disconnects in the middle may or may not get a response, but never a success.
     assert!(read_answer(&mut stream).is_none_or(|answer| answer.status >= 400));
     served.assert_well();
 }
 
 #[test]
-fn pictures_that_are_none_or_too_large_or_damaged_are_told_apart() {
+fn invalid_oversized_and_damaged_pictures_are_distinguished() {
     let served = Served::with("--max-megapixels 0.01");
     for body in [b"".as_slice(), b"no picture", b"qoif", &[0; 5000]] {
         assert_problem(&served.stylize("", body), 415, "not_a_picture");
@@ -182,7 +182,7 @@ fn pictures_that_are_none_or_too_large_or_damaged_are_told_apart() {
     }
     let whole = jpeg(60, 60);
     assert_problem(&served.stylize("", &whole[..whole.len() / 2]), 422, "damaged_picture");
-    // A claim within the limits, and not the pixels for it.
+    // The claimed size is within the limits, but the pixels are missing.
     assert_problem(&served.stylize("", &bomb(90, 90)), 422, "damaged_picture");
     assert_problem(&served.stylize("", &png(20, 20)[..60]), 422, "damaged_picture");
     served.assert_well();
@@ -203,7 +203,7 @@ fn a_painting_that_fails_is_the_servers_fault() {
 }
 
 #[test]
-fn a_painting_that_takes_too_long_is_given_up() {
+fn a_painting_that_takes_too_long_is_abandoned() {
     let served = Served::with("--paint-time 0.001");
     assert_problem(&served.stylize("", &jpeg(900, 600)), 504, "took_too_long");
 }
@@ -224,7 +224,7 @@ fn more_pictures_than_may_wait_and_more_cameras_than_may_be_open_are_refused() {
     let handshake = "GET /v1/live HTTP/1.1\nHost: localhost\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     assert_problem(&served.send(&request(handshake)), 503, "busy");
     drop(first);
-    // Its place is free again as soon as the server sees that it has gone.
+    // Its place is free again once the server notices that it has disconnected.
     while served.send(&request(handshake)).status == 503 {
         thread::sleep(Duration::from_millis(20));
     }
@@ -264,7 +264,7 @@ fn every_code_that_is_documented_is_tested() {
     let codes = document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
     let tests = include_str!("errors.rs");
     for code in codes.iter().map(|code| code.as_str().unwrap()) {
-        // A server that stops is too short-lived to be asked; see the unit tests of the painters.
+        // A stopping server ends too soon for a request; see the unit tests of the painters.
         assert!(code == "stopping" || tests.contains(&format!("\"{code}\"")), "{code}");
     }
 }

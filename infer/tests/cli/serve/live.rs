@@ -1,4 +1,4 @@
-//! `/v1/live`: the newest frame is painted, the others are not kept.
+//! `/v1/live`: the newest frame is painted, and older ones are dropped.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn a_frame_comes_back_painted_with_its_number() {
         assert_eq!(image.dimensions(), expected.dimensions());
         let difference: u64 = image.iter().zip(expected.iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
         let mean = difference as f64 / f64::from(64 * 48 * 3);
-        // What JPEG of the best quality loses of hard edges.
+        // The error of hard edges in JPEG of the best quality.
         assert!(mean < 6.0, "{expected:?}: {mean}");
     }
     let encoded = [&9u32.to_le_bytes()[..], &[0; 4], &jpeg(40, 30)].concat();
@@ -56,11 +56,11 @@ fn frames_never_queue() {
             break head[1];
         }
     };
-    // In order, the newest always among them, and every other accounted for.
+    // In order, including the newest, and with all others counted as dropped.
     assert!(painted.is_sorted_by(|a, b| a < b), "{painted:?}");
     assert_eq!(painted.len() as u32 + dropped, last);
     assert!(dropped > 0, "all {last} frames were painted, though they came at once: {painted:?}");
-    // Nothing is left: the next answer is the next frame's.
+    // Nothing is left over: the next response is for the next frame.
     socket.send(Message::binary(raw_frame(1000, 32, 32))).unwrap();
     assert_eq!(painted_frame(&next(&mut socket).into_data()).0[0], 1000);
     drop(socket);
@@ -97,22 +97,22 @@ fn a_frame_does_not_wait_behind_a_queue_of_pictures() {
 }
 
 #[test]
-fn silent_cameras_and_those_that_break_the_rules_are_closed() {
+fn cameras_that_are_silent_or_break_the_protocol_are_closed() {
     let served = Served::with("--header-time 0.2");
     let mut socket = served.live("");
-    // Two pings, and a farewell with code 1008: this client answers nothing.
+    // Two pings and a close frame with code 1008, because this client answers nothing.
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(socket.get_mut(), &mut bytes).unwrap();
     assert_eq!(bytes[..4], [0x89, 0, 0x89, 0]);
     assert_eq!((bytes[4], u16::from_be_bytes([bytes[6], bytes[7]])), (0x88, 1008));
     let mut socket = served.live("");
-    // Ours is a client that may send this; the server's limit is that of a frame.
+    // This client can send such a message, but it is over the server's limit.
     let _ = socket.send(Message::binary(vec![0; 9 << 20]));
     loop {
         match socket.read() {
             Ok(Message::Close(close)) => break assert_eq!(u16::from(close.unwrap().code), 1008),
             Ok(_) => {}
-            // The rest of the message can make the connection end before the farewell is read.
+            // The rest of the message can make the connection end before the close frame is read.
             Err(_) => break,
         }
     }
@@ -128,6 +128,6 @@ fn a_close_frame_is_answered() {
     let close = CloseFrame { code: CloseCode::Normal, reason: "enough".into() };
     socket.close(Some(close.clone())).unwrap();
     assert_eq!(next(&mut socket), Message::Close(Some(close)));
-    // Then the connection ends, after a whole closing handshake.
+    // Then the connection ends, after a complete closing handshake.
     assert!(matches!(socket.read(), Err(tungstenite::Error::ConnectionClosed)));
 }

@@ -1,4 +1,4 @@
-//! Many at once for some seconds: each gets an answer, and the memory stays what it was.
+//! Many clients at once for some seconds: each gets a response, and the memory does not grow.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::client::{Served, jpeg, png, stylize_request};
 
-/// Clients at once: more than may wait.
+/// The number of clients: more than may wait.
 const CLIENTS: usize = 24;
 const TIME: Duration = Duration::from_secs(4);
-/// What the memory may grow by after the warm-up: pictures in hand at another moment, and what the allocator keeps.
+/// How much the memory may grow after the warm-up, because of pictures in progress and of memory that the allocator keeps.
 const GROWTH: u64 = 48 << 20;
 
 /// Resident memory of a process, bytes; see proc(5).
@@ -20,7 +20,7 @@ fn resident(process: u32) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// Sends pictures until the time is up; how many were painted and refused.
+/// Sends pictures until the time is up. Returns how many were painted and how many were refused.
 fn load(served: &Served) -> (u32, u32) {
     let requests = [stylize_request("", &jpeg(160, 120)), stylize_request("strength=0.5&format=jpg", &png(200, 90))];
     let end = Instant::now() + TIME;

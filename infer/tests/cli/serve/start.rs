@@ -1,4 +1,4 @@
-//! What the server says when it starts, or why it does not start.
+//! The server's messages when it starts or cannot start.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -7,7 +7,7 @@ use super::client::Served;
 use crate::studio::{STYLE, Studio};
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_named() {
     let served = Served::new();
     let run = served.studio.run(&format!("serve --listen {}", served.address));
     assert_eq!(run.code, Some(1));
@@ -23,7 +23,7 @@ fn an_address_that_is_taken_is_named() {
 
 #[test]
 fn an_address_of_another_machine_is_not_called_a_busy_port() {
-    // Nobody's address, kept for documents (RFC 5737).
+    // An address reserved for documentation (RFC 5737).
     let run = Studio::new().run("serve --listen 192.0.2.1:7400");
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("hint: this machine does not have that address"), "{}", run.stderr);
@@ -43,7 +43,7 @@ fn said_at_the_start(flags: &str) -> String {
     let (mut child, _) = start(&studio, flags, Stdio::piped());
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
-    while !said.contains("Ctrl-C ends the server") && stderr.read_line(&mut said).unwrap() > 0 {}
+    while !said.contains("press Ctrl-C to stop the server") && stderr.read_line(&mut said).unwrap() > 0 {}
     child.kill().unwrap();
     child.wait().unwrap();
     stderr.read_to_string(&mut said).unwrap();
@@ -51,7 +51,7 @@ fn said_at_the_start(flags: &str) -> String {
 }
 
 #[test]
-fn a_server_that_others_can_reach_says_so_once() {
+fn a_server_that_other_machines_can_reach_prints_one_notice() {
     let notice = "other machines on the network can reach this server";
     assert_eq!(said_at_the_start("--listen 0.0.0.0:0").matches(notice).count(), 1);
     assert_eq!(said_at_the_start("--listen 127.0.0.1:0").matches(notice).count(), 0);
@@ -76,13 +76,13 @@ fn assert_answers(stderr: Stdio, lose: impl FnOnce(&mut Child)) {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_server_that_cannot_write_its_log_answers_all_the_same() {
+fn a_server_that_cannot_write_its_log_still_answers() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     assert_answers(full.into(), |_| ());
 }
 
 #[test]
 #[cfg(unix)]
-fn a_server_whose_log_reader_has_gone_answers_all_the_same() {
+fn a_server_whose_log_reader_is_gone_still_answers() {
     assert_answers(Stdio::piped(), |child| drop(child.stderr.take()));
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C: what is under way is finished, nothing new is begun, and the port is free again.
+//! Ctrl-C: running requests are finished, no new ones are accepted, and the port is freed.
 #![cfg(unix)]
 
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ fn signal(served: &Served, name: &str) {
 }
 
 #[test]
-fn an_interrupt_finishes_what_is_under_way_and_takes_nothing_new() {
+fn an_interrupt_finishes_running_requests_and_accepts_no_new_ones() {
     for name in ["-INT", "-TERM"] {
         let mut served = Served::new();
         let mut camera = served.live("");
@@ -41,7 +41,7 @@ fn an_interrupt_finishes_what_is_under_way_and_takes_nothing_new() {
 }
 
 #[test]
-fn a_second_interrupt_ends_at_once() {
+fn a_second_interrupt_stops_immediately() {
     let mut served = Served::new();
     let _idle = served.live("");
     let mut half = served.connect();
@@ -50,13 +50,13 @@ fn a_second_interrupt_ends_at_once() {
     thread::sleep(Duration::from_millis(100));
     signal(&served, "-INT");
     thread::sleep(Duration::from_millis(200));
-    assert_eq!(served.child().try_wait().unwrap(), None, "it did not wait for the request under way");
+    assert_eq!(served.child().try_wait().unwrap(), None, "it did not wait for the running request");
     signal(&served, "-INT");
     assert_eq!(served.child().wait().unwrap().code(), Some(130));
 }
 
 #[test]
-fn work_that_outlasts_the_grace_is_cut_off() {
+fn work_that_outlasts_the_grace_period_is_aborted() {
     let mut served = Served::with("--grace 0.2");
     let mut half = served.connect();
     std::io::Write::write_all(&mut half, b"POST /v1/stylize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_norm_is_that_of_all_gradients_together() {
+    fn the_norm_is_taken_over_all_gradients() {
         let gradients = [Tensor::new(&[3f32], &Device::Cpu).unwrap(), Tensor::new(&[0f32, 4.], &Device::Cpu).unwrap()];
         let norm = gradient_norm(&gradients.each_ref()).unwrap();
         assert_eq!(norm.to_scalar::<f32>().unwrap().to_bits(), 5f32.to_bits());

@@ -91,7 +91,7 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let floats = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&floats[start..end]),
-        None => candle_core::bail!("the kernels take contiguous tensors"),
+        None => candle_core::bail!("the kernels need contiguous tensors"),
     }
 }
 
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_gradients_are_those_of_candles_composition() {
+    fn results_and_gradients_equal_those_of_candles_operations() {
         for (kernel, (h, w)) in [(1, (3, 5)), (3, (7, 19)), (3, (4, 34)), (9, (11, 9))] {
             for config in configs(kernel) {
                 let (xs, weight, bias) = (noise((2, 3, h, w), 1), noise((5, 3, kernel, kernel), 2), noise(5, 3));

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn mse_and_its_gradients_are_those_of_the_composition() {
+    fn mse_and_its_gradients_equal_those_of_candles_operations() {
         for shape in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 2, 200, 201)] {
             let inputs = [noise(shape, 1), noise(shape, 2)];
             let oracle = |xs: &[Tensor]| (&xs[0] - &xs[1])?.sqr()?.mean_all();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn variation_and_its_gradient_are_those_of_the_composition() {
+    fn variation_and_its_gradient_equal_those_of_candles_operations() {
         let oracle = |xs: &[Tensor]| {
             let (_, _, h, w) = xs[0].dims4()?;
             let steps = |dim, len| xs[0].narrow(dim, 1, len - 1)? - xs[0].narrow(dim, 0, len - 1)?;
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_count_gives_the_same_bytes() {
+    fn any_number_of_threads_gives_the_same_bytes() {
         assert_thread_counts_agree(|xs| mse(&xs[0], &xs[1]), &[noise((3, 300, 301), 1), noise((3, 300, 301), 2)]);
         assert_thread_counts_agree(|xs| total_variation(&xs[0]), &[noise((2, 3, 90, 91), 1)]);
     }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_gradients_are_those_of_the_composition() {
+    fn results_and_gradients_equal_those_of_candles_operations() {
         let oracle = |xs: &[Tensor]| xs[0].flatten_from(2)?.matmul(&xs[0].flatten_from(2)?.t()?);
         for shape in [(1, 1, 1, 1), (2, 3, 5, 7), (3, 17, 31, 33), (1, 64, 70, 70)] {
             assert_matches(|xs| gram(&xs[0]), oracle, &[noise(shape, 1)], 1e-5);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_count_gives_the_same_bytes() {
+    fn any_number_of_threads_gives_the_same_bytes() {
         assert_thread_counts_agree(|xs| gram(&xs[0]), &[noise((2, 48, 40, 41), 1)]);
     }
 }

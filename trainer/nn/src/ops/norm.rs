@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_gradients_are_those_of_the_composition() {
+    fn results_and_gradients_equal_those_of_candles_operations() {
         for shape in [(2, 3, 5, 7), (1, 4, 1, 3), (3, 2, 64, 65), (1, 1, 90, 100)] {
             for relu in [false, true] {
                 for residual in [false, true] {
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_count_gives_the_same_bytes() {
+    fn any_number_of_threads_gives_the_same_bytes() {
         let config = InstanceNorm { relu: true, ..InstanceNorm::default() };
         assert_thread_counts_agree(|xs| ours(xs, &config), &inputs((3, 5, 70, 71), true));
     }

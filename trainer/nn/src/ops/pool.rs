@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn results_and_gradients_are_those_of_the_composition() {
+    fn results_and_gradients_equal_those_of_candles_operations() {
         for shape in [(2, 3, 4, 6), (1, 2, 2, 2), (1, 1, 8, 130)] {
             assert_matches(|xs| max_pool2d(&xs[0]), |xs| composition(&xs[0]), &[noise(shape, 1)], 1e-6);
         }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_count_gives_the_same_bytes() {
+    fn any_number_of_threads_gives_the_same_bytes() {
         assert_thread_counts_agree(|xs| max_pool2d(&xs[0]), &[noise((3, 5, 33, 34), 1)]);
     }
 

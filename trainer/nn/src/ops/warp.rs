@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middles_of_the_pixels_give_the_picture_itself() {
+    fn pixel_centres_give_the_picture_itself() {
         let xs = noise((2, 3, 4, 5), 1);
         let axis = |size: usize| Tensor::arange(0f32, size as f32, &Device::Cpu).unwrap();
         let rows = axis(4).reshape((1, 1, 4, 1)).unwrap().broadcast_as((2, 1, 4, 5)).unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_count_gives_the_same_bytes() {
+    fn any_number_of_threads_gives_the_same_bytes() {
         let positions = positions(2, (33, 40), (31, 29));
         assert_thread_counts_agree(|xs| warp(&xs[0], &positions), &[noise((2, 3, 31, 29), 1)]);
     }

@@ -1,4 +1,4 @@
-//! The headers of a JPEG file, up to its scan (ITU-T T.81, annex B), and those of a strip.
+//! Reads the headers of a JPEG file, up to its scan (ITU-T T.81, annex B), and writes those of a strip.
 
 use std::io::{BufReader, ErrorKind, Read};
 
@@ -6,7 +6,7 @@ use super::huffman::{DC_COUNTS, DC_SYMBOLS, Table};
 use crate::jpeg::{cut_short, damaged};
 use impasto_error::{Error, Result};
 
-/// Bytes of segments that are kept for their profile and EXIF block. No camera writes a tenth of that.
+/// The most bytes of segments that are kept for the profile and EXIF block. No camera writes a tenth of that.
 const MAX_BYTES: usize = 16 << 20;
 
 const START_OF_IMAGE: [u8; 2] = [0xFF, 0xD8];
@@ -15,31 +15,31 @@ const FIRST_RESTART: usize = 0xD0;
 const START_OF_SCAN: u8 = 0xDA;
 const HUFFMAN_TABLES: u8 = 0xC4;
 const RESTART_INTERVAL: u8 = 0xDD;
-/// Baseline, and the same with more tables.
+/// Baseline, and extended sequential, which allows more tables.
 const SEQUENTIAL: [u8; 2] = [0xC0, 0xC1];
 
 /// The headers of a file.
 #[derive(Debug)]
 pub(super) struct JpegHeader {
-    /// All of them: a picture without data.
+    /// All headers: a file without pixel data.
     pub(super) bytes: Vec<u8>,
     /// Where in the file the entropy-coded data begins.
     pub(super) scan_at: u64,
     pub(super) frame: FrameHeader,
-    /// The segments that matter to the pixels and are the same for every strip.
+    /// The segments that affect the pixels and are the same for every strip.
     kept: Vec<u8>,
-    /// The frame's segment, with its marker.
+    /// The segment of the frame header, with its marker.
     start_of_frame: Vec<u8>,
 }
 
-/// The frame header and what belongs to it: how a picture is made of blocks.
+/// The frame header, and other data about how the picture is made of blocks.
 #[derive(Debug)]
 pub(super) struct FrameHeader {
     pub(super) width: u16,
     pub(super) height: u16,
-    /// In the order of the scan.
+    /// The components, in the order of the scan.
     pub(super) components: Vec<Component>,
-    /// Minimum coded units from one restart to the next, 0 for none.
+    /// Minimum coded units (MCUs) from one restart to the next; 0 without restarts.
     pub(super) restart: usize,
     pub(super) dc: [Option<Table>; 4],
     pub(super) ac: [Option<Table>; 4],
@@ -49,7 +49,7 @@ pub(super) struct FrameHeader {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Component {
     id: u8,
-    /// Blocks of it in a unit, across and down.
+    /// Blocks of the component in an MCU, across and down.
     across: usize,
     down: usize,
     pub(super) dc: usize,
@@ -63,17 +63,17 @@ impl Component {
 }
 
 impl FrameHeader {
-    /// Rows of pixels in a unit.
+    /// Rows of pixels in an MCU.
     pub(super) fn mcu_height(&self) -> usize {
         8 * self.components.iter().map(|component| component.down).max().unwrap_or(1)
     }
 
-    /// Rows of units.
+    /// Rows of MCUs.
     pub(super) fn mcu_rows(&self) -> usize {
         usize::from(self.height).div_ceil(self.mcu_height())
     }
 
-    /// Units in a row.
+    /// MCUs in a row.
     pub(super) fn mcus(&self) -> usize {
         let across = self.components.iter().map(|component| component.across).max().unwrap_or(1);
         usize::from(self.width).div_ceil(8 * across)
@@ -81,7 +81,7 @@ impl FrameHeader {
 }
 
 impl JpegHeader {
-    /// Reads up to the first scan; `None` if the file is not one that can be cut into strips.
+    /// Reads up to the first scan; `None` if the file cannot be divided into strips.
     pub(super) fn read(file: impl Read) -> Result<Option<Self>> {
         let mut file = BufReader::new(file);
         let mut bytes = START_OF_IMAGE.to_vec();
@@ -107,7 +107,7 @@ impl JpegHeader {
                 (HUFFMAN_TABLES, body) => read_tables(body, &mut dc, &mut ac)?,
                 (RESTART_INTERVAL, &[high, low, ..]) => restart = u16::from_be_bytes([high, low]).into(),
                 (marker, _) if SEQUENTIAL.contains(&marker) => start_of_frame = segment,
-                // JFIF and Adobe, which define the components, and the quantisation tables.
+                // JFIF and Adobe, which define the colour components, and the quantisation tables.
                 (0xE0 | 0xEE | 0xDB, _) => kept.extend_from_slice(&segment),
                 // Arithmetic coding, or not sequential.
                 (0xC2..=0xCF, _) => return Ok(None),
@@ -119,7 +119,7 @@ impl JpegHeader {
         }
     }
 
-    /// A file that holds `height` rows of pixels: rows of units, each coded for itself.
+    /// A file of `height` rows of pixels, made of rows of MCUs that are each coded separately.
     pub(super) fn strip(&self, height: usize, rows: &[Vec<u8>]) -> Vec<u8> {
         let mut file = [&START_OF_IMAGE, &self.kept[..], &self.start_of_frame].concat();
         let at = file.len() - self.start_of_frame.len() + 5;
@@ -146,7 +146,8 @@ impl JpegHeader {
     }
 }
 
-/// What the headers of frame and scan say; `None` if that is more than one scan, or the like.
+/// Combines the headers of frame and scan; `None` if there is more than one scan, or if the file is not supported for
+/// another reason.
 fn frame(
     start_of_frame: &[u8],
     start_of_scan: &[u8],
@@ -158,7 +159,7 @@ fn frame(
     let (&scanned, scan) = start_of_scan.split_first()?;
     let components = components.as_chunks::<3>().0.get(..usize::from(count))?;
     let (selectors, spectrum) = scan.split_at_checked(2 * usize::from(scanned))?;
-    // A height of 0 means that it follows after the scan.
+    // A height of 0 means that the height follows after the scan.
     if bits != 8 || width == 0 || height == 0 || count == 0 || scanned != count || *spectrum != [0, 63, 0] {
         return None;
     }
@@ -167,13 +168,13 @@ fn frame(
         let [across, down] = [sampling >> 4, sampling & 15].map(usize::from);
         let [dc_table, ac_table] = [tables >> 4, tables & 15].map(usize::from);
         let known = dc.get(dc_table)?.is_some() && ac.get(ac_table)?.is_some();
-        // A component alone is coded block by block, whatever its sampling.
+        // A single component is coded block by block, regardless of its sampling.
         let [across, down] = if count == 1 { [1, 1] } else { [across, down] };
         let valid = known && (1..=4).contains(&across) && (1..=4).contains(&down);
         valid.then_some(Component { id, across, down, dc: dc_table, ac: ac_table })
     };
     let components = selectors.as_chunks::<2>().0.iter().map(find).collect::<Option<Vec<_>>>()?;
-    // The decoder of strips is wrong where another component is finer than the first.
+    // The decoder of strips gives wrong pixels if another component is finer than the first.
     let widest = components.iter().map(|component| component.across).max()?;
     if components.first()?.across != widest || components.iter().any(|component| component.across == 3) {
         return None;
@@ -181,7 +182,8 @@ fn frame(
     Some(FrameHeader { width, height, components, restart, dc, ac })
 }
 
-/// Reads the tables of a segment: a byte for kind and number, how many codes there are of each length, their symbols.
+/// Reads the tables of a segment: one byte for kind and number, then the number of codes of each length, then their
+/// symbols.
 fn read_tables(mut body: &[u8], dc: &mut [Option<Table>; 4], ac: &mut [Option<Table>; 4]) -> Result<()> {
     while let Some((&id, rest)) = body.split_first() {
         let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;

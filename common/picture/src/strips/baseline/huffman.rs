@@ -5,8 +5,9 @@ use std::io::Read;
 use crate::jpeg::{cut_short, damaged};
 use impasto_error::{Result, ResultExt};
 
-/// The lengths and symbols of a code for every category of DC differences: files have codes only for those that occur
-/// in them, and a strip begins with another. Symbol 0 to 14 is a code of four bits, the number itself; 15 has five.
+/// The lengths and symbols of a code that covers every category of DC differences. A file may have codes only for those
+/// that occur in it, but the first difference of a strip may be in another category. The codes of symbols 0 to 14 have four
+/// bits and equal the symbol; that of 15 has five bits.
 pub(super) const DC_COUNTS: [u8; 16] = [0, 0, 0, 15, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 pub(super) const DC_SYMBOLS: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
@@ -18,7 +19,8 @@ const BUFFER: usize = 64 << 10;
 pub(super) struct Table {
     pub(super) counts: [u8; 16],
     pub(super) symbols: Vec<u8>,
-    /// For every 16 bits, the length of the code that they begin with and its symbol; 0 for none.
+    /// For every value of 16 bits, the length of the code at its beginning, and its symbol. The length is 0 if there is no
+    /// code.
     lookup: Vec<(u8, u8)>,
 }
 
@@ -44,7 +46,7 @@ pub(super) struct BitReader {
     file: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     at: usize,
-    /// The lowest `count` bits are the next ones. The last `made_up` of them are not in the file.
+    /// The lowest `count` bits are the next ones. The last `made_up` of them do not come from the file.
     bits: u64,
     count: u32,
     made_up: u32,
@@ -79,7 +81,7 @@ impl BitReader {
         Ok((self.bits >> self.count) as u32 & ((1 << count) - 1))
     }
 
-    /// Fails if more bits were taken than there are.
+    /// Fails if more bits were read than the file has.
     #[inline]
     pub(super) fn check(&self) -> Result<()> {
         if self.count < self.made_up { Err(self.lost()) } else { Ok(()) }
@@ -89,12 +91,12 @@ impl BitReader {
     pub(super) fn restart(&mut self) -> Result<()> {
         match self.seek_marker()? {
             0xD0..=0xD7 => Ok(()),
-            // The end of the picture comes too early.
+            // The picture ends too early.
             _ => Err(damaged()),
         }
     }
 
-    /// Skips the rest, up to the end of the picture.
+    /// Skips the rest of the picture and its end marker.
     pub(super) fn end(&mut self) -> Result<()> {
         loop {
             match self.seek_marker()? {
@@ -123,12 +125,13 @@ impl BitReader {
         self.marker.take().ok_or_else(damaged)
     }
 
-    /// The error for invalid bits. A file that ends within its data is cut short, whatever its last bits look like.
+    /// The error for invalid bits. If the file ends within its data, it is reported as cut short, regardless of its last
+    /// bits.
     pub(super) fn lost(&self) -> impasto_error::Error {
         if self.at_end { cut_short() } else { damaged() }
     }
 
-    /// Loads more bits than a code can have, with zeros after the last.
+    /// Loads at least as many bits as a code can have, with zeros after the last one.
     #[inline]
     fn fill(&mut self) -> Result<()> {
         while self.count < 32 {
@@ -140,7 +143,7 @@ impl BitReader {
         Ok(())
     }
 
-    /// The next byte of data without the byte stuffed behind it; none at a marker and after it.
+    /// The next byte of data, with a stuffed byte after it removed. `None` at a marker and after it.
     #[inline]
     fn data_byte(&mut self) -> Result<Option<u8>> {
         if self.marker.is_some() {
@@ -178,7 +181,7 @@ impl BitReader {
     }
 }
 
-/// The bits of a row of units.
+/// The bits of a row of MCUs.
 #[derive(Debug, Default)]
 pub(super) struct BitWriter {
     bytes: Vec<u8>,
@@ -187,7 +190,7 @@ pub(super) struct BitWriter {
 }
 
 impl BitWriter {
-    /// Appends the lowest `count` bits, at most 16, of `bits`, which has no others.
+    /// Appends the lowest `count` bits, at most 16, of `bits`. Its other bits must be 0.
     #[inline]
     pub(super) fn put(&mut self, bits: u32, count: u32) {
         self.bits = self.bits << count | u64::from(bits);
@@ -202,7 +205,7 @@ impl BitWriter {
         }
     }
 
-    /// The bytes, the last one filled with ones.
+    /// The bytes. The last one is padded with ones.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let missing = (8 - self.count) % 8;
         self.put((1 << missing) - 1, missing);

@@ -1,21 +1,21 @@
-//! Which rows of a file that may be cut short are there.
+//! Finds the rows that exist in a file that may be cut short.
 
 use std::io::Cursor;
 
 use super::header::JpegHeader;
 use super::scan::Scan;
 
-/// What of a file's pixels is there.
+/// The rows that exist in a file.
 pub(crate) struct PresentRows {
-    /// Rows of pixels that are whole.
+    /// Complete rows of pixels.
     pub(crate) present: usize,
-    /// Rows of the picture.
+    /// Rows of the whole picture.
     pub(crate) height: usize,
-    /// If all rows are whole: a file of these pixels, without a profile and an EXIF block.
+    /// If all rows are complete: a file with these pixels, without a profile and an EXIF block.
     pub(crate) whole: Option<Vec<u8>>,
 }
 
-/// The rows of a file that may lack its end; `None` if it is not one that can be cut into strips.
+/// The rows of a file whose end may be missing; `None` if the file cannot be divided into strips.
 pub(crate) fn rows_of(bytes: &[u8]) -> Option<PresentRows> {
     let header = JpegHeader::read(bytes).ok()??;
     let frame = &header.frame;

@@ -1,8 +1,8 @@
-//! Entropy-coded data, cut into rows of units that can be decoded each for itself.
+//! Divides entropy-coded data into rows of MCUs that can be decoded separately.
 //!
-//! Two things tie a row to the one before: it begins within a byte, and the DC coefficients are differences from the last
-//! ones. So the codes of the AC coefficients are copied bit by bit, and the differences are coded anew, from 0 at the
-//! beginning of a row. In the strips, a restart marker stands between rows; the file's own restarts are taken out.
+//! A row depends on the previous one in two ways: it begins within a byte, and the DC coefficients are differences from the
+//! previous ones. So the codes of the AC coefficients are copied bit by bit, and the differences are coded again, from 0 at
+//! the beginning of a row. In the strips, there is a restart marker between rows; the file's own restarts are removed.
 
 use std::io::Read;
 
@@ -17,25 +17,25 @@ const COEFFICIENTS: u32 = 64;
 /// The last DC coefficient of each component.
 type Last = [i32; 4];
 
-/// A scan, read row by row of units.
+/// A scan, read one row of MCUs at a time.
 pub(super) struct Scan {
     bits: BitReader,
     last: Last,
-    /// Units before the next restart; 0 for none.
+    /// MCUs before the next restart; 0 without restarts.
     before_restart: usize,
 }
 
 impl Scan {
-    /// Of a file at the first byte of the data.
+    /// Starts with a file positioned at the first byte of the data.
     pub(super) fn new(file: Box<dyn Read + Send>, frame: &FrameHeader) -> Self {
         Self { bits: BitReader::new(file), last: Last::default(), before_restart: frame.restart }
     }
 
-    /// The next row of units.
+    /// The next row of MCUs.
     ///
     /// # Errors
     ///
-    /// If the file is cut short or damaged, or has no more of them.
+    /// If the file is cut short or damaged, or has no more rows.
     pub(super) fn next_row(&mut self, frame: &FrameHeader) -> Result<Vec<u8>> {
         let mut row = BitWriter::default();
         let mut written = Last::default();

@@ -1,8 +1,8 @@
-//! A stream that gives up on a client that does not read its answer.
+//! A stream that fails if a client does not read its response.
 //!
 //! hyper limits the time for the head of a request, and a server limits the time for its body. Nothing limits the time in
-//! which a client reads. A client that reads one byte now and then would keep its answer in memory for ever, so a few bytes
-//! do not count as progress.
+//! which a client reads. A client that reads one byte now and then would keep its response in memory forever, so a few
+//! bytes do not count as progress.
 
 use std::io;
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use tokio::time::{Instant, Sleep, sleep};
 const PROGRESS: usize = 32 << 10;
 
 /// A stream whose writes fail if the other side reads fewer than [`PROGRESS`] bytes within the time limit.
-pub(super) struct Patient<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
-    patience: Duration,
+    limit: Duration,
     /// The deadline since a write first had to wait, and the bytes written since then.
     stalled: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl<S> Patient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+impl<S> WriteTimeout<S> {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
+        Self { stream, limit, stalled: None }
     }
 
     fn judge(&mut self, cx: &mut Context, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -35,29 +35,29 @@ impl<S> Patient<S> {
                     *taken += bytes;
                     if *taken >= PROGRESS {
                         *taken = 0;
-                        end.as_mut().reset(Instant::now() + self.patience);
+                        end.as_mut().reset(Instant::now() + self.limit);
                     }
                 }
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(failed) => Poll::Ready(failed),
             Poll::Pending => {
-                let patience = self.patience;
-                let (end, _) = self.stalled.get_or_insert_with(|| (Box::pin(sleep(patience)), 0));
+                let limit = self.limit;
+                let (end, _) = self.stalled.get_or_insert_with(|| (Box::pin(sleep(limit)), 0));
                 ready!(end.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its response")))
             }
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buffer: &mut ReadBuf) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(cx, written)
@@ -78,7 +78,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        // Everything is written: the time limit starts anew with the next answer.
+        // Everything is written, so the time limit starts again with the next response.
         self.stalled = None;
         Poll::Ready(flushed)
     }
