@@ -1,4 +1,4 @@
-//! Trains a tiny style from Rust: `cargo run --release --example train -- PHOTOS STYLE.jpg VGG16.safetensors`.
+//! Trains a tiny style from Rust: `cargo run --release --example train -- PHOTOS STYLE.jpg`.
 
 #![expect(clippy::print_stdout, reason = "the losses are what it shows")]
 
@@ -27,8 +27,8 @@ impl Observer for Losses {
 
 fn main() -> Result<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [photos, style, loss_weights] = <[PathBuf; 3]>::try_from(paths)
-        .map_err(|_| Error::usage("expected a folder of photos, a style picture and VGG-16's weights"))?;
+    let [photos, style] = <[PathBuf; 2]>::try_from(paths)
+        .map_err(|_| Error::usage("expected a folder of photos and a style picture"))?;
     // The configuration, which determines the result. The smallest network and small crops take minutes on a CPU.
     let config =
         TrainConfig { network: Preset::Xs.into(), size: 128, length: Length::Steps(200), ..TrainConfig::default() };
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
         style,
         photos,
         held_out: None,
-        loss_weights: Some(loss_weights),
+        loss_weights: None,
         start: StartWeights::Base,
         output: "tiny.safetensors".into(),
         dtype: StoredType::F32,
