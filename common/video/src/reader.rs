@@ -234,7 +234,8 @@ impl VideoReader {
         self.frames += 1;
         let picture = match self.layout {
             PipeLayout::Planar => {
-                Some(planar_to_rgb(&pixels, self.size, ChromaSubsampling::Both, &self.color)).map(DynamicImage::from)
+                let image = planar_to_rgb(&pixels, self.size, ChromaSubsampling::Both, &self.color);
+                Some(DynamicImage::from(image))
             }
             PipeLayout::Rgb => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
             PipeLayout::Rgba => RgbaImage::from_raw(width, height, pixels).map(DynamicImage::from),

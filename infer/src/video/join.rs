@@ -76,7 +76,7 @@ impl ClipJoin<'_> {
         if self.keeps_clock() {
             command.args(["-avoid_negative_ts", "disabled"]);
         }
-        let written = self.write(command, &path, self.container).and_then(|log| {
+        let written = Self::write(command, &path, self.container).and_then(|log| {
             let checked = check_written(&path, next_frame(segments), log);
             checked
                 .and_then(|()| tracks.add_covers(&path, self.container))
@@ -157,7 +157,7 @@ impl ClipJoin<'_> {
     }
 
     /// Runs ffmpeg into the file `path`, and returns its log.
-    pub(super) fn write(&self, mut command: Command, path: &Path, container: Container) -> Result<FfmpegLog> {
+    pub(super) fn write(mut command: Command, path: &Path, container: Container) -> Result<FfmpegLog> {
         command.args(["-f", container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
         let output = command.output().context(|| "cannot run `ffmpeg`")?;
         let log = FfmpegLog::read(&output.stderr[..]);

@@ -154,7 +154,7 @@ impl ClipJoin<'_> {
         KeptTracks { tracks: tracks.to_vec(), ..KeptTracks::default() }.map(&mut command, container);
         command.args(["-t", "0.5"]);
         let path = self.folder.join(format!("tracks.{}", container.extension()));
-        let written = self.write(command, &path, container);
+        let written = Self::write(command, &path, container);
         // It may not exist if the trial failed.
         let _ = fs::remove_file(&path);
         written.map(|_| ())

@@ -97,9 +97,11 @@ fn sound_that_no_one_knows_is_left_out_by_its_name() {
     ffmpeg(&studio, &format!("{NTSC} {TONE} {TONE} -map 0 -map 1 -map 2 -t 0.5 -pix_fmt yuv420p -c:a aac two.mov"));
     let mut bytes = fs::read(studio.path("two.mov")).unwrap();
     // QuickTime names a codec several times, as often in the second track as in the first.
-    let places: Vec<_> = (0..bytes.len() - 4).filter(|&at| &bytes[at..at + 4] == b"mp4a").collect();
-    for &at in &places[places.len() / 2..] {
-        bytes[at..at + 4].copy_from_slice(b"apac");
+    for (name, new) in [(b"mp4a", b"apac"), (b"esds", b"dapa")] {
+        let places: Vec<_> = (0..bytes.len() - 4).filter(|&at| &bytes[at..at + 4] == name).collect();
+        for &at in &places[places.len() / 2..] {
+            bytes[at..at + 4].copy_from_slice(new);
+        }
     }
     studio.write("made.mov", &bytes);
     let path = shared("iphone16.mov");

@@ -41,7 +41,7 @@ fn transparency_is_read_wherever_ffmpeg_keeps_it() {
 #[test]
 fn a_single_picture_beside_a_film_is_its_cover() {
     let Some(folder) = studio() else { return };
-    make(&folder, "-f lavfi -i testsrc2=size=64x48:rate=10 -t 0.5 -pix_fmt yuv420p -timecode 01:02:03:04 film.mov");
+    make(&folder, "-f lavfi -i testsrc2=size=64x48:rate=25 -t 0.4 -pix_fmt yuv420p -timecode 01:02:03:04 film.mov");
     make(&folder, "-f lavfi -i testsrc2=size=20x30 -frames:v 1 -pix_fmt yuvj420p cover.jpg");
     let path = make(&folder, "-i cover.jpg -i film.mov -map 0 -map 1:v -c copy both.mov");
     let info = probe(&path).unwrap();
