@@ -7,9 +7,11 @@
 
 mod codec;
 mod container;
+mod cover;
 mod encoder;
 mod ffmpeg_log;
 mod join;
+mod losses;
 mod matroska;
 mod painter;
 mod pipeline;
@@ -17,6 +19,8 @@ mod scale;
 mod segments;
 mod sink;
 mod stream;
+mod time_code;
+mod tracks;
 mod trial;
 
 use std::fs;
@@ -27,7 +31,7 @@ use impasto_common::{Error, Result, ResultExt};
 use impasto_files::move_into_place;
 use impasto_video::{Ffmpeg, Ratio, ReadOptions, VideoInfo, VideoReader, probe};
 
-use codec::{encoder_named, options as codec_options, segment_format, wants_rgb};
+use codec::{alpha_layout, encoder_named, options as codec_options, segment_format, wants_rgb};
 use encoder::EncoderSettings;
 use ffmpeg_log::is_disk_full;
 use join::ClipJoin;
@@ -35,14 +39,17 @@ use matroska::{RawFormat, RawTrack};
 use pipeline::PaintedFrames;
 use segments::{RunIdentity, Segment, SegmentFolder, next_frame};
 use sink::{FinishedSegments, SEGMENT_FRAMES, SegmentSink};
+use tracks::KeptTracks;
 use trial::try_encoder;
 
 pub use codec::Effort;
 pub use container::Container;
+pub use losses::LossNotes;
 pub use painter::FramePainter;
 pub use pipeline::Observer;
-pub use scale::Scale;
+pub use scale::{FrameShape, Scale};
 pub use stream::{AnimationStream, StreamWriter, paint_stream};
+pub use tracks::left_out_beside_frames;
 
 /// How a clip is read and encoded.
 #[derive(Debug, Clone)]
@@ -109,8 +116,10 @@ fn render_segments(
 ) -> Result<RenderedClip> {
     let ffmpeg = Ffmpeg::find()?;
     let info = probe(source)?;
-    let read = ReadOptions { size: Some(options.scale.of((info.width, info.height))?), ..options.read };
-    let mut settings = encoder_settings(ffmpeg, &info, read, container, options);
+    let clip = FrameShape { size: (info.width, info.height), aspect: info.shown_aspect() };
+    let shape = options.scale.of(clip)?;
+    let read = ReadOptions { size: Some(shape.size), ..options.read };
+    let mut settings = encoder_settings(ffmpeg, &info, shape, container, options);
     let folder = SegmentFolder::beside(output);
     let lock = folder.lock(output)?;
     let segments = folder.open(&identity(source, &settings, options)?, options.resume)?;
@@ -119,16 +128,16 @@ fn render_segments(
         info: &info,
         start: read.start,
         duration: read.duration,
+        other_rate: read.frame_rate.is_some_and(|rate| Some(rate) != info.frame_rate),
         time_base: settings.track.time_base,
         container,
         folder: folder.path(),
     };
     let read = ReadOptions { skip: next_frame(&segments), ..read };
-    let opened = try_encoder(&mut settings, folder.path(), observer)
-        .and_then(|()| join.check_others())
-        .and_then(|()| open_reader(source, read, &settings));
-    let mut reader = match opened {
-        Ok(reader) => reader,
+    let opened =
+        try_clip(&join, &mut settings, observer).and_then(|tracks| Ok((open_reader(source, read, &settings)?, tracks)));
+    let (mut reader, tracks) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             if segments.is_empty() {
                 // The error is more important than an empty folder left behind.
@@ -137,20 +146,42 @@ fn render_segments(
             return Err(error);
         }
     };
-    notes(&reader).into_iter().chain(join.notes()).for_each(|note| observer.note(&note));
+    notes(ffmpeg, &reader).iter().chain(&tracks.notes).for_each(|note| observer.note(note));
+    let loss = opaque_note(&settings, container);
+    let painter = &mut LossNotes::new(painter, |painting| loss.clone().filter(|_| painting.is_transparent()));
     let (painted, finished) = paint_segments(&mut reader, settings, &folder, segments, options, painter, observer)?;
     let FinishedSegments { segments, end } = finished;
     if segments.is_empty() {
         folder.remove(lock)?;
         return Err(Error::new(format!("there are no frames to paint in `{}`", source.display())));
     }
-    let joined = join.join(&segments, end.filter(|_| painted.stopped))?;
+    let joined = join.join(&segments, &tracks, end.filter(|_| painted.stopped))?;
+    join.lost_time_code(&joined)?.iter().for_each(|note| observer.note(note));
     move_into_place(&joined, output)?;
     if painted.stopped {
         return Err(stopped(&segments, output)?);
     }
     folder.remove(lock)?;
     Ok(RenderedClip { frames: next_frame(&segments), damage: reader.damage() })
+}
+
+/// Tries the encoder and the container, and chooses what is kept beside the video.
+fn try_clip(join: &ClipJoin, settings: &mut EncoderSettings, observer: &mut dyn Observer) -> Result<KeptTracks> {
+    let trial = try_encoder(settings, join.folder, observer)?;
+    let tracks = join.choose_tracks(&trial);
+    fs::remove_file(&trial).context(|| format!("cannot remove `{}`", trial.display()))?;
+    tracks
+}
+
+/// What to say when a painting turns out to be transparent, and the clip cannot be.
+fn opaque_note(settings: &EncoderSettings, container: Container) -> Option<String> {
+    let codec = &settings.codec;
+    settings.alpha.is_none().then(|| {
+        format!(
+            "{codec} in {container} has no transparency; transparent pixels are put on white (.webm keeps them, and .mov with \
+             `--codec prores`)"
+        )
+    })
 }
 
 fn open_reader(source: &Path, read: ReadOptions, settings: &EncoderSettings) -> Result<VideoReader> {
@@ -198,25 +229,31 @@ fn stopped(segments: &[Segment], output: &Path) -> Result<Error> {
 fn encoder_settings(
     ffmpeg: Ffmpeg,
     info: &VideoInfo,
-    read: ReadOptions,
+    shape: FrameShape,
     container: Container,
     options: &RenderOptions,
 ) -> EncoderSettings {
+    let read = options.read;
     let codec = encoder_named(options.codec.as_deref().unwrap_or(container.default_codec())).to_owned();
-    let rgb = wants_rgb(&codec);
-    let scaled = read.size != Some((info.width, info.height));
+    let alpha = alpha_layout(&codec, container, &options.codec_options).filter(|_| info.can_read_alpha(ffmpeg));
+    let format = match alpha {
+        Some(_) => RawFormat::Rgba,
+        None if wants_rgb(&codec) => RawFormat::Rgb,
+        None => RawFormat::Yuv420,
+    };
     EncoderSettings {
         ffmpeg,
         options: codec_options(&codec, options.effort, options.crf, &options.codec_options),
         track: RawTrack {
-            size: read.size.unwrap_or((info.width, info.height)),
-            format: if rgb { RawFormat::Rgb } else { RawFormat::Yuv420 },
+            size: shape.size,
+            format,
             time_base: read.frame_rate.map_or(info.time_base, Ratio::inverse),
             frame_rate: read.frame_rate.or(info.frame_rate),
         },
         color: VideoReader::color_of(ffmpeg, info),
-        sample_aspect: if scaled { None } else { info.shown_aspect() },
-        format: segment_format(&codec),
+        sample_aspect: shape.aspect,
+        format: segment_format(&codec, alpha),
+        alpha,
         codec,
     }
 }
@@ -234,12 +271,13 @@ fn identity(source: &Path, settings: &EncoderSettings, options: &RenderOptions) 
     let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let Ratio { numerator, denominator } = settings.track.time_base;
     let (width, height) = settings.track.size;
+    let alpha = settings.alpha.map_or(String::new(), |layout| format!(" as {layout}"));
     let read = &options.read;
     let clip = format!("{} bytes of {}.{:09}", metadata.len(), changed.as_secs(), changed.subsec_nanos());
     Ok(RunIdentity::from(
         [
             ("clip", clip),
-            ("codec", format!("{} {:?} of {} frames", settings.codec, settings.options, SEGMENT_FRAMES)),
+            ("codec", format!("{} {:?}{alpha} of {} frames", settings.codec, settings.options, SEGMENT_FRAMES)),
             ("frames", format!("{:?} {:?} in units of {numerator}/{denominator}", read.start, read.duration)),
             ("painter", options.painter.clone()),
             ("size", format!("{width}x{height}")),
@@ -249,8 +287,8 @@ fn identity(source: &Path, settings: &EncoderSettings, options: &RenderOptions) 
     ))
 }
 
-/// Notices about what is lost in the conversion to 8-bit RGB.
-fn notes(reader: &VideoReader) -> Vec<String> {
+/// What is lost on the way to 8-bit RGB, in words.
+fn notes(ffmpeg: Ffmpeg, reader: &VideoReader) -> Vec<String> {
     let info = reader.info();
     let mut notes = Vec::new();
     match (info.color.is_hdr(), reader.is_tone_mapped()) {
@@ -262,9 +300,7 @@ fn notes(reader: &VideoReader) -> Vec<String> {
         (false, _) if info.bits > 8 => notes.push(format!("the clip has {} bits per channel; it is painted in 8 bits", info.bits)),
         _ => {}
     }
-    if info.has_alpha {
-        notes.push("transparency is not kept".into());
-    }
+    notes.extend(unread_alpha(ffmpeg, info));
     if info.interlaced {
         notes.push(
             "the clip is interlaced and is painted without deinterlacing; deinterlace it first for a cleaner result"
@@ -274,7 +310,14 @@ fn notes(reader: &VideoReader) -> Vec<String> {
     notes
 }
 
-/// The number of frames to expect, if the file gives it.
+/// What to say of a clip whose transparency this ffmpeg does not read.
+#[must_use]
+pub fn unread_alpha(ffmpeg: Ffmpeg, info: &VideoInfo) -> Option<String> {
+    let decoder = info.alpha_decoder.filter(|_| !info.can_read_alpha(ffmpeg))?;
+    Some(format!("the clip is painted without its transparency: this ffmpeg lacks the decoder `{decoder}`"))
+}
+
+/// The number of frames to expect, if the file says it.
 fn expected_frames(info: &VideoInfo, read: ReadOptions) -> Option<u64> {
     let whole = read.start.is_none() && read.duration.is_none() && read.frame_rate.is_none();
     if let Some(frames) = info.frames.filter(|_| whole) {

@@ -27,8 +27,8 @@ impl Observer for Losses {
 
 fn main() -> Result<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [photos, style] = <[PathBuf; 2]>::try_from(paths)
-        .map_err(|_| Error::usage("expected a folder of photos and a style picture"))?;
+    let [photos, style] =
+        <[PathBuf; 2]>::try_from(paths).map_err(|_| Error::usage("expected a folder of photos and a style picture"))?;
     // The configuration, which determines the result. The smallest network and small crops take minutes on a CPU.
     let config =
         TrainConfig { network: Preset::Xs.into(), size: 128, length: Length::Steps(200), ..TrainConfig::default() };

@@ -152,6 +152,22 @@ impl Picture {
         self.image.into_rgb8()
     }
 
+    /// The pixels as 8-bit RGB, as they are seen on white.
+    #[must_use]
+    pub fn into_rgb8_on_white(self) -> RgbImage {
+        if self.has_alpha() { encode::over_white(&self.image.into_rgba8()) } else { self.into_rgb8() }
+    }
+
+    /// Whether any pixel is not opaque.
+    #[must_use]
+    pub fn is_transparent(&self) -> bool {
+        match &self.image {
+            DynamicImage::ImageRgba8(image) => image.pixels().any(|pixel| pixel[3] < u8::MAX),
+            DynamicImage::ImageRgba16(image) => image.pixels().any(|pixel| pixel[3] < u16::MAX),
+            _ => false,
+        }
+    }
+
     /// The picture shrunk so that its longer side has at most `long_side` pixels. A smaller picture is unchanged.
     ///
     /// Colours and alpha are filtered separately. The colours under fully transparent pixels are replaced first (see
@@ -224,15 +240,12 @@ pub fn read_rgb(path: &Path) -> Result<RgbImage> {
 ///
 /// As [`read_rgb`].
 pub fn read_rgb_noted(path: &Path) -> Result<(RgbImage, Vec<String>)> {
-    let Picture { image, mut notes, .. } = Picture::open(path)?;
-    if !image.color().has_alpha() {
-        return Ok((image.into_rgb8(), notes));
-    }
-    let image = image.into_rgba8();
-    if image.pixels().any(|pixel| pixel[3] < u8::MAX) {
+    let picture = Picture::open(path)?;
+    let mut notes = picture.notes.clone();
+    if picture.is_transparent() {
         notes.push("transparent areas of the picture are blended with white".to_owned());
     }
-    Ok((encode::over_white(&image), notes))
+    Ok((picture.into_rgb8_on_white(), notes))
 }
 
 #[cfg(test)]
@@ -255,6 +268,16 @@ mod tests {
         }
         let deep = Picture::from(DynamicImage::new_rgb16(2, 2));
         assert_eq!(*deep.clone().into_bytes().unwrap_err(), deep);
+    }
+
+    #[test]
+    fn transparency_is_what_is_not_opaque_and_is_seen_on_white() {
+        let opaque = Picture::from(DynamicImage::from(RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255]))));
+        assert!(!opaque.is_transparent() && !Picture::from(RgbImage::new(2, 2)).is_transparent());
+        assert_eq!(opaque.into_rgb8_on_white().get_pixel(1, 1).0, [1, 2, 3]);
+        let clear = Picture::from(DynamicImage::from(RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 0]))));
+        assert!(clear.is_transparent());
+        assert_eq!(clear.into_rgb8_on_white().get_pixel(1, 1).0, [255; 3]);
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl ColorMatrix {
     }
 
     /// The name in ffmpeg's scale filter.
-    pub(super) fn scale_name(self) -> &'static str {
+    #[must_use]
+    pub fn scale_name(self) -> &'static str {
         match self {
             Self::Bt2020 => "bt2020",
             other => other.tag(),

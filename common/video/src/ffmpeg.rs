@@ -55,10 +55,21 @@ impl Ffmpeg {
     /// Whether it was built with these filters.
     #[must_use]
     pub fn has_filters(self, names: &[&str]) -> bool {
-        let Ok(text) = answer("ffmpeg", &["-hide_banner", "-filters"]) else { return false };
-        let known: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-        names.iter().all(|name| known.contains(name))
+        lists("-filters", names)
     }
+
+    /// Whether it was built with this decoder.
+    #[must_use]
+    pub fn has_decoder(self, name: &str) -> bool {
+        lists("-decoders", &[name])
+    }
+}
+
+/// Whether ffmpeg names all of these in one of its lists.
+fn lists(list: &str, names: &[&str]) -> bool {
+    let Ok(text) = answer("ffmpeg", &["-hide_banner", list]) else { return false };
+    let known: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    names.iter().all(|name| known.contains(name))
 }
 
 /// The standard output of a program.
@@ -124,6 +135,7 @@ mod tests {
         // Every build has these.
         assert!(ffmpeg.has_filters(&["scale", "null"]));
         assert!(!ffmpeg.has_filters(&["scale", "no-such-filter"]));
+        assert!(ffmpeg.has_decoder("rawvideo") && !ffmpeg.has_decoder("no-such-decoder"));
     }
 
     #[test]

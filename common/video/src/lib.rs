@@ -16,6 +16,7 @@ mod probe;
 mod ratio;
 mod reader;
 mod sniff;
+mod tracks;
 mod y4m;
 
 use std::path::Path;
@@ -23,10 +24,11 @@ use std::path::Path;
 pub use color::{Color, ColorMatrix};
 pub use ffmpeg::{Ffmpeg, quiet_child};
 pub use planar::{ChromaSubsampling, planar_to_rgb, rgb_to_planar};
-pub use probe::{OtherStream, StreamKind, VideoInfo, count_frames};
+pub use probe::{VideoInfo, count_frames};
 pub use ratio::Ratio;
 pub use reader::{ReadOptions, VideoReader};
 pub use sniff::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
+pub use tracks::{OtherStream, StreamKind};
 pub use y4m::{RawStreamInfo, RgbReader, Y4M_MAGIC, Y4mReader, Y4mWriter};
 
 use impasto_error::Result;
@@ -35,7 +37,7 @@ use impasto_picture::Picture;
 /// A frame of a clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoFrame {
-    /// The pixels: 8-bit RGB, upright.
+    /// The pixels: 8-bit RGB, upright; with alpha if the clip has it.
     pub picture: Picture,
     /// The time at which it is shown, in the time base of its reader.
     pub pts: i64,

@@ -1,11 +1,13 @@
 //! Gets the properties of a clip from ffprobe.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 
 use serde::Deserialize;
 
 use super::ffmpeg::{cannot_run, quiet_child};
+use super::tracks::{OtherStream, StreamKind, is_still, printable_tag};
 use super::{Color, Ffmpeg, Ratio};
 use impasto_error::{Error, Result, ResultExt};
 
@@ -40,6 +42,8 @@ pub struct VideoInfo {
     pub bits: u8,
     /// Whether there is an alpha channel.
     pub has_alpha: bool,
+    /// The decoder that is needed to see the alpha channel, if ffmpeg's usual one does not return it.
+    pub alpha_decoder: Option<&'static str>,
     /// Whether frames are two fields.
     pub interlaced: bool,
     /// The aspect ratio of a pixel, width to height, before rotation; `None` if it is square.
@@ -52,6 +56,10 @@ pub struct VideoInfo {
     pub file_start: i64,
     /// The video's tags in the file: language and title.
     pub tags: Vec<(&'static str, String)>,
+    /// The names of what the file says of itself, such as `title`.
+    pub file_tags: Vec<String>,
+    /// The time code of the first frame, such as `01:00:00:00`.
+    pub time_code: Option<String>,
     /// The other streams.
     pub others: Vec<OtherStream>,
 }
@@ -68,39 +76,22 @@ impl VideoInfo {
     pub fn shown_aspect(&self) -> Option<Ratio> {
         self.sample_aspect.map(|aspect| if self.rotation % 180 == 0 { aspect } else { aspect.inverse() })
     }
-}
 
-/// A stream other than the video.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtherStream {
-    /// Its index among the file's streams.
-    pub index: usize,
-    /// Its kind.
-    pub kind: StreamKind,
-    /// The codec by ffmpeg's name; empty if unknown.
-    pub codec: String,
-}
-
-/// The kind of content of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamKind {
-    /// Sound.
-    Audio,
-    /// Subtitles.
-    Subtitle,
-    /// A file, such as a font.
-    Attachment,
-    /// A cover picture.
-    Cover,
-    /// Another video, or data such as a time code.
-    Other,
+    /// Whether [`VideoReader`](super::VideoReader) reads the alpha channel.
+    #[must_use]
+    pub fn can_read_alpha(&self, ffmpeg: Ffmpeg) -> bool {
+        self.has_alpha && self.alpha_decoder.is_none_or(|decoder| ffmpeg.has_decoder(decoder))
+    }
 }
 
 /// Runs ffprobe.
 pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
     let action = || format!("cannot read `{}`", path.display());
     let mut command = quiet_child("ffprobe");
-    command.args(["-v", "error", "-of", "json", "-show_streams", "-show_format"]).arg("-i").arg(file_argument(path));
+    command
+        .args(["-v", "error", "-of", "json", "-show_streams", "-show_format", "-show_chapters"])
+        .arg("-i")
+        .arg(file_argument(path));
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
     let output = output.map_err(|error| cannot_run("ffprobe", error))?;
     if !output.status.success() {
@@ -146,6 +137,8 @@ struct ProbeOutput {
     streams: Vec<ProbedStream>,
     #[serde(default)]
     format: ProbedFormat,
+    #[serde(default)]
+    chapters: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
@@ -153,6 +146,8 @@ struct ProbedFormat {
     #[serde(default)]
     format_name: String,
     start_time: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
 }
 
 impl ProbedFormat {
@@ -170,6 +165,8 @@ struct ProbedStream {
     codec_type: String,
     #[serde(default)]
     codec_name: String,
+    #[serde(default)]
+    codec_tag_string: String,
     #[serde(default)]
     width: u32,
     #[serde(default)]
@@ -218,20 +215,55 @@ struct StreamTags {
     rotate: Option<String>,
     language: Option<String>,
     title: Option<String>,
+    #[serde(alias = "TIMECODE")]
+    timecode: Option<String>,
+    #[serde(alias = "ALPHA_MODE")]
+    alpha_mode: Option<String>,
+    filename: Option<String>,
 }
 
 impl ProbedStream {
+    /// Whether it is a picture and no film: marked as a cover, or a single frame of a format for pictures.
     fn is_cover(&self) -> bool {
-        self.codec_type == "video" && self.disposition.attached_pic != 0
+        let is_single = self.nb_frames.as_deref() == Some("1") && is_still(&self.codec_name);
+        self.codec_type == "video" && (self.disposition.attached_pic != 0 || is_single)
     }
 
-    fn kind(&self) -> StreamKind {
-        match self.codec_type.as_str() {
-            "audio" => StreamKind::Audio,
-            "subtitle" => StreamKind::Subtitle,
-            "attachment" => StreamKind::Attachment,
-            _ if self.is_cover() => StreamKind::Cover,
-            _ => StreamKind::Other,
+    /// The codec by ffmpeg's name; empty if ffmpeg does not know it.
+    fn codec(&self) -> &str {
+        if ["unknown", "none"].contains(&self.codec_name.as_str()) { "" } else { &self.codec_name }
+    }
+
+    fn kind(&self, has_chapters: bool) -> StreamKind {
+        match (self.codec_type.as_str(), self.codec_tag_string.as_str()) {
+            ("audio", _) => StreamKind::Audio,
+            ("subtitle", _) => StreamKind::Subtitle,
+            ("attachment", _) => StreamKind::Attachment,
+            ("video", _) if self.is_cover() => StreamKind::Cover,
+            ("video", _) => StreamKind::Video,
+            (_, "tmcd") => StreamKind::TimeCode,
+            ("data", "text") if has_chapters => StreamKind::ChapterTitles,
+            _ => StreamKind::Data,
+        }
+    }
+
+    fn other(&self, has_chapters: bool) -> OtherStream {
+        OtherStream {
+            index: self.index,
+            kind: self.kind(has_chapters),
+            codec: self.codec().to_owned(),
+            tag: printable_tag(&self.codec_tag_string),
+            file_name: self.tags.filename.clone(),
+            time_code: self.tags.timecode.clone(),
+        }
+    }
+
+    /// The decoder for an alpha channel that Matroska keeps beside the frames: ffmpeg's own decoders do not look there.
+    fn alpha_decoder(&self) -> Option<&'static str> {
+        match (self.codec_name.as_str(), self.tags.alpha_mode.as_deref()) {
+            ("vp9", Some("1")) => Some("libvpx-vp9"),
+            ("vp8", Some("1")) => Some("libvpx"),
+            _ => None,
         }
     }
 
@@ -256,8 +288,11 @@ impl ProbedStream {
 
 fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
     let streams = &probed.streams;
-    let video = streams.iter().find(|stream| stream.codec_type == "video" && !stream.is_cover());
-    let video = video.ok_or_else(|| Error::new("it has no video stream"))?;
+    let is_video = |stream: &&ProbedStream| stream.codec_type == "video";
+    let video = streams.iter().filter(is_video).find(|stream| !stream.is_cover());
+    // A film of one frame is one.
+    let still = || streams.iter().filter(is_video).find(|stream| stream.disposition.attached_pic == 0);
+    let video = video.or_else(still).ok_or_else(|| Error::new("it has no video stream"))?;
     let rotation = video.rotation();
     let turned = rotation % 180 == 90;
     let (width, height) = if turned { (video.height, video.width) } else { (video.width, video.height) };
@@ -279,7 +314,8 @@ fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
         duration: video.duration_ts.filter(|&duration| duration > 0),
         frames: video.nb_frames.as_ref().and_then(|frames| frames.parse().ok()).filter(|&frames| frames > 0),
         bits: bits(&video.pix_fmt),
-        has_alpha: has_alpha(&video.pix_fmt),
+        has_alpha: has_alpha(&video.pix_fmt) || video.alpha_decoder().is_some(),
+        alpha_decoder: video.alpha_decoder(),
         interlaced: !["", "progressive", "unknown"].contains(&video.field_order.as_str()),
         sample_aspect: video
             .sample_aspect_ratio
@@ -294,10 +330,17 @@ fn info(probed: &ProbeOutput) -> Result<VideoInfo> {
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.clone()?)))
             .collect(),
-        others: others
-            .map(|stream| OtherStream { index: stream.index, kind: stream.kind(), codec: stream.codec_name.clone() })
-            .collect(),
+        file_tags: probed.format.tags.keys().cloned().collect(),
+        time_code: time_code(probed, video),
+        others: others.map(|stream| stream.other(!probed.chapters.is_empty())).collect(),
     })
+}
+
+/// The time code that belongs to the video: its own, that of the file, or that of the first track of time codes.
+fn time_code(probed: &ProbeOutput, video: &ProbedStream) -> Option<String> {
+    let of_file = ["timecode", "TIMECODE"].iter().find_map(|name| probed.format.tags.get(*name));
+    let of_track = || probed.streams.iter().find_map(|stream| stream.tags.timecode.as_ref());
+    video.tags.timecode.as_ref().or(of_file).or_else(of_track).cloned()
 }
 
 /// Whether the mean frame rate is not an integer fraction of the lowest rate that has a tick for every frame. In interlaced

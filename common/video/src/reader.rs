@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use image::RgbImage;
+use image::{DynamicImage, RgbImage, RgbaImage};
 
 use super::ffmpeg::cannot_run;
 use super::log::LogLine;
@@ -44,7 +44,7 @@ pub struct ReadOptions {
     pub skip: u64,
 }
 
-/// The frames of a clip in display order, upright, as 8-bit RGB.
+/// The frames of a clip in display order, upright, as 8-bit RGB, or RGBA if the clip has an alpha channel.
 ///
 /// This is an iterator. After its end, [`Self::damage`] says what is missing.
 pub struct VideoReader {
@@ -53,6 +53,7 @@ pub struct VideoReader {
     size: (u32, u32),
     color: Color,
     tone_mapped: bool,
+    layout: PipeLayout,
     time_base: Ratio,
     child: Child,
     pixels: ChildStdout,
@@ -89,6 +90,7 @@ impl VideoReader {
         }
         let tone_mapped = can_tone_map(ffmpeg, &info);
         let color = Self::color_of(ffmpeg, &info);
+        let layout = PipeLayout::of(ffmpeg, &info);
         let size = options.size.unwrap_or((info.width, info.height));
         let mut command = ffmpeg.command();
         // Without `-copyts`, ffmpeg moves all timestamps so that the file starts at 0.
@@ -98,8 +100,11 @@ impl VideoReader {
                 command.args([option, &format!("{seconds:.6}")]);
             }
         }
+        if let Some(decoder) = info.alpha_decoder.filter(|_| layout == PipeLayout::Rgba) {
+            command.args(["-c:v", decoder]);
+        }
         command.arg("-i").arg(file_argument(path)).args(["-map", &format!("0:{}", info.stream)]);
-        command.args(["-vf", &filters(&info, &color, tone_mapped, size, options)]);
+        command.args(["-vf", &filters(&info, &color, tone_mapped, layout, size, options)]);
         command.args(ffmpeg.passthrough()).args(["-f", "rawvideo", "pipe:1"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child_streams = child.as_mut().ok().and_then(|child| child.stdout.take().zip(child.stderr.take()));
@@ -115,6 +120,7 @@ impl VideoReader {
             size,
             color,
             tone_mapped,
+            layout,
             time_base,
             child,
             pixels,
@@ -216,18 +222,9 @@ impl VideoReader {
         }
     }
 
-    /// Whether frames arrive as decoded and are converted to RGB here.
-    fn is_planar(&self) -> bool {
-        is_planar(&self.info)
-    }
-
     fn read(&mut self) -> Result<Option<VideoFrame>> {
         let (width, height) = self.size;
-        let length = if self.is_planar() {
-            ChromaSubsampling::Both.bytes(width, height)
-        } else {
-            3 * width as usize * height as usize
-        };
+        let length = self.layout.bytes(self.size);
         let mut pixels = Vec::with_capacity(length);
         self.pixels.by_ref().take(length as u64).read_to_end(&mut pixels).context(|| "cannot read from ffmpeg")?;
         if pixels.len() < length {
@@ -236,12 +233,16 @@ impl VideoReader {
         }
         let pts = self.next_pts()?;
         self.frames += 1;
-        let image = if self.is_planar() {
-            planar_to_rgb(&pixels, self.size, ChromaSubsampling::Both, &self.color)
-        } else {
-            RgbImage::from_raw(width, height, pixels).ok_or_else(|| Error::new("a frame has too few pixels"))?
+        let picture = match self.layout {
+            PipeLayout::Planar => {
+                let image = planar_to_rgb(&pixels, self.size, ChromaSubsampling::Both, &self.color);
+                Some(DynamicImage::from(image))
+            }
+            PipeLayout::Rgb => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+            PipeLayout::Rgba => RgbaImage::from_raw(width, height, pixels).map(DynamicImage::from),
         };
-        Ok(Some(VideoFrame { picture: image.into(), pts }))
+        let picture = picture.ok_or_else(|| Error::new("a frame has too few pixels"))?.into();
+        Ok(Some(VideoFrame { picture, pts }))
     }
 
     /// The timestamp of the current frame, which is always greater than the previous one.
@@ -298,10 +299,36 @@ impl Drop for VideoReader {
     }
 }
 
-/// The pixel layout of most clips is read without conversion, because swscale's exact conversion to RGB takes longer than
-/// the rest of reading.
-fn is_planar(info: &VideoInfo) -> bool {
-    ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr()
+/// How pixels come through the pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PipeLayout {
+    /// As most clips are decoded, to be turned into RGB here: swscale's exact conversion takes longer than all the rest of
+    /// reading.
+    Planar,
+    /// Red, green and blue bytes in turn.
+    Rgb,
+    /// The same with alpha.
+    Rgba,
+}
+
+impl PipeLayout {
+    fn of(ffmpeg: Ffmpeg, info: &VideoInfo) -> Self {
+        if info.can_read_alpha(ffmpeg) {
+            return Self::Rgba;
+        }
+        let is_planar = ["yuv420p", "yuvj420p"].contains(&info.pixel_format.as_str()) && !info.color.is_hdr();
+        if is_planar { Self::Planar } else { Self::Rgb }
+    }
+
+    /// The bytes of a frame.
+    fn bytes(self, (width, height): (u32, u32)) -> usize {
+        let pixels = width as usize * height as usize;
+        match self {
+            Self::Planar => ChromaSubsampling::Both.bytes(width, height),
+            Self::Rgb => 3 * pixels,
+            Self::Rgba => 4 * pixels,
+        }
+    }
 }
 
 fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
@@ -321,8 +348,15 @@ fn follow(mut log: impl BufRead, sender: &Sender<LogLine>) {
     }
 }
 
-/// The filters between decoder and pipe. ffmpeg rotates the frames upright before these filters.
-fn filters(info: &VideoInfo, color: &Color, tone_mapped: bool, size: (u32, u32), options: ReadOptions) -> String {
+/// The filters between decoder and pipe. ffmpeg turns the frames upright before them.
+fn filters(
+    info: &VideoInfo,
+    color: &Color,
+    tone_mapped: bool,
+    layout: PipeLayout,
+    size: (u32, u32),
+    options: ReadOptions,
+) -> String {
     let mut filters = Vec::new();
     if let Some(rate) = options.frame_rate {
         filters.push(format!("fps={rate}"));
@@ -333,13 +367,15 @@ fn filters(info: &VideoInfo, color: &Color, tone_mapped: bool, size: (u32, u32),
     if tone_mapped {
         let transfer = info.color.transfer.as_deref().unwrap_or("smpte2084");
         let (matrix, range) = (info.color.matrix.tag(), if info.color.full_range { "pc" } else { "tv" });
+        let (linear, mapped) =
+            if layout == PipeLayout::Rgba { ("gbrapf32le", "yuva444p") } else { ("gbrpf32le", "yuv444p") };
         filters.push(format!(
-            "zscale=min={matrix}:pin=2020:tin={transfer}:rin={range}:t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,\
-             tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
+            "zscale=min={matrix}:pin=2020:tin={transfer}:rin={range}:t=linear:npl=100,format={linear},zscale=p=bt709,\
+             tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format={mapped}"
         ));
     }
     let (width, height) = size;
-    if is_planar(info) {
+    if layout == PipeLayout::Planar {
         if size != (info.width, info.height) {
             filters.push(format!("scale={width}:{height}:flags=bicubic+accurate_rnd"));
         }
@@ -348,7 +384,8 @@ fn filters(info: &VideoInfo, color: &Color, tone_mapped: bool, size: (u32, u32),
         let range = if color.full_range { "pc" } else { "tv" };
         let matrix = color.matrix.scale_name();
         let scale = format!("scale={width}:{height}:in_color_matrix={matrix}:in_range={range}");
-        filters.push(format!("{scale}:flags={EXACT},format=rgb24"));
+        let pixels = if layout == PipeLayout::Rgba { "rgba" } else { "rgb24" };
+        filters.push(format!("{scale}:flags={EXACT},format={pixels}"));
     }
     filters.push("showinfo=checksum=0".into());
     filters.join(",")

@@ -161,13 +161,13 @@ impl<W: Write> Y4mWriter<W> {
         Ok(Self { writer, color: color.clone() })
     }
 
-    /// Writes a frame.
+    /// Writes a frame; transparent parts are laid on white.
     ///
     /// # Errors
     ///
     /// If the writer fails.
     pub fn push(&mut self, picture: Picture) -> Result<()> {
-        let planes = rgb_to_planar(&picture.into_rgb8(), &self.color);
+        let planes = rgb_to_planar(&picture.into_rgb8_on_white(), &self.color);
         let written = self.writer.write_all(b"FRAME\n").and_then(|()| self.writer.write_all(&planes));
         written.and_then(|()| self.writer.flush()).context(|| CANNOT_WRITE)
     }

@@ -27,7 +27,7 @@ use super::stream::{self, StdinContent, StdinFrames};
 use super::talk::Talk;
 use super::{interrupt, output};
 use crate::Stylizer;
-use crate::video::FramePainter;
+use crate::video::{FramePainter, LossNotes};
 
 /// How the pictures of a run are read and written.
 #[derive(Debug, Clone, Copy)]
@@ -289,6 +289,8 @@ fn paint_animation(
     let mut painted = Vec::new();
     if let Some(animation) = Animation::decode(bytes)? {
         let mut writer = AnimationWriter::new(format, &mut painted, animation.repeat())?;
+        let mut painter =
+            LossNotes::new(painter, |painting| painting.losses(format).first().map(|&loss| describe(loss, format)));
         for frame in animation {
             let AnimationFrame { picture, delay } = frame?;
             let painted = painter.paint(picture)?;
@@ -316,7 +318,8 @@ fn cannot_paint(task: &PaintingTask) -> String {
     format!("cannot paint {}", task.input.name())
 }
 
-fn describe(loss: Loss, format: PictureFormat) -> String {
+/// A loss in words.
+pub(super) fn describe(loss: Loss, format: PictureFormat) -> String {
     match loss {
         Loss::Transparency => {
             format!("{format} does not support transparency; transparent areas are blended with white")

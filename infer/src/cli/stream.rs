@@ -3,14 +3,16 @@
 use std::io::{self, BufReader, BufWriter, Chain, Cursor, Read, Write};
 use std::path::Path;
 
+use image::imageops::FilterType;
 use impasto_common::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
-use impasto_picture::{AnimationWriter, PictureFormat, Repeat};
+use impasto_picture::{AnimationWriter, Picture, PictureFormat, Repeat};
 use impasto_video::{
-    Color, Ratio, RawStreamInfo, ReadOptions, RgbReader, VideoFrame, VideoReader, Y4M_MAGIC, Y4mReader, Y4mWriter,
-    is_video_start,
+    Color, Ffmpeg, Ratio, RawStreamInfo, ReadOptions, RgbReader, VideoFrame, VideoReader, Y4M_MAGIC, Y4mReader,
+    Y4mWriter, is_video_start,
 };
 
+use super::batch::describe;
 use super::clip_options::ClipOptions;
 use super::format::PaintingFormat;
 use super::output::DataOutput;
@@ -18,7 +20,9 @@ use super::plan::{Output, PaintingTask};
 use super::progress::ClipProgress;
 use super::talk::Talk;
 use crate::Stylizer;
-use crate::video::{self, AnimationStream, FramePainter, Observer, RenderOptions, Scale, StreamWriter};
+use crate::video::{
+    self, AnimationStream, FramePainter, FrameShape, LossNotes, Observer, RenderOptions, Scale, StreamWriter,
+};
 
 /// The buffer size of a pipe, in bytes.
 pub(super) const BUFFER: usize = 1 << 20;
@@ -101,10 +105,15 @@ pub(super) struct StreamTask<'a, 'b> {
 impl StreamTask<'_, '_> {
     pub(super) fn clip(&mut self, path: &Path, options: &RenderOptions) -> Result<()> {
         let info = impasto_video::probe(path)?;
-        let size = options.scale.of((info.width, info.height))?;
-        // Neither pipes nor GIF viewers support variable frame rates, so the mean is used as a constant rate.
+        let clip = FrameShape { size: (info.width, info.height), aspect: info.shown_aspect() };
+        let shape = options.scale.of(clip)?;
+        // Sides that were asked for stay as they are.
+        let has_sides = options.scale.width.is_some() && options.scale.height.is_some();
+        let FrameShape { size, aspect } =
+            if self.animated().is_some() && !has_sides { shape.in_square_pixels()? } else { shape };
+        // Neither pipes nor GIF readers know the time base of a variable rate; the mean as a constant rate suits both.
         let rate = options.read.frame_rate.or(info.frame_rate);
-        let is_pipe = !matches!(self.task.format, Some(PaintingFormat::Picture(_)));
+        let is_pipe = self.animated().is_none();
         if let Some(rate) = rate.filter(|_| is_pipe && info.variable_rate && options.read.frame_rate.is_none()) {
             let rate = rate.value();
             self.progress.note(&format!(
@@ -117,11 +126,15 @@ impl StreamTask<'_, '_> {
             ..options.read
         };
         let mut reader = VideoReader::with_options(path, read)?;
+        let format = self.animated().map_or_else(|| "y4m".to_owned(), |format| format.to_string());
+        let lost = video::unread_alpha(Ffmpeg::find()?, &info);
+        let left_out = video::left_out_beside_frames(&info.others, &format);
+        lost.iter().chain(&left_out).for_each(|note| self.progress.note(note));
         let stream = RawStreamInfo {
             width: size.0,
             height: size.1,
             frame_rate: rate.unwrap_or(Ratio { numerator: 25, denominator: 1 }),
-            sample_aspect: info.shown_aspect().filter(|_| size == (info.width, info.height)),
+            sample_aspect: aspect,
             color: reader.color().clone(),
             bits: 8,
             interlaced: info.interlaced,
@@ -135,11 +148,30 @@ impl StreamTask<'_, '_> {
         refuse(options)?;
         let mut reader = Y4mReader::new(reader)?;
         let info = reader.info().clone();
+        let clip = FrameShape { size: (info.width, info.height), aspect: info.sample_aspect };
         if info.bits > 8 {
             self.progress.note(&format!("the stream has {} bits per channel; it is painted in 8 bits", info.bits));
         }
         let time_base = info.frame_rate.inverse();
-        self.paint(&mut reader, &info, time_base, None)
+        if self.animated().is_none() || clip.aspect.is_none() {
+            return self.paint(&mut reader, &info, time_base, None);
+        }
+        let (width, height) = clip.in_square_pixels()?.size;
+        let mut frames = reader.map(|frame| {
+            let VideoFrame { picture, pts } = frame?;
+            let image = picture.into_image().resize_exact(width, height, FilterType::CatmullRom);
+            Ok(VideoFrame { picture: image.into(), pts })
+        });
+        let info = RawStreamInfo { width, height, sample_aspect: None, ..info };
+        self.paint(&mut frames, &info, time_base, None)
+    }
+
+    /// The format of the animation that frames are painted into, if they are.
+    fn animated(&self) -> Option<PictureFormat> {
+        match self.task.format {
+            Some(PaintingFormat::Picture(format)) => Some(format),
+            _ => None,
+        }
     }
 
     fn rgb(&mut self, reader: impl io::BufRead + Send, size: (u32, u32), options: &RenderOptions) -> Result<()> {
@@ -189,7 +221,20 @@ impl StreamTask<'_, '_> {
             }
             Some(format) => return Err(cannot(format)),
         };
-        video::paint_stream(frames, writer, &mut *self.painter, self.progress).map(|_| ())
+        let format = self.animated();
+        let mut painter = LossNotes::new(&mut *self.painter, |painting| lost_by(painting, format));
+        video::paint_stream(frames, writer, &mut painter, self.progress).map(|_| ())
+    }
+}
+
+/// What a painting loses in an animation of this format, or in a stream of frames.
+fn lost_by(painting: &Picture, animated: Option<PictureFormat>) -> Option<String> {
+    match animated {
+        Some(format) => painting.losses(format).first().map(|&loss| describe(loss, format)),
+        None if painting.is_transparent() => {
+            Some("y4m has no transparency; transparent pixels are put on white".to_owned())
+        }
+        None => None,
     }
 }
 

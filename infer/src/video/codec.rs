@@ -3,6 +3,8 @@
 //! The encoder shares the processor with the painting. Its effort depends on the number of operations per painted pixel and
 //! not on measured time, because a resumed run must encode like the interrupted one.
 
+use super::container::Container;
+
 /// The default quality of H.264. Brush strokes are fine detail, and the encoder's own default, 23, smears them.
 const H264_CRF: &str = "20";
 
@@ -92,10 +94,34 @@ pub(super) fn wants_rgb(encoder: &str) -> bool {
     ["ffv1", "libx264rgb", "png", "qtrle", "prores_ks", "prores", "huffyuv", "utvideo"].contains(&encoder)
 }
 
-/// The file format of segments: MP4, which stores every time base exactly, or NUT for codecs that MP4 cannot store.
-pub(super) fn segment_format(encoder: &str) -> &'static str {
+/// The layout of pixels in which an encoder keeps transparency; `None` if it does not, or the container has no place for it.
+pub(super) fn alpha_layout(encoder: &str, container: Container, own: &[(String, String)]) -> Option<&'static str> {
+    if own.iter().any(|(name, _)| name == "pix_fmt") {
+        return None;
+    }
+    let in_matroska = matches!(container, Container::Mkv | Container::WebM);
+    match encoder {
+        "libvpx-vp9" | "libvpx" if in_matroska => Some("yuva420p"),
+        _ if container == Container::Mp4 => None,
+        "prores_ks" => Some("yuva444p10le"),
+        "ffv1" | "huffyuv" | "ffvhuff" => Some("bgra"),
+        "qtrle" => Some("argb"),
+        "png" => Some("rgba"),
+        "utvideo" | "magicyuv" => Some("gbrap"),
+        _ => None,
+    }
+}
+
+/// The file format of segments: MP4 keeps every time base exactly, and NUT holds the codecs that MP4 does not. Each keeps
+/// transparency, except that of VP8 and VP9, which only Matroska does.
+pub(super) fn segment_format(encoder: &str, alpha: Option<&str>) -> &'static str {
     let in_mp4 = ["264", "265", "hevc", "vp9", "av1"].iter().any(|name| encoder.contains(name));
-    if in_mp4 { "mp4" } else { "nut" }
+    match encoder {
+        _ if encoder.starts_with("libvpx") && alpha.is_some() => "matroska",
+        "qtrle" => "mov",
+        _ if in_mp4 => "mp4",
+        _ => "nut",
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +134,21 @@ mod tests {
         let options = options("libx264", Effort::Least, Some(30), &own);
         let text: Vec<_> = options.iter().map(|(name, value)| format!("{name} {value}")).collect();
         assert_eq!(text, ["crf 30", "preset slow"]);
+    }
+
+    #[test]
+    fn transparency_is_kept_where_encoder_and_container_can() {
+        let own = [("pix_fmt".to_owned(), "yuv420p".to_owned())];
+        for (encoder, container, expected) in [
+            ("libvpx-vp9", Container::WebM, Some("yuva420p")),
+            ("libvpx-vp9", Container::Mp4, None),
+            ("libx264", Container::Mov, None),
+            ("prores_ks", Container::Mov, Some("yuva444p10le")),
+            ("ffv1", Container::Mkv, Some("bgra")),
+        ] {
+            assert_eq!(alpha_layout(encoder, container, &[]), expected, "{encoder} {container}");
+            assert_eq!(alpha_layout(encoder, container, &own), None);
+        }
     }
 
     #[test]

@@ -54,22 +54,34 @@ impl Container {
         if self == Self::WebM { "libvpx-vp9" } else { "libx264" }
     }
 
-    /// ffmpeg's codec for a stream other than the video, mostly `copy`. `None` if the format cannot contain the stream.
+    /// ffmpeg's codec for a stream beside the video, mostly `copy`; `None` if the stream is not copied.
     pub(super) fn codec_for(self, stream: &OtherStream) -> Option<&'static str> {
-        let is_mov = matches!(self, Self::Mp4 | Self::Mov);
         match stream.kind {
+            // What ffmpeg does not know it cannot copy whole.
+            StreamKind::Audio | StreamKind::Subtitle if stream.codec.is_empty() => None,
             StreamKind::Audio => Some("copy"),
-            StreamKind::Cover => is_mov.then_some("copy"),
             StreamKind::Attachment => (self == Self::Mkv).then_some("copy"),
-            StreamKind::Other => None,
-            StreamKind::Subtitle => match (self, stream.codec.as_str()) {
-                (Self::Mkv, "mov_text") => Some("srt"),
-                (Self::Mp4 | Self::Mov, "mov_text") | (Self::WebM, "webvtt") | (Self::Mkv, _) => Some("copy"),
-                // Bitmap subtitles cannot be converted to text.
-                (_, "dvd_subtitle" | "dvb_subtitle" | "hdmv_pgs_subtitle" | "xsub" | "dvb_teletext" | "") => None,
-                (Self::WebM, _) => Some("webvtt"),
-                (Self::Mp4 | Self::Mov, _) => Some("mov_text"),
-            },
+            StreamKind::Subtitle => self.subtitle_codec(&stream.codec),
+            StreamKind::Cover
+            | StreamKind::TimeCode
+            | StreamKind::ChapterTitles
+            | StreamKind::Video
+            | StreamKind::Data => None,
+        }
+    }
+
+    fn subtitle_codec(self, codec: &str) -> Option<&'static str> {
+        match (self, codec) {
+            (Self::Mkv, "mov_text" | "eia_608") => Some("srt"),
+            (Self::Mp4 | Self::Mov, "mov_text")
+            | (Self::Mp4, "dvd_subtitle")
+            | (Self::Mov, "eia_608")
+            | (Self::WebM, "webvtt")
+            | (Self::Mkv, _) => Some("copy"),
+            // Pictures cannot become text.
+            (_, "dvd_subtitle" | "dvb_subtitle" | "hdmv_pgs_subtitle" | "xsub" | "dvb_teletext") => None,
+            (Self::WebM, _) => Some("webvtt"),
+            (Self::Mp4 | Self::Mov, _) => Some("mov_text"),
         }
     }
 }
@@ -105,10 +117,20 @@ mod tests {
 
     #[test]
     fn subtitles_are_kept_as_text_where_they_are_text() {
-        let subtitle = |codec: &str| OtherStream { index: 2, kind: StreamKind::Subtitle, codec: codec.into() };
+        let subtitle = |codec: &str| OtherStream {
+            index: 2,
+            kind: StreamKind::Subtitle,
+            codec: codec.into(),
+            tag: None,
+            file_name: None,
+            time_code: None,
+        };
         for (container, codec, expected) in [
             (Container::Mp4, "subrip", Some("mov_text")),
             (Container::Mp4, "hdmv_pgs_subtitle", None),
+            (Container::Mp4, "dvd_subtitle", Some("copy")),
+            (Container::Mov, "dvd_subtitle", None),
+            (Container::Mkv, "", None),
             (Container::Mkv, "hdmv_pgs_subtitle", Some("copy")),
             (Container::Mkv, "mov_text", Some("srt")),
             (Container::WebM, "ass", Some("webvtt")),

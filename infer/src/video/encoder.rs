@@ -19,6 +19,8 @@ pub(super) struct EncoderSettings {
     /// Options of the codec, with their values.
     pub(super) options: Vec<(String, String)>,
     pub(super) track: RawTrack,
+    /// The encoder's layout of transparent pixels; `None` if the painting is opaque.
+    pub(super) alpha: Option<&'static str>,
     pub(super) color: Color,
     pub(super) sample_aspect: Option<Ratio>,
     /// ffmpeg's name of the file format.
@@ -120,7 +122,7 @@ impl EncoderSettings {
         if self.track.format == RawFormat::Yuv420 {
             command.args(["-pix_fmt", "yuv420p"]);
         }
-        if self.track.format == RawFormat::Yuv420 || self.codec.starts_with("prores") {
+        if self.track.format == RawFormat::Yuv420 || self.planar_layout().is_some() {
             command.args(["-colorspace", color.matrix.tag(), "-color_range", range(color)]);
         }
         for (option, tag) in [("-color_primaries", &color.primaries), ("-color_trc", &color.transfer)] {
@@ -129,7 +131,7 @@ impl EncoderSettings {
             }
         }
         command.args(self.ffmpeg.passthrough()).args(["-enc_time_base", &self.track.time_base.to_string()]);
-        if self.format == "mp4" {
+        if ["mp4", "mov"].contains(&self.format) {
             command.args(["-video_track_timescale", &self.track.time_base.denominator.to_string()]);
         }
         let mut file = std::ffi::OsString::from("file:");
@@ -142,16 +144,22 @@ impl EncoderSettings {
     fn filters(&self) -> String {
         let Ratio { numerator, denominator } = self.sample_aspect.unwrap_or(Ratio { numerator: 1, denominator: 1 });
         let aspect = format!("setsar={numerator}/{denominator}");
-        match self.track.format {
-            RawFormat::Rgb if self.codec.starts_with("prores") => {
-                let (matrix, range) = (self.color.matrix.tag(), range(&self.color));
-                format!("scale=out_color_matrix={matrix}:out_range={range},format=yuv422p10le,{aspect}")
+        let (matrix, range) = (self.color.matrix, range(&self.color));
+        match (self.track.format, self.planar_layout(), self.alpha) {
+            (RawFormat::Yuv420, ..) => format!("setparams=range={range}:colorspace={},{aspect}", matrix.tag()),
+            (_, Some(layout), _) => {
+                format!("scale=out_color_matrix={}:out_range={range},format={layout},{aspect}", matrix.scale_name())
             }
-            RawFormat::Rgb => aspect,
-            RawFormat::Yuv420 => {
-                let (matrix, range) = (self.color.matrix.tag(), range(&self.color));
-                format!("setparams=range={range}:colorspace={matrix},{aspect}")
-            }
+            (_, None, Some(layout)) => format!("format={layout},{aspect}"),
+            (_, None, None) => aspect,
+        }
+    }
+
+    /// The layout of luma and chroma into which ffmpeg converts RGB for this encoder, if it does not take RGB.
+    fn planar_layout(&self) -> Option<&'static str> {
+        match self.alpha {
+            Some(layout) => Some(layout).filter(|layout| layout.starts_with("yuva")),
+            None => self.codec.starts_with("prores").then_some("yuv422p10le"),
         }
     }
 }

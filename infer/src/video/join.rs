@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use impasto_common::{Error, Result, ResultExt};
-use impasto_video::{Ratio, StreamKind, VideoInfo, quiet_child};
+use impasto_video::{Ratio, VideoInfo, probe, quiet_child};
 
 use super::container::Container;
 use super::encoder::check_written;
-use super::ffmpeg_log::{FfmpegLog, is_disk_full};
+use super::ffmpeg_log::FfmpegLog;
 use super::segments::{Segment, next_frame};
+use super::time_code::time_code_after;
+use super::tracks::KeptTracks;
 
 /// The time unit of ffmpeg's lists.
 const MICROSECOND: Ratio = Ratio { numerator: 1, denominator: 1_000_000 };
@@ -23,6 +25,8 @@ pub(super) struct ClipJoin<'a> {
     pub(super) info: &'a VideoInfo,
     pub(super) start: Option<f64>,
     pub(super) duration: Option<f64>,
+    /// Whether the painted clip has another frame rate.
+    pub(super) other_rate: bool,
     pub(super) time_base: Ratio,
     pub(super) container: Container,
     /// The folder for temporary files.
@@ -30,9 +34,9 @@ pub(super) struct ClipJoin<'a> {
 }
 
 impl ClipJoin<'_> {
-    /// Joins the segments into a file in the folder, and returns its path. The other streams are cut at `until`, in the
-    /// time base.
-    pub(super) fn join(&self, segments: &[Segment], until: Option<i64>) -> Result<PathBuf> {
+    /// Joins the segments into a file in the folder, and returns its path. Everything beside the video is cut at `until`,
+    /// in the time base.
+    pub(super) fn join(&self, segments: &[Segment], tracks: &KeptTracks, until: Option<i64>) -> Result<PathBuf> {
         let origin = self.origin();
         let first = segments.first().ok_or_else(|| Error::new("no frame was painted"))?;
         let list = self.folder.join("parts.ffconcat");
@@ -49,8 +53,13 @@ impl ClipJoin<'_> {
         command.args(["-f", "concat", "-safe", "0", "-i"]).arg(file(&list));
         self.add_source(&mut command);
         command.args(["-map", "0:v:0"]);
-        self.map_others(&mut command);
+        tracks.map(&mut command, self.container);
         command.args(["-map_metadata", "1", "-map_chapters", "1", "-metadata:s:v:0", "rotate="]);
+        // That of the file would not fit a clip that starts later, and must not appear beside the one that does.
+        command.args(["-metadata", "timecode="]);
+        if let Some(time_code) = self.time_code_at(first.pts) {
+            command.args(["-metadata:s:v:0", &format!("timecode={time_code}")]);
+        }
         for (name, value) in &self.info.tags {
             command.args(["-metadata:s:v:0", &format!("{name}={value}")]);
         }
@@ -68,9 +77,11 @@ impl ClipJoin<'_> {
         if self.keeps_clock() {
             command.args(["-avoid_negative_ts", "disabled"]);
         }
-        let written = self.write(command, &path).and_then(|log| {
+        let written = Self::write(command, &path, self.container).and_then(|log| {
             let checked = check_written(&path, next_frame(segments), log);
-            checked.context(|| format!("cannot write {}", self.container))
+            checked
+                .and_then(|()| tracks.add_covers(&path, self.container))
+                .context(|| format!("cannot write {}", self.container))
         });
         match written {
             Ok(()) => Ok(path),
@@ -89,72 +100,25 @@ impl ClipJoin<'_> {
         to && self.start.is_none() && self.info.container.contains("matroska")
     }
 
-    /// Checks that the container can contain the streams other than the video, before anything is painted.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot. The hint names a container that can.
-    pub(super) fn check_others(&self) -> Result<()> {
-        if self.others().next().is_none() {
-            return Ok(());
-        }
-        let mut command = ffmpeg();
-        // The inputs have the same numbers as for joining.
-        command.args(["-f", "lavfi", "-i", "anullsrc=duration=0.01"]);
-        self.add_source(&mut command);
-        self.map_others(&mut command);
-        command.args(["-t", "0.5"]);
-        let path = self.folder.join(format!("trial.{}", self.container.extension()));
-        self.write(command, &path).map_err(|error| {
-            if is_disk_full(&error) {
-                return error;
-            }
-            Error::usage(format!("{} cannot hold the sound or the subtitles of the clip", self.container))
-                .with_source(error)
-                .with_hint("use an `--output` that ends in .mkv, which can hold any stream")
-        })?;
-        fs::remove_file(&path).context(|| format!("cannot remove `{}`", path.display()))
+    /// The time code of the clip's first frame, if the painted clip can have one: time codes count the frames of one rate.
+    pub(super) fn time_code(&self) -> Option<&str> {
+        self.info.time_code.as_deref().filter(|_| !self.other_rate && self.info.frame_rate.is_some())
     }
 
-    /// Notices about the streams that the file cannot contain.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let lost = self.info.others.iter().filter(|stream| self.container.codec_for(stream).is_none());
-        let notes = lost.map(|stream| {
-            let what = match stream.kind {
-                StreamKind::Audio => "sound",
-                StreamKind::Subtitle => "subtitles",
-                StreamKind::Attachment => "an attached file",
-                StreamKind::Cover => "a cover picture",
-                StreamKind::Other => "other video or data",
-            };
-            let codec = if stream.codec.is_empty() { String::new() } else { format!(", {}", stream.codec) };
-            format!("stream {} ({what}{codec}) cannot be copied into {}", stream.index, self.container)
-        });
-        notes.collect()
+    /// The time code of the frame that shows at `pts`.
+    fn time_code_at(&self, pts: i64) -> Option<String> {
+        let ticks = self.info.start.filter(|_| self.start.is_some()).map_or(0, |start| pts - start);
+        time_code_after(self.time_code()?, self.info.frame_rate?, ticks as f64 * self.time_base.value())
     }
 
-    fn others(&self) -> impl Iterator<Item = (usize, StreamKind, &'static str)> {
-        let streams = self.info.others.iter();
-        streams.filter_map(|stream| Some((stream.index, stream.kind, self.container.codec_for(stream)?)))
+    /// What to say if the joined file has not got the clip's time code, which not every frame rate can have.
+    pub(super) fn lost_time_code(&self, joined: &Path) -> Result<Option<String>> {
+        let Some(time_code) = self.time_code() else { return Ok(None) };
+        let is_there = probe(joined)?.time_code.is_some();
+        Ok((!is_there).then(|| format!("the time code {time_code} is left out: {} cannot hold it", self.container)))
     }
 
-    /// Maps the streams other than the video from input 1.
-    fn map_others(&self, command: &mut Command) {
-        let (mut subtitles, mut covers) = (0, 0);
-        command.args(["-c", "copy"]);
-        for (index, kind, codec) in self.others() {
-            command.args(["-map", &format!("1:{index}")]);
-            if kind == StreamKind::Subtitle {
-                command.args([&format!("-c:s:{subtitles}"), codec]);
-                subtitles += 1;
-            } else if kind == StreamKind::Cover {
-                covers += 1;
-                command.args([&format!("-disposition:v:{covers}"), "attached_pic"]);
-            }
-        }
-    }
-
-    fn add_source(&self, command: &mut Command) {
+    pub(super) fn add_source(&self, command: &mut Command) {
         for (option, value) in [("-ss", self.start), ("-t", self.duration)] {
             if let Some(value) = value {
                 command.args([option, &format!("{value:.6}")]);
@@ -194,26 +158,26 @@ impl ClipJoin<'_> {
         Ok(list)
     }
 
-    /// Runs ffmpeg, which writes the file `path`, and returns its log.
-    fn write(&self, mut command: Command, path: &Path) -> Result<FfmpegLog> {
-        command.args(["-f", self.container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
+    /// Runs ffmpeg into the file `path`, and returns its log.
+    pub(super) fn write(mut command: Command, path: &Path, container: Container) -> Result<FfmpegLog> {
+        command.args(["-f", container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
         let output = command.output().context(|| "cannot run `ffmpeg`")?;
         let log = FfmpegLog::read(&output.stderr[..]);
         if output.status.success() {
             return Ok(log);
         }
-        Err(Error::new(format!("cannot write {}", self.container)).with_source(log))
+        Err(Error::new(format!("cannot write {container}")).with_source(log))
     }
 }
 
-fn ffmpeg() -> Command {
+pub(super) fn ffmpeg() -> Command {
     let mut command = quiet_child("ffmpeg");
     command.args(["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"]);
     command
 }
 
-/// A path that ffmpeg does not take for an option or a protocol.
-fn file(path: &Path) -> std::ffi::OsString {
+/// A path that is never taken for an option or a protocol.
+pub(super) fn file(path: &Path) -> std::ffi::OsString {
     let mut argument = std::ffi::OsString::from("file:");
     argument.push(path);
     argument

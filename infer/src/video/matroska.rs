@@ -18,6 +18,8 @@ pub(super) enum RawFormat {
     Yuv420,
     /// Interleaved red, green and blue bytes.
     Rgb,
+    /// The same with alpha.
+    Rgba,
 }
 
 impl RawFormat {
@@ -26,6 +28,7 @@ impl RawFormat {
         match self {
             Self::Yuv420 => *b"I420",
             Self::Rgb => *b"RGB\x18",
+            Self::Rgba => *b"RGBA",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use impasto_common::{Error, Result};
+use impasto_picture::Picture;
 use impasto_video::{VideoFrame, rgb_to_planar};
 
 use super::encoder::{Encoder, EncoderSettings};
@@ -110,15 +111,19 @@ impl SegmentSink {
 
     fn pixels(&self, frame: VideoFrame) -> Result<Vec<u8>> {
         let (width, height) = self.settings.track.size;
-        let mut image = frame.picture.into_rgb8();
+        let mut image = frame.picture.into_image();
         if image.width() < width || image.height() < height {
             return Err(Error::new(format!("a painting of {}x{} pixels is too small", image.width(), image.height())));
         }
-        if image.dimensions() != (width, height) {
-            image = image::imageops::crop_imm(&image, 0, 0, width, height).to_image();
+        if (image.width(), image.height()) != (width, height) {
+            image = image.crop_imm(0, 0, width, height);
         }
+        if self.settings.track.format == RawFormat::Rgba {
+            return Ok(image.into_rgba8().into_raw());
+        }
+        let image = Picture::from(image).into_rgb8_on_white();
         Ok(match self.settings.track.format {
-            RawFormat::Rgb => image.into_raw(),
+            RawFormat::Rgb | RawFormat::Rgba => image.into_raw(),
             RawFormat::Yuv420 => rgb_to_planar(&image, &self.settings.color),
         })
     }

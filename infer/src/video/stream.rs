@@ -63,7 +63,7 @@ impl<W: Write + Send> FrameSink for StreamWriter<W> {
         match self {
             Self::Y4m(writer) => writer.push(frame.picture),
             Self::Rgb(writer) => {
-                let pixels = frame.picture.into_rgb8();
+                let pixels = frame.picture.into_rgb8_on_white();
                 writer.write_all(&pixels).and_then(|()| writer.flush()).context(|| "cannot write the stream")
             }
             Self::Animation(stream) => stream.push(frame),

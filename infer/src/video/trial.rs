@@ -1,7 +1,7 @@
 //! Tries the encoder, so that unsupported settings are reported before anything is painted.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use impasto_common::{Error, Result};
 use impasto_video::rgb_to_planar;
@@ -11,12 +11,17 @@ use super::ffmpeg_log::is_disk_full;
 use super::matroska::RawFormat;
 use super::pipeline::Observer;
 
-/// Encodes a black frame. If the encoder does not support odd sides, the settings are changed to even ones.
+/// Encodes a black frame into a file in `folder`, whose path is returned. If the encoder does not take odd sides, the
+/// settings are changed to even ones.
 ///
 /// # Errors
 ///
-/// If the encoder is not available, or rejects its options.
-pub(super) fn try_encoder(settings: &mut EncoderSettings, folder: &Path, observer: &mut dyn Observer) -> Result<()> {
+/// If the encoder is not available, or does not take its options.
+pub(super) fn try_encoder(
+    settings: &mut EncoderSettings,
+    folder: &Path,
+    observer: &mut dyn Observer,
+) -> Result<PathBuf> {
     let path = folder.join(format!("trial.{}", settings.format));
     let mut result = encode_black(settings, &path);
     let (width, height) = settings.track.size;
@@ -31,9 +36,9 @@ pub(super) fn try_encoder(settings: &mut EncoderSettings, folder: &Path, observe
             ));
         }
     }
-    // The file may not exist if the trial failed.
-    let _ = fs::remove_file(&path);
-    result.map_err(|error| {
+    result.map(|()| path.clone()).map_err(|error| {
+        // The file may not exist if the trial failed.
+        let _ = fs::remove_file(&path);
         if is_disk_full(&error) {
             return error;
         }
@@ -48,6 +53,7 @@ fn encode_black(settings: &EncoderSettings, path: &Path) -> Result<()> {
     let black = image::RgbImage::new(width, height);
     let pixels = match settings.track.format {
         RawFormat::Rgb => black.into_raw(),
+        RawFormat::Rgba => image::DynamicImage::from(black).into_rgba8().into_raw(),
         RawFormat::Yuv420 => rgb_to_planar(&black, &settings.color),
     };
     let mut encoder = Encoder::start(settings, path)?;

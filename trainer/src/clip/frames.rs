@@ -56,7 +56,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<Self::Item> {
         let image = match &mut self.source {
             FrameSource::Video(reader) => match reader.next() {
-                Some(frame) => frame.map(|VideoFrame { picture, .. }| picture.into_rgb8()),
+                Some(frame) => frame.map(|VideoFrame { picture, .. }| picture.into_rgb8_on_white()),
                 None => return reader.damage().map(Err),
             },
             FrameSource::Folder(paths) => read_rgb(&paths.next()?),

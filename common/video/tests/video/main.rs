@@ -1,6 +1,8 @@
 //! Clips made by ffmpeg, read back. Without ffmpeg every test here is skipped, and says so.
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
+mod transparency;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
