@@ -24,6 +24,8 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# The checkout stays clean.
+sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "tools" / "gpu_kit"))
 from widen import widen  # noqa: E402
 

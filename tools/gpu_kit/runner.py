@@ -19,7 +19,11 @@ LEAST = 5
 
 
 class Failed(Exception):
-    """A stage, or a part of it, failed. The text is one line."""
+    """A stage, or a part of it, failed. The text is one line; `out` is what the command printed until then."""
+
+    def __init__(self, text, out=""):
+        super().__init__(text)
+        self.out = out
 
 
 class Runner:
@@ -89,13 +93,13 @@ class Runner:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             self.note(words, out, err, f"stopped after {seconds:.0f} s")
-            raise Failed(f"`{short(words)}` took more than {seconds:.0f} s") from None
+            raise Failed(f"`{short(words)}` took more than {seconds:.0f} s", out) from None
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
         self.note(words, out, err, f"exit code {process.returncode}")
         if process.returncode:
-            raise Failed(f"`{short(words)}`: {cause(out, err) or f'exit code {process.returncode}'}")
+            raise Failed(f"`{short(words)}`: {cause(out, err) or f'exit code {process.returncode}'}", out)
         return out
 
     def test(self, program, name):
