@@ -102,8 +102,7 @@ impl Comparison {
             let rounded = rounded(arguments, dtype);
             let mask = before_relu.map(|op| certain(op, &rounded).unwrap());
             let expected = run(op, &rounded, mask.as_ref(), &Device::Cpu, DType::F32).unwrap();
-            let gpu = self.gpu.clone();
-            let twice = [(); 2].map(|()| run(op, &rounded, mask.as_ref(), &gpu, dtype));
+            let twice = [(); 2].map(|()| run(op, &rounded, mask.as_ref(), &self.gpu, dtype));
             let [Some(found), Some(again)] = twice.map(|tensors| self.done(&format!("{what} {dtype:?}"), tensors))
             else {
                 continue;
