@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares painting of ours with PyTorch's on an NVIDIA GPU, in half precision.
 
-    python infer/benches/cuda.py --sizes 1920x1080 --presets l [--quick]
+    python infer/benches/cuda.py --sizes 1920x1080 --presets l
 
 All run the same network, with the same weights, on the same frame. Two times are taken: `alone`, from a frame of bytes in the
 GPU's memory to a painting of bytes there, and `frame`, the same from and to the host's memory, one frame at a time, with copies.
@@ -13,11 +13,8 @@ The mean levels of the paintings are compared. Presets `m` and `l` have trained 
 channel twice. Other presets have random weights, which paint nearly black, so that the mean says little. A difference is a warning
 and does not stop the measurement; with trained weights the exit code is then 1.
 
-The tests that need a GPU run first. At the end `infer bench` reports the rate of a clip, with copies, the share of the GPU's
-measured peak, and whether a CUDA graph ran. `--peers-only` leaves both out.
-
 Ours is built with the feature `cuda`: the environment of the toolkit must be set (docs/gpu.md says how). This Python needs torch
-with CUDA, numpy and safetensors. Lines with tabs are for `trainer/benches/cuda.py`.
+with CUDA; for random weights also safetensors. `tools/gpu_kit.py` measures everything, also where there is no Rust.
 """
 
 import argparse
@@ -31,6 +28,9 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import peers  # noqa: E402
+
+sys.path.insert(0, str(peers.ROOT / "tools" / "gpu_kit"))
+from widen import widen  # noqa: E402
 
 WORKSPACE = ["--workspace", "--locked", "--features", "cuda"]
 WARM_UP = 2
@@ -59,7 +59,7 @@ class TorchEngine:
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.network = torch.compile(network, mode="max-autotune", dynamic=False) if self.compiled else network
-        self.host = torch.from_numpy(frame(options.size)).pin_memory()
+        self.host = frame(options.size).pin_memory()
         self.back = torch.empty_like(self.host).pin_memory()
         self.frame = torch.empty((height, width, 3), dtype=torch.uint8, device="cuda")
         self.frame.copy_(self.host)
@@ -127,7 +127,12 @@ ENGINES = {
 
 
 def frame(size):
-    return peers.photo(size)[0].transpose(1, 2, 0).astype("uint8").copy()
+    """The picture of `peers.photo`, as bytes."""
+    import torch
+
+    height, width = size
+    levels = torch.arange(3 * height * width) * 7919 % 256
+    return levels.to(torch.uint8).reshape(3, height, width).permute(1, 2, 0).contiguous()
 
 
 def serve(options):
@@ -136,8 +141,8 @@ def serve(options):
     engine = ENGINES[options.serve](options)
     for _ in sys.stdin:
         seconds = engine.paint()
-        planes = engine.back.numpy().transpose(2, 0, 1)
-        level = float(planes.ravel()[:: peers.EVERY].mean())
+        planes = engine.back.permute(2, 0, 1).flatten()
+        level = float(planes[:: peers.EVERY].double().mean())
         print(seconds, 0, 0, level, engine.alone(), flush=True)
 
 
@@ -239,27 +244,7 @@ def write_weights(presets, folder):
         peers.random_weights(untrained, folder)
     for preset in presets:
         if preset in TRAINED:
-            write_trained(TRAINED[preset], folder / f"{preset}.safetensors")
-
-
-def write_trained(copies, path):
-    """Writes the bundled style with `copies` of every channel.
-
-    Each copy gets an equal part of every sum, so that the painting is the same (Net2WiderNet: Chen et al., 2016). The style's card
-    is left out: with it ours would paint with a margin, more pixels than PyTorch.
-    """
-    from safetensors.numpy import load_file, save_file
-
-    wide = {}
-    for name, tensor in load_file(STYLE).items():
-        tensor = tensor.astype("float32")
-        # The picture's three channels have no copies.
-        if tensor.shape[0] != 3:
-            tensor = tensor.repeat(copies, axis=0)
-        if tensor.ndim == 4 and tensor.shape[1] != 3:
-            tensor = tensor.repeat(copies, axis=1) / copies
-        wide[name] = tensor.astype("float32")
-    save_file(wide, path)
+            widen(STYLE, folder / f"{preset}.safetensors", TRAINED[preset])
 
 
 def build_ours():
@@ -282,43 +267,16 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=7, help="turns of each engine that count; 7")
     parser.add_argument("--peers", type=peers.one_of(ENGINES), default=list(ENGINES), help=",".join(ENGINES))
     parser.add_argument("--ours", help="the program `painting`, built with the feature `cuda`, instead of building it")
-    parser.add_argument("--quick", action="store_true", help="3 rounds, f16 alone")
-    parser.add_argument("--peers-only", action="store_true", help="neither tests nor `infer bench`")
     parser.add_argument("--json", type=Path, help="write all figures into this file too")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--size", type=peers.parse_size, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def run_tests():
-    """Whether the tests that need a GPU pass."""
-    command = ["cargo", "test", "--release", *WORKSPACE, "--lib", "on_a_gpu", "--", "--nocapture"]
-    return subprocess.run(command, cwd=peers.ROOT, stdout=sys.stderr).returncode == 0
-
-
-def rates(options):
-    """What `infer bench` reports, as lines for the table of all bars."""
-    command = ["cargo", "run", "--release", *WORKSPACE, "--bin", "infer", "--", "bench", "--device", "cuda", "--json"]
-    command += ["--precision", options.precision, "--presets", ",".join(options.presets)]
-    command += ["--sizes", ",".join(f"{width}x{height}" for height, width in options.sizes)]
-    report = json.loads(subprocess.run(command, cwd=peers.ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
-    print(f"\n{report['machine']['gpu']['name']}, peak {report['machine']['gpu']['peak_gflops']:.0f} GFLOP/s")
-    for found in report["measurements"]:
-        name = f"painting {found['network']} at {found['width']}x{found['height']}, {found['precision']}"
-        print(f"{name}: {'one CUDA graph' if found['cuda_graph'] else 'no CUDA graph: ' + found['cuda_graph_failure']}")
-        # The bar of a clip: 200 frames a second at 1920x1080.
-        print(f"{name}, frames of a clip\t{found['frames_per_second']}\t\tframes/s\tmore")
-        print(f"{name}, of the measured peak\t{100 * found['fraction_of_peak']}\t\t%\tmore")
-
-
 def main():
     options = parse_arguments()
     if options.serve:
         return serve(options)
-    if options.quick:
-        options.rounds = 3
-        options.peers = [peer for peer in options.peers if peer.endswith("-f16")]
-    passed = options.peers_only or run_tests()
     ours = options.ours or build_ours()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -331,16 +289,8 @@ def main():
         results = [compare(network, size, options, ours, folder) for network in networks for size in options.sizes]
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
-    for result in results:
-        theirs = [row for row in result["engines"][1:] if row["engine"].endswith("-f16")]
-        for kind, words in [("alone_ms", "on the GPU"), ("frame_ms", "with copies")]:
-            best = min((row[kind] for row in theirs), default="")
-            name = f"painting {result['network']} at {result['width']}x{result['height']}, {result['precision']}, {words}"
-            print(f"{name}\t{result['engines'][0][kind]}\t{best}\tms\tless")
-    if not options.peers_only and not options.weights:
-        rates(options)
     trained = [result for result in results if options.weights or result["network"] in TRAINED]
-    return int(not passed or not all(result["levels_agree"] for result in trained))
+    return int(not all(result["levels_agree"] for result in trained))
 
 
 if __name__ == "__main__":

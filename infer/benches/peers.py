@@ -48,20 +48,36 @@ TOLERANCE = {"compile-bf16": 0.05}
 
 
 def style_net(weights):
-    """The network of tests/reference/make.py with the weights of a file: .safetensors, or anything that torch.load reads."""
+    """The network of tests/reference/style_net.py with the weights of a file: .safetensors, or anything that torch.load reads."""
     import torch
-    from safetensors.torch import load_file
 
     sys.path.insert(0, str(ROOT / "tests" / "reference"))
-    from make import StyleNet
+    from style_net import StyleNet
 
-    tensors = load_file(weights) if weights.endswith(".safetensors") else torch.load(weights, weights_only=True)
+    tensors = load_tensors(weights) if weights.endswith(".safetensors") else torch.load(weights, weights_only=True)
     # Left over from PyTorch before 0.4.
     tensors = {name: tensor.float() for name, tensor in tensors.items() if ".running_" not in name and ".num_batches" not in name}
     blocks = sum(name.startswith("res") and name.endswith(".conv1.conv2d.weight") for name in tensors)
     network = StyleNet(tensors["conv1.conv2d.weight"].shape[0], blocks)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
+
+
+def load_tensors(path):
+    """The tensors of a .safetensors file of f32 or f16. Needs PyTorch only, as a GPU machine may have no more."""
+    import torch
+
+    content = bytearray(Path(path).read_bytes())
+    begin = 8 + int.from_bytes(content[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(content[8:begin]).items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            dtype = {"F32": torch.float32, "F16": torch.float16}[entry["dtype"]]
+            count = (end - start) // dtype.itemsize
+            values = torch.frombuffer(content, dtype=dtype, count=count, offset=begin + start)
+            tensors[name] = values.reshape(entry["shape"])
+    return tensors
 
 
 class Eager:
@@ -321,7 +337,7 @@ def random_weights(presets, folder):
     from safetensors.torch import save_file
 
     sys.path.insert(0, str(ROOT / "tests" / "reference"))
-    from make import StyleNet
+    from style_net import StyleNet
 
     for preset in presets:
         torch.manual_seed(0)

@@ -35,7 +35,7 @@ const NO_CARDS: [&str; 5] =
     ["docs/benchmarks.md", "docs/gpu-status.md", "docs/gpu.md", "docs/painting.md", "docs/video.md"];
 
 /// Flags of other programs that the documents mention.
-const FOREIGN_FLAGS: [&str; 24] = [
+const FOREIGN_FLAGS: [&str; 26] = [
     // Of pip, torchrun and srun.
     "--no-deps",
     "--target",
@@ -54,6 +54,9 @@ const FOREIGN_FLAGS: [&str; 24] = [
     "--ignored",
     "--locked",
     "--no-sign-request",
+    // Of the kit for GPUs.
+    "--minutes",
+    "--out",
     // Of `infer/benches/peers.py`.
     "--peers",
     "--venv",

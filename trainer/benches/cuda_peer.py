@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The training step of `training_step.rs` in PyTorch on a GPU: `cuda_peer.py MODE PRECISION BATCH STEPS`.
+"""The training step of `training_step.rs` in PyTorch on a GPU: `cuda_peer.py MODE,.. PRECISION BATCH STEPS`.
 
-MODE is `eager`, `channels-last`, `compile` (channels last too) or `graph` (channels last, the whole step captured). Prints the
-median milliseconds of a step, a clip of the gradient's norm and Adam (fused) included.
+MODE is `eager`, `channels-last`, `graph` (channels last, the whole step captured) or `compile` (channels last, with
+`reduce-overhead`). Prints each mode and the median milliseconds of its step, a clip of the gradient's norm and Adam (fused)
+included. A mode that fails stops no other. Needs PyTorch only; `tools/gpu_kit.py` compares with it.
 """
 
 import sys
@@ -31,7 +32,7 @@ class Step(step_peer.Step):
         # A captured step may not ask for the norm on the host.
         self.adam = torch.optim.Adam(self.network.parameters(), lr=1e-3, fused=True, capturable=mode == "graph")
         forward = lambda photos: self.loss(self.network(photos))  # noqa: E731
-        self.forward = torch.compile(forward) if mode == "compile" else forward
+        self.forward = torch.compile(forward, mode="reduce-overhead") if mode == "compile" else forward
 
     def run(self):
         self.adam.zero_grad(set_to_none=True)
@@ -54,10 +55,7 @@ class Step(step_peer.Step):
         return graph.replay
 
 
-def main():
-    mode, precision, batch, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "f32"
+def time_steps(mode, precision, batch, steps):
     step = Step(mode, precision, batch)
     run = step.captured() if mode == "graph" else step.run
     times = []
@@ -68,8 +66,22 @@ def main():
         end.record()
         end.synchronize()
         times.append(start.elapsed_time(end))
-    print(median(times[WARM_UP:]))
+    return median(times[WARM_UP:])
+
+
+def main():
+    modes, precision, batch, steps = sys.argv[1].split(","), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "f32"
+    failed = False
+    for mode in modes:
+        try:
+            print(mode, time_steps(mode, precision, batch, steps), flush=True)
+        except Exception as error:  # noqa: BLE001
+            failed = True
+            print(f"error: {mode}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,5 @@
 //! Times one training step: batch 4 at 256x256, preset `l`, VGG-16 to `relu3_3`, Adam. The weights are random: they do not
-//! change the work. `--device`, `--precision`, `--batch` and `--size` change these; `cuda.py` times a GPU with them.
+//! change the work. `--device`, `--precision`, `--batch` and `--size` change these; `tools/gpu_kit.py` times a GPU with them.
 //!
 //! By default it makes a few steps and prints their times. With `--serve` it makes one step for each line of standard input, so
 //! that `compare.py` can alternate it with the same step in PyTorch.

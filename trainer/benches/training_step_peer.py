@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "reference"))
-from make import StyleNet  # noqa: E402
+from style_net import StyleNet  # noqa: E402
 
 THREADS, BATCH, SIZE = 2, 4, 256
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock};
 
 #[cfg(feature = "cuda")]
 use super::gpu::GpuEngine;
-use super::gpu_painter::{Blend, FrameInFlight, GpuPainter, PixelFrame};
+use super::gpu_painter::{Blend, FrameInFlight, GpuAnswer, GpuPainter, PixelFrame};
 use super::{Engine, PaintPrecision, Rows, Sink, Statistics};
 use impasto_common::device::DeviceChoice;
 use impasto_common::network::Network;
@@ -29,8 +29,8 @@ pub enum Begun {
 /// How the painting of a frame on a GPU ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The frame is painted.
-    Painted(PixelFrame),
+    /// The frame is painted. There may be a notice for the user.
+    Painted(PixelFrame, Option<String>),
     /// The GPU could not paint it after all: use [`AnyEngine::paint_steadily`].
     Refused(RefusedFrame),
 }
@@ -172,8 +172,8 @@ impl AnyEngine {
     /// If the GPU fails for another reason than lack of memory.
     pub fn finish(&self, ticket: Ticket, statistics: &mut Statistics) -> Result<Outcome> {
         Ok(match ticket.0.finish(statistics)? {
-            (frame, None) => Outcome::Painted(frame),
-            (frame, Some(reason)) => {
+            (frame, GpuAnswer::Painted(note)) => Outcome::Painted(frame, note),
+            (frame, GpuAnswer::Refused(reason)) => {
                 let note = Some(self.refuse(frame.size, &reason));
                 Outcome::Refused(RefusedFrame { frame, note })
             }
@@ -182,7 +182,8 @@ impl AnyEngine {
 
     /// Paints `picture` into `sink`: see [`Engine::paint_steadily`]. A GPU takes a picture as a whole, if `memory` allows.
     ///
-    /// Returns a notice for the user if the CPU painted instead of the GPU. Only for the first picture of a size.
+    /// Returns a notice for the user if the CPU painted instead of the GPU (only for the first picture of a size), or if the
+    /// GPU painted slowly (once).
     ///
     /// # Errors
     ///
@@ -198,8 +199,8 @@ impl AnyEngine {
         let mut note = None;
         if let Some(gpu) = self.gpu_for(size) {
             match gpu.paint_steadily(picture, memory, statistics, sink)? {
-                None => return Ok(None),
-                Some(reason) => note = Some(self.refuse(size, &reason)),
+                GpuAnswer::Painted(note) => return Ok(note),
+                GpuAnswer::Refused(reason) => note = Some(self.refuse(size, &reason)),
             }
         }
         self.cpu()?.paint_steadily(picture, memory, statistics, sink)?;

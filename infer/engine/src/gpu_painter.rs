@@ -25,6 +25,15 @@ pub struct Blend {
     pub keep_colors: bool,
 }
 
+/// What a GPU did with a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GpuAnswer {
+    /// It painted the picture. There may be a notice for the user, such as that it painted slowly.
+    Painted(Option<String>),
+    /// It could not paint the picture, for this reason.
+    Refused(String),
+}
+
 /// How long a GPU paints one frame that is already in its memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GpuTimes {
@@ -56,8 +65,8 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
         statistics: &Statistics,
     ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)>;
 
-    /// Paints `picture` into `sink`: see [`Engine::paint_steadily`](crate::Engine::paint_steadily). Returns the reason if
-    /// this GPU cannot paint the picture; `sink` has then received nothing.
+    /// Paints `picture` into `sink`: see [`Engine::paint_steadily`](crate::Engine::paint_steadily). If the GPU refuses the
+    /// picture, `sink` has received nothing.
     ///
     /// # Errors
     ///
@@ -68,7 +77,7 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
         memory: u64,
         statistics: &mut Statistics,
         sink: &mut Sink,
-    ) -> Result<Option<String>>;
+    ) -> Result<GpuAnswer>;
 
     /// Times the painting of a frame of `(height, width)` pixels on the GPU alone, after one warm-up run.
     ///
@@ -90,10 +99,10 @@ pub trait GpuPainter: fmt::Debug + Send + Sync {
 
 /// A frame that a GPU is painting.
 pub trait FrameInFlight: fmt::Debug + Send {
-    /// Waits for the frame. If the GPU could not paint it, returns the reason and the unchanged frame.
+    /// Waits for the frame. A frame that the GPU refused is unchanged.
     ///
     /// # Errors
     ///
     /// If the GPU fails for another reason than lack of memory.
-    fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, Option<String>)>;
+    fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, GpuAnswer)>;
 }

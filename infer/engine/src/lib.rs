@@ -34,7 +34,7 @@ mod store;
 
 pub use any::{AnyEngine, Begun, Outcome, RefusedFrame, Ticket};
 pub use engine::Engine;
-pub use gpu_painter::{Blend, FrameInFlight, GpuPainter, GpuTimes, PixelFrame};
+pub use gpu_painter::{Blend, FrameInFlight, GpuAnswer, GpuPainter, GpuTimes, PixelFrame};
 pub use memory::default_memory;
 pub use precision::PaintPrecision;
 pub use rows::{Rows, Sink};

@@ -52,9 +52,9 @@ impl Stylizer {
             BegunPainting::Done(picture) => Ok(Painted::from(*picture)),
             BegunPainting::ForCpu(picture, note) => self.paint_noted(*picture, note, statistics),
             BegunPainting::OnGpu(ticket, blank) => match self.engine.finish(ticket, statistics)? {
-                Outcome::Painted(frame) => {
+                Outcome::Painted(frame, note) => {
                     let bytes = self.cropped(frame, &blank);
-                    blank.fill(bytes).map(Painted::from)
+                    Ok(Painted { picture: blank.fill(bytes)?, notes: note.into_iter().collect() })
                 }
                 Outcome::Refused(refused) => {
                     let (picture, note) = self.refused(refused, blank)?;

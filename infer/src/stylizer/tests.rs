@@ -3,7 +3,7 @@ use std::thread;
 
 use impasto_common::network::StyleNetConfig;
 use impasto_common::weights::{Array, Tensors};
-use impasto_engine::{Blend, FrameInFlight, GpuPainter, GpuTimes, PaintPrecision, PixelFrame, Rows, Sink};
+use impasto_engine::{Blend, FrameInFlight, GpuAnswer, GpuPainter, GpuTimes, PaintPrecision, PixelFrame, Rows, Sink};
 
 use super::*;
 
@@ -86,15 +86,9 @@ impl GpuPainter for RefusingGpu {
         Err((frame, "it has too many pixels for the GPU kernels".into()))
     }
 
-    fn paint_steadily(
-        &self,
-        picture: &mut dyn Rows,
-        _: u64,
-        _: &mut Statistics,
-        _: &mut Sink,
-    ) -> Result<Option<String>> {
+    fn paint_steadily(&self, picture: &mut dyn Rows, _: u64, _: &mut Statistics, _: &mut Sink) -> Result<GpuAnswer> {
         self.0.wait();
-        Ok(Some(format!("no room for {} pixels", picture.size().0 * picture.size().1)))
+        Ok(GpuAnswer::Refused(format!("no room for {} pixels", picture.size().0 * picture.size().1)))
     }
 
     fn times(&self, _: (usize, usize), _: usize) -> Result<GpuTimes> {

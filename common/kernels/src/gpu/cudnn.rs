@@ -17,13 +17,13 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{DeviceId, WrapErr};
 use candle_core::{CudaDevice, Error};
 
-use super::algorithm::{LARGEST_WORKSPACE, Wanted, choose, table};
+use super::algorithm::{LARGEST_WORKSPACE, Proposal, Wanted, choose, table};
 use super::launch::Place;
 use super::machine::{Convolution, Direction};
 use super::tf32::is_tf32_allowed;
 use super::value::Value;
 use descriptors::{Algorithm, Descriptors};
-use proposals::{Candidate, proposals};
+use proposals::{Candidate, arithmetic, proposals};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -151,10 +151,16 @@ impl ConvolutionPlan {
             descriptors.set_math(math(wanted))?;
             let (proposals, candidates) = proposals(handle, direction, &descriptors)?;
             let chosen = choose(&proposals, wanted).and_then(|index| candidates.get(index)).copied();
-            let tried = chosen.into_iter().chain(plain(direction, wanted));
-            let found = tried.into_iter().find_map(|candidate| usable(handle, &descriptors, candidate, wanted));
-            let plan = found.map(|(algorithm, workspace)| Self { descriptors, algorithm, workspace });
-            Ok(plan.ok_or_else(|| table(&proposals)))
+            let mut tried = Vec::new();
+            for candidate in chosen.into_iter().chain(plain(direction, wanted)) {
+                match query(handle, &descriptors, candidate, wanted) {
+                    Ok(workspace) if workspace <= LARGEST_WORKSPACE => {
+                        return Ok(Ok(Self { descriptors, algorithm: candidate.0, workspace }));
+                    }
+                    answer => tried.push(outcome(candidate, answer)),
+                }
+            }
+            Ok(Err([table(&proposals), "\ntried:".into(), table(&tried)].concat()))
         };
         plan().map_err(|error| failed(&action, error))?.map_err(|proposals| {
             Error::msg(format!("cuDNN has no deterministic algorithm to {action}; it proposes{proposals}"))
@@ -243,17 +249,26 @@ fn plain(direction: Direction, wanted: Wanted) -> impl Iterator<Item = Candidate
     kinds.into_iter().flat_map(move |math| Algorithm::plain(direction).iter().map(move |&algorithm| (algorithm, math)))
 }
 
-/// A candidate and its workspace, if it can compute the convolution within [`LARGEST_WORKSPACE`]. Leaves its arithmetic set.
-fn usable(
+/// Bytes of workspace that a candidate needs, or why cuDNN refuses it. Leaves the candidate's arithmetic set.
+fn query(
     handle: sys::cudnnHandle_t,
     descriptors: &Descriptors,
     (algorithm, proposed): Candidate,
     wanted: Wanted,
-) -> Option<(Algorithm, usize)> {
+) -> Result<usize, CudnnError> {
     // A plain proposal may be called `DEFAULT`, which would let cuDNN use TF32.
     let math = if wanted == Wanted::OnlyPlain { math(wanted) } else { proposed };
-    // A candidate that cuDNN refuses is not an error: the next is tried. If all fail, the error lists them.
-    descriptors.set_math(math).ok()?;
-    let workspace = descriptors.workspace(handle, algorithm).ok()?;
-    (workspace <= LARGEST_WORKSPACE).then_some((algorithm, workspace))
+    descriptors.set_math(math)?;
+    descriptors.workspace(handle, algorithm)
+}
+
+/// A candidate that was tried in vain, for the table in the error.
+fn outcome((algorithm, math): Candidate, workspace: Result<usize, CudnnError>) -> Proposal {
+    Proposal {
+        name: format!("{algorithm:?}"),
+        status: workspace.map(|_| ()).map_err(|error| format!("{error:?}")),
+        deterministic: true,
+        arithmetic: arithmetic(math),
+        memory: workspace.unwrap_or(0),
+    }
 }

@@ -1,8 +1,8 @@
 use std::sync::Barrier;
 use std::thread;
 
-use super::super::GpuTimes;
 use super::super::tests::{Photo, weights};
+use super::super::{GpuAnswer, GpuTimes};
 use super::*;
 use impasto_common::network::{Preset, StyleNetConfig};
 
@@ -16,29 +16,34 @@ fn frame(size: (usize, usize)) -> PixelFrame {
     PixelFrame { bytes: vec![0; 3 * size.0 * size.1], channels: 3, size }
 }
 
-/// A GPU without memory: it refuses every picture when two are in flight.
+/// A GPU that answers when as many pictures are in flight as the barrier says.
 #[derive(Debug)]
-struct FullGpu(&'static Barrier);
+struct FakeGpu(fn((usize, usize)) -> GpuAnswer, &'static Barrier);
 
 #[derive(Debug)]
-struct DoomedFrame(PixelFrame, &'static Barrier);
+struct FakeFrame(PixelFrame, GpuAnswer, &'static Barrier);
 
-fn full((height, width): (usize, usize)) -> String {
-    format!("no room for {}", height * width)
+/// The answer of a GPU without memory.
+fn full((height, width): (usize, usize)) -> GpuAnswer {
+    GpuAnswer::Refused(format!("no room for {}", height * width))
 }
 
-impl FrameInFlight for DoomedFrame {
-    fn finish(self: Box<Self>, _: &mut Statistics) -> Result<(PixelFrame, Option<String>)> {
-        let Self(frame, both) = *self;
-        let reason = full(frame.size);
-        both.wait();
-        Ok((frame, Some(reason)))
+/// The answer of a GPU that paints slowly.
+fn slow((height, width): (usize, usize)) -> GpuAnswer {
+    GpuAnswer::Painted(Some(format!("{} pixels take long", height * width)))
+}
+
+impl FrameInFlight for FakeFrame {
+    fn finish(self: Box<Self>, _: &mut Statistics) -> Result<(PixelFrame, GpuAnswer)> {
+        let Self(frame, answer, all) = *self;
+        all.wait();
+        Ok((frame, answer))
     }
 }
 
-impl GpuPainter for FullGpu {
+impl GpuPainter for FakeGpu {
     fn name(&self) -> &'static str {
-        "a full GPU"
+        "a fake GPU"
     }
 
     fn precision(&self) -> PaintPrecision {
@@ -51,22 +56,17 @@ impl GpuPainter for FullGpu {
         _: Blend,
         _: &Statistics,
     ) -> Result<Box<dyn FrameInFlight>, (PixelFrame, String)> {
-        Ok(Box::new(DoomedFrame(frame, self.0)))
+        let answer = self.0(frame.size);
+        Ok(Box::new(FakeFrame(frame, answer, self.1)))
     }
 
-    fn paint_steadily(
-        &self,
-        picture: &mut dyn Rows,
-        _: u64,
-        _: &mut Statistics,
-        _: &mut Sink,
-    ) -> Result<Option<String>> {
-        self.0.wait();
-        Ok(Some(full(picture.size())))
+    fn paint_steadily(&self, picture: &mut dyn Rows, _: u64, _: &mut Statistics, _: &mut Sink) -> Result<GpuAnswer> {
+        self.1.wait();
+        Ok(self.0(picture.size()))
     }
 
     fn times(&self, size: (usize, usize), _: usize) -> Result<GpuTimes> {
-        Err(impasto_error::Error::new(full(size)))
+        Err(impasto_error::Error::new(format!("{:?}", self.0(size))))
     }
 
     fn peak_flops(&self) -> Result<f64> {
@@ -79,7 +79,24 @@ impl GpuPainter for FullGpu {
 fn engine_with_full_gpu() -> AnyEngine {
     static BOTH: Barrier = Barrier::new(2);
     let config = network();
-    AnyEngine::with_gpu(&config, &weights(&config), Box::new(FullGpu(&BOTH)))
+    AnyEngine::with_gpu(&config, &weights(&config), Box::new(FakeGpu(full, &BOTH)))
+}
+
+#[test]
+fn what_a_gpu_notes_about_a_painting_comes_with_the_painting() {
+    static ONE: Barrier = Barrier::new(1);
+    let config = network();
+    let engine = AnyEngine::with_gpu(&config, &weights(&config), Box::new(FakeGpu(slow, &ONE)));
+    let (mut statistics, mut picture) = (Statistics::own(), Photo::new(6, 7));
+    let note = engine.paint_steadily(&mut picture, 1 << 30, &mut statistics, &mut |_, _| Ok(())).unwrap();
+    assert_eq!(note.as_deref(), Some("42 pixels take long"));
+    let Begun::Ticket(ticket) = engine.begin(frame((8, 9)), BLEND, &statistics).unwrap() else {
+        panic!("the frame is taken")
+    };
+    let Outcome::Painted(painted, note) = engine.finish(ticket, &mut statistics).unwrap() else {
+        panic!("the frame is painted")
+    };
+    assert_eq!((painted, note.as_deref()), (frame((8, 9)), Some("72 pixels take long")));
 }
 
 #[test]
@@ -116,7 +133,7 @@ fn two_paintings_at_once_do_not_see_each_others_notes() {
                 assert_eq!(refused.frame, frame(size));
                 refused.note
             }
-            Outcome::Painted(_) => panic!("there is no room"),
+            Outcome::Painted(..) => panic!("there is no room"),
         }
     };
     let both = |paint: &(dyn Fn((usize, usize)) -> Option<String> + Sync), sizes: [(usize, usize); 2]| {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::super::gpu_painter::{Blend, FrameInFlight, GpuPainter, GpuTimes, PixelFrame};
+use super::super::gpu_painter::{Blend, FrameInFlight, GpuAnswer, GpuPainter, GpuTimes, PixelFrame};
 use super::super::{PaintPrecision, Rows, Sink, Statistics};
 use super::fold;
 use super::program::program;
@@ -129,18 +129,18 @@ impl GpuPainter for GpuEngine {
         memory: u64,
         statistics: &mut Statistics,
         sink: &mut Sink,
-    ) -> Result<Option<String>> {
+    ) -> Result<GpuAnswer> {
         let size = picture.size();
         let (height, width) = size;
         // If it is too small, the CPU's engine reports it again.
         let program = match program(&self.description, size) {
             Ok(program) => program,
-            Err(reason) => return Ok(Some(reason)),
+            Err(reason) => return Ok(GpuAnswer::Refused(reason)),
         };
         let bytes = COPIES * Pixels::Levels.bytes(size) as u64;
         if bytes > memory {
             let (needed, allowed) = (bytes >> 20, memory >> 20);
-            return Ok(Some(format!(
+            return Ok(GpuAnswer::Refused(format!(
                 "the GPU paints it as a whole, which needs {needed} MiB of main memory, but only {allowed} MiB are allowed"
             )));
         }
@@ -148,9 +148,7 @@ impl GpuPainter for GpuEngine {
         let before = self.before(Blend { strength: 1.0, keep_colors: false }, statistics);
         let order = PaintOrder { network: self.network, program, pixels: Pixels::Levels, before };
         let answer = received(&self.gpu.begin_painting(order, PixelData::Levels(levels)))?;
-        if let Some(reason) = answer.refused {
-            return Ok(Some(reason));
-        }
+        let GpuAnswer::Painted(note) = answer.answer else { return Ok(answer.answer) };
         statistics.replace(unpacked(&answer.after, &self.channels));
         let PixelData::Levels(levels) = answer.data else { return Err(lost()) };
         let plane = height * width;
@@ -162,7 +160,7 @@ impl GpuPainter for GpuEngine {
             }
             sink(first, &mut band)?;
         }
-        Ok(None)
+        Ok(GpuAnswer::Painted(note))
     }
 
     fn times(&self, size: (usize, usize), runs: usize) -> Result<GpuTimes> {
@@ -190,13 +188,13 @@ struct FrameOnGpu {
 }
 
 impl FrameInFlight for FrameOnGpu {
-    fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, Option<String>)> {
-        let PaintAnswer { data, after, refused } = received(&self.answer)?;
-        if refused.is_none() {
+    fn finish(self: Box<Self>, statistics: &mut Statistics) -> Result<(PixelFrame, GpuAnswer)> {
+        let PaintAnswer { data, after, answer } = received(&self.answer)?;
+        if matches!(answer, GpuAnswer::Painted(_)) {
             statistics.replace(unpacked(&after, &self.layers));
         }
         let PixelData::Bytes(bytes) = data else { return Err(lost()) };
-        Ok((PixelFrame { bytes, channels: self.channels, size: self.size }, refused))
+        Ok((PixelFrame { bytes, channels: self.channels, size: self.size }, answer))
     }
 }
 

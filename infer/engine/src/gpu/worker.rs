@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-use super::super::gpu_painter::GpuTimes;
+use super::super::gpu_painter::{GpuAnswer, GpuTimes};
 use impasto_common::device::{DeviceChoice, OpenGpu};
 use impasto_error::{Error, Result, ResultExt};
 use impasto_kernels::gpu::Value;
@@ -50,13 +50,13 @@ pub(super) struct PaintOrder {
     pub(super) before: Vec<f64>,
 }
 
-/// A painting; or the picture itself and why it is not painted.
+/// A painting; or the picture itself if the GPU refused it.
 #[derive(Debug)]
 pub(super) struct PaintAnswer {
     pub(super) data: PixelData,
     /// The statistics that the painting was normalised by.
     pub(super) after: Vec<f64>,
-    pub(super) refused: Option<String>,
+    pub(super) answer: GpuAnswer,
 }
 
 /// A request to the GPU's thread, with the channel for its answer.
@@ -109,8 +109,15 @@ impl GpuHandle {
             Ok(gpu) => {
                 // The caller waits for it.
                 let _ = opened.send(Ok(gpu.name()));
-                GpuThread { gpu, networks: HashMap::new(), last: 0, canvases: Vec::new(), in_flight: VecDeque::new() }
-                    .run(&incoming);
+                GpuThread {
+                    gpu,
+                    networks: HashMap::new(),
+                    last: 0,
+                    canvases: Vec::new(),
+                    in_flight: VecDeque::new(),
+                    told: false,
+                }
+                .run(&incoming);
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
@@ -196,6 +203,8 @@ struct PaintingInFlight {
     key: CanvasKey,
     slot: usize,
     data: PixelData,
+    /// A notice for the user.
+    note: Option<String>,
     reply: Sender<Result<PaintAnswer>>,
 }
 
@@ -208,6 +217,8 @@ struct GpuThread {
     /// In order of use; the last was used most recently.
     canvases: Vec<(CanvasKey, Canvas)>,
     in_flight: VecDeque<PaintingInFlight>,
+    /// Whether a user was told that there is no CUDA graph.
+    told: bool,
 }
 
 impl GpuThread {
@@ -280,10 +291,13 @@ impl GpuThread {
             }
         });
         match begun {
-            Ok((key, slot)) => self.in_flight.push_back(PaintingInFlight { key, slot, data, reply }),
+            Ok((key, slot)) => {
+                let note = self.note();
+                self.in_flight.push_back(PaintingInFlight { key, slot, data, note, reply });
+            }
             Err(error) if error.is_out_of_memory() => {
-                let refused = Some("there is not enough GPU memory".into());
-                let _ = reply.send(Ok(PaintAnswer { data, after: Vec::new(), refused }));
+                let answer = GpuAnswer::Refused("there is not enough GPU memory".into());
+                let _ = reply.send(Ok(PaintAnswer { data, after: Vec::new(), answer }));
             }
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -294,6 +308,14 @@ impl GpuThread {
     fn begin(&mut self, slot: usize, data: &mut PixelData, order: &PaintOrder) -> Result<()> {
         let (_, canvas) = self.canvases.last_mut().ok_or_else(lost)?;
         Ok(canvas.begin(slot, data.as_bytes(), &order.before)?)
+    }
+
+    /// A notice for the user if the canvas that was used last has no CUDA graph. Only once.
+    fn note(&mut self) -> Option<String> {
+        let (_, canvas) = self.canvases.last()?;
+        let reason = canvas.graph_failure().filter(|_| !self.told)?;
+        self.told = true;
+        Some(format!("the GPU paints without a CUDA graph, which takes longer: {reason}"))
     }
 
     /// Moves the canvas for the order to the end of the list; makes it if it does not exist.
@@ -329,10 +351,11 @@ impl GpuThread {
     }
 
     fn finish_oldest(&mut self) {
-        let Some(PaintingInFlight { key, slot, mut data, reply }) = self.in_flight.pop_front() else { return };
+        let Some(PaintingInFlight { key, slot, mut data, note, reply }) = self.in_flight.pop_front() else { return };
         let canvas = self.canvases.iter_mut().find(|(other, _)| *other == key);
         let after = canvas.ok_or_else(lost).and_then(|(_, canvas)| Ok(canvas.finish(slot, data.as_bytes())?));
-        let _ = reply.send(after.map(|after| PaintAnswer { data, after, refused: None }));
+        let answer = GpuAnswer::Painted(note);
+        let _ = reply.send(after.map(|after| PaintAnswer { data, after, answer }));
     }
 
     fn finish_all(&mut self) {

@@ -42,7 +42,8 @@ macro_rules! propose {
     }};
 }
 
-fn arithmetic(math: sys::cudnnMathType_t) -> Arithmetic {
+/// What cuDNN's `mathType` means for the results.
+pub(super) fn arithmetic(math: sys::cudnnMathType_t) -> Arithmetic {
     match math {
         sys::cudnnMathType_t::CUDNN_DEFAULT_MATH | sys::cudnnMathType_t::CUDNN_FMA_MATH => Arithmetic::Plain,
         _ => Arithmetic::TensorCores,
