@@ -33,4 +33,4 @@ pub mod video;
 
 pub use pipelined_painter::PipelinedPainter;
 pub use steady::{Composed, Patchwork, Stabilizer, SteadyOptions};
-pub use stylizer::{Painted, PaintedFile, PaintedPlanes, StylizeOptions, Stylizer, StylizerBuilder};
+pub use stylizer::{PaintMargin, Painted, PaintedFile, PaintedPlanes, StylizeOptions, Stylizer, StylizerBuilder};

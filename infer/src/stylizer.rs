@@ -1,13 +1,14 @@
 //! One style, ready to paint: the library's main type.
 
 mod builder;
-mod extended;
 mod gpu;
+mod margin;
 mod options;
 mod painted;
 mod planes;
 mod rows;
 mod strips;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use impasto_picture::Picture;
 
 pub use self::builder::StylizerBuilder;
 pub(crate) use self::gpu::BegunPainting;
+pub use self::margin::PaintMargin;
 pub use self::options::StylizeOptions;
 pub use self::painted::{Painted, PaintedFile, PaintedPlanes};
 
@@ -74,9 +76,9 @@ impl Stylizer {
     ///
     /// # Errors
     ///
-    /// If an option is out of its range.
+    /// If an option is out of its range, or the margin does not fit the network.
     pub fn with_options(self, options: StylizeOptions) -> Result<Self> {
-        options.validate()?;
+        options.validate(self.engine.network())?;
         Ok(Self { options, ..self })
     }
 
@@ -92,10 +94,22 @@ impl Stylizer {
         &self.card
     }
 
+    /// How pictures are painted.
+    #[must_use]
+    pub fn options(&self) -> &StylizeOptions {
+        &self.options
+    }
+
     /// The width and height of the painting of a picture that has this width and height.
     #[must_use]
     pub fn size_of_painting(&self, (width, height): (u32, u32)) -> (u32, u32) {
         self.options.fitted_size((width, height))
+    }
+
+    /// The width and height that the network paints for a picture of this width and height: its painting and the margin.
+    pub(crate) fn painted_size(&self, size: (u32, u32)) -> (u64, u64) {
+        let ((width, height), margin) = (self.size_of_painting(size), self.margin() as u64);
+        (u64::from(width) + 2 * margin, u64::from(height) + 2 * margin)
     }
 
     /// Paints a picture of any size. The painting has the picture's size (after `max_size`), depth, alpha and profile.

@@ -1,5 +1,6 @@
 //! How well a network paints photos it was not trained on: the objective of its paintings, and the number of L-BFGS iterations
-//! that reach the same value from noise. Johnson et al. (2016, section 4.1) report 50 to 100 for their networks.
+//! that reach the same value from noise. Johnson et al. (2016, section 4.1) report 50 to 100 for their networks. And which
+//! [marks](crate::marks) its paintings have.
 
 use candle_core::Device;
 use image::RgbImage;
@@ -9,7 +10,8 @@ use impasto_nn::StyleNet;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-use crate::objective::{Losses, Objective};
+use crate::marks::{FrameIndex, GridIndex, MarkMeter, flips};
+use crate::objective::{ContentTarget, Losses, Objective};
 use crate::optimize::{OptimizeConfig, Search, noise, scalar};
 
 /// How a network is evaluated.
@@ -17,7 +19,7 @@ use crate::optimize::{OptimizeConfig, Search, noise, scalar};
 pub struct EvaluateConfig {
     /// Height and width of the square that is cut from the middle of every photo, pixels. Default: 256.
     pub size: usize,
-    /// The largest number of L-BFGS iterations from noise. Default: 300.
+    /// The largest number of L-BFGS iterations from noise; 0 does without the search. Default: 300.
     pub max_iterations: usize,
     /// The seed of the noise. Default: 0.
     pub seed: u64,
@@ -62,7 +64,7 @@ pub struct PhotoResult {
     pub painted: Terms,
     /// The objective of the unpainted photo.
     pub unpainted: Terms,
-    /// L-BFGS iterations from noise until the objective is as low; `None` if the search reached its limit.
+    /// L-BFGS iterations from noise until the objective is as low; `None` if the search reached its limit, or there was none.
     pub iterations: Option<usize>,
 }
 
@@ -113,6 +115,10 @@ pub struct Evaluation {
     pub iterations: Quartiles,
     /// The limit on the number of iterations.
     pub max_iterations: usize,
+    /// The frame of the network's own paintings, without a margin; `None` if they are below 64 pixels.
+    pub frame: Option<FrameIndex>,
+    /// The pattern on the network's grid; `None` if the paintings are below 64 pixels, or flat.
+    pub grid: Option<GridIndex>,
 }
 
 /// JSON cannot represent infinity.
@@ -135,21 +141,24 @@ pub fn evaluate(
     device: &Device,
     mut observe: impl FnMut(&PhotoResult) -> bool,
 ) -> Result<Evaluation> {
-    let mut results = Vec::new();
+    let (mut results, mut marks) = (Vec::new(), MarkMeter::default());
     for (index, path) in photos.iter().enumerate() {
         let photo = square(path, config.size)?;
         let result = evaluate_photo(network, objective, path, &photo, index as u64, config, device)
             .context(|| format!("cannot evaluate `{}`", path.display()))?;
+        for flip in flips(&photo) {
+            marks.add(&impasto_nn::tensor_to_rgb(&network.forward(&impasto_nn::rgb_to_tensor(&flip, device)?)?)?);
+        }
         let go_on = observe(&result);
         results.push(result);
         if !go_on {
             break;
         }
     }
-    summary(results, config).ok_or_else(|| Error::usage("there are no photos to evaluate on"))
+    summary(results, &marks, config).ok_or_else(|| Error::usage("there are no photos to evaluate on"))
 }
 
-fn summary(photos: Vec<PhotoResult>, config: &EvaluateConfig) -> Option<Evaluation> {
+fn summary(photos: Vec<PhotoResult>, marks: &MarkMeter, config: &EvaluateConfig) -> Option<Evaluation> {
     let quartiles = |value: fn(&PhotoResult) -> f64| Quartiles::of(photos.iter().map(value));
     Some(Evaluation {
         size: config.size,
@@ -159,6 +168,8 @@ fn summary(photos: Vec<PhotoResult>, config: &EvaluateConfig) -> Option<Evaluati
         tv: quartiles(|photo| photo.painted.tv)?,
         iterations: quartiles(|photo| photo.iterations.map_or(f64::INFINITY, |iterations| iterations as f64))?,
         max_iterations: config.max_iterations,
+        frame: marks.frame(),
+        grid: marks.grid(),
         photos,
     })
 }
@@ -187,16 +198,29 @@ fn evaluate_photo(
     let painted = network.forward(&pixels)?.clamp(0f32, 255f32)?;
     let painted = Terms::of(&objective.losses_to(&painted, &content)?)?;
     let unpainted = Terms::of(&objective.losses_to(&pixels, &content)?)?;
-    let start = noise(photo.width(), photo.height(), config.seed, counter);
-    let mut search = Search::new(&start, &OptimizeConfig::default(), device)?;
     let mut iterations = None;
-    for iteration in 0..=config.max_iterations {
-        if scalar(&search.step(objective, &content)?.total)? <= painted.objective {
-            iterations = Some(iteration);
-            break;
-        }
+    if config.max_iterations > 0 {
+        let start = noise(photo.width(), photo.height(), config.seed, counter);
+        let search = Search::new(&start, &OptimizeConfig::default(), device)?;
+        iterations = iterations_to(painted.objective, search, objective, &content, config.max_iterations)?;
     }
     Ok(PhotoResult { photo: path.to_owned(), painted, unpainted, iterations })
+}
+
+/// The number of iterations after which the objective is at most `goal`; `None` if it is more than `limit`.
+fn iterations_to(
+    goal: f64,
+    mut search: Search,
+    objective: &Objective,
+    content: &ContentTarget,
+    limit: usize,
+) -> Result<Option<usize>> {
+    for iteration in 0..=limit {
+        if scalar(&search.step(objective, content)?.total)? <= goal {
+            return Ok(Some(iteration));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod lbfgs;
 pub mod live;
 pub mod loader;
 pub mod loss_weights;
+pub mod marks;
 pub mod metrics;
 pub mod micro_batches;
 pub mod objective;

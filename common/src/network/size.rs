@@ -51,10 +51,17 @@ impl Network {
     /// If the network accepts no picture, this is larger than any picture's side.
     #[must_use]
     pub fn smallest_side(&self) -> usize {
-        // Rounding of sizes repeats with the step of the coarsest level.
-        let step = 1 << self.levels().into_iter().max().unwrap_or(0).clamp(0, 6);
+        // Rounding of sizes repeats with the step.
+        let step = self.step();
         let taken = |side: usize| self.sizes((side, side)).is_ok();
         (1..=SIDES).find(|&side| (side..side + step).all(taken)).unwrap_or(usize::MAX)
+    }
+
+    /// The distance of two pixels of the coarsest level, in pixels of the picture: moving a picture by a multiple of it moves
+    /// the painting's strokes by as much.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        1 << self.levels().into_iter().max().unwrap_or(0).clamp(0, 6)
     }
 
     /// For each layer, how many times its result is halved relative to the picture: 0 is full size, 2 is a quarter of each
@@ -135,6 +142,7 @@ mod tests {
         let expected = [(5, 7), (3, 4), (2, 2), (4, 4), (8, 8), (8, 8)];
         assert_eq!(config.network().sizes((5, 7)).unwrap(), expected);
         assert_eq!(config.network().levels(), [0, 1, 2, 1, 0, 0]);
+        assert_eq!(config.network().step(), 4);
     }
 
     #[test]

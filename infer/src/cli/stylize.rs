@@ -20,7 +20,7 @@ use super::talk::{Talk, note};
 use super::video::{VideoArgs, fingerprint};
 use super::{interrupt, output};
 use crate::stylizer::unknown_style;
-use crate::{StylizeOptions, Stylizer};
+use crate::{PaintMargin, StylizeOptions, Stylizer};
 
 /// Paint pictures and clips in a style
 ///
@@ -64,6 +64,14 @@ pub(super) struct Args {
     /// Strokes have a fixed size in pixels, so a smaller picture gets relatively broader ones.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Painting")]
     max_size: Option<u32>,
+
+    /// Paint with this many pixels of mirrored surroundings on every side, and crop the painting; `auto` is 32
+    ///
+    /// Networks paint a frame along the borders of a picture. A margin moves most of it outside, and takes time for the pixels
+    /// that are cropped. PIXELS is a multiple of 4, at most 256. By default, styles from `trainer` have a margin of 4 pixels, and
+    /// other styles none: they paint as their own program does.
+    #[arg(long, value_name = "PIXELS|auto", help_heading = "Painting")]
+    margin: Option<PaintMargin>,
 
     /// Output format: for pictures jpg, png, webp, tiff, bmp or gif; for clips mp4, mov, mkv, webm, gif, webp or y4m; default:
     /// by the extension of --output, otherwise the format of the input
@@ -151,16 +159,18 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         strength: args.strength,
         keep_colors: args.keep_colors,
         max_size: args.max_size,
+        margin: args.margin.unwrap_or_default(),
         memory: args.memory,
     };
     let builder = Stylizer::builder().device(args.device).precision(args.precision).options(options);
     let stylizer = builder.build(&model)?;
     // Everything else that determines a painting is in the clip and its own options.
     let painter = format!(
-        "{}, strength {}, keep colours {}, {}",
+        "{}, strength {}, keep colours {}, margin {}, {}",
         fingerprint(&model),
         args.strength,
         args.keep_colors,
+        stylizer.margin(),
         stylizer.engine().precision()
     ) + if stylizer.engine().gpu().is_some() { ", cuda" } else { "" };
     if !args.quiet {

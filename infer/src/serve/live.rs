@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::config::ServeEvent;
+use super::inspect::check_margin;
 use super::options::RequestOptions;
 use super::painters::{Lane, Refused};
 use super::problem::Problem;
@@ -183,10 +184,11 @@ fn change(studio: &Studio, options: &mut RequestOptions, slot: &Slot, text: &str
 async fn paint(studio: &Studio, slot: &Slot, outgoing: &mpsc::Sender<Outgoing>) {
     loop {
         let (waiting, frame_options, dropped) = slot.take().await;
-        let id = frame::id_of(&waiting.bytes);
+        let (id, limit) = (frame::id_of(&waiting.bytes), studio.limits.pixels);
         let work = move |_: &_| {
             let begun = Instant::now();
             let picture = decode(&waiting.bytes)?;
+            check_margin(&frame_options.stylizer, (picture.width(), picture.height()), limit)?;
             let painting = frame_options.stylizer.stylize_owned(picture);
             let painting = painting.map_err(|error| Problem::damaged(&error))?;
             Ok(PaintedFrame {

@@ -11,7 +11,7 @@ use super::problem::{Problem, shortened};
 use crate::StylizeOptions;
 
 /// The names of all options.
-const NAMES: [&str; 6] = ["style", "strength", "keep_colors", "max_size", "format", "quality"];
+const NAMES: [&str; 7] = ["style", "strength", "keep_colors", "max_size", "margin", "format", "quality"];
 
 /// The options for painting a picture.
 #[derive(Clone)]
@@ -62,6 +62,10 @@ impl RequestOptions {
             "max_size" => {
                 let pixels = value.parse().ok().filter(|pixels| *pixels > 0);
                 self.painting.max_size = Some(pixels.ok_or_else(|| bad("a number of pixels above 0"))?);
+            }
+            "margin" => {
+                let expected = "`auto` or a multiple of 4 up to 256 pixels";
+                self.painting.margin = value.parse().map_err(|_| bad(expected))?;
             }
             "format" => self.format = Some(value.parse().map_err(|_| bad("jpg, png, webp, tiff, bmp or gif"))?),
             "quality" => {

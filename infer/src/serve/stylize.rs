@@ -14,11 +14,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::body::{self, HeldBody};
-use super::inspect::inspect;
+use super::inspect::{check_margin, inspect};
 use super::options::RequestOptions;
 use super::painters::{Interest, Lane, Refused};
 use super::problem::Problem;
 use super::studio::Studio;
+use crate::Stylizer;
 
 /// Bytes that are passed to a connection at a time. A painting stays in memory until its last bytes have been passed on.
 const CHUNK: usize = 256 << 10;
@@ -53,13 +54,15 @@ pub(super) async fn stylize(State(studio): State<Arc<Studio>>, request: Request)
 async fn answer(studio: &Arc<Studio>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let options = RequestOptions::new(&studio.gallery, studio.memory).read(&studio.gallery, &parts.uri)?;
+    let stylizer = options.stylizer()?;
     let held = body::read(studio, &parts.headers, body).await?;
-    let held = inspect_body(studio, held).await?;
+    let (held, size) = inspect_body(studio, held).await?;
+    check_margin(&stylizer, size, studio.limits.pixels)?;
     let place = Arc::clone(&studio.pictures).try_acquire_owned();
     let place =
         place.map_err(|_| Problem::busy("too many clients have not read their responses yet", studio.retry_after()))?;
     let time = studio.limits.paint_time;
-    let painted = timeout(time, paint(studio, held, &options)).await.unwrap_or_else(|_| {
+    let painted = timeout(time, paint(studio, held, stylizer, &options)).await.unwrap_or_else(|_| {
         let detail = format!("waiting and painting took more than {} s", time.as_secs_f32());
         Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "took_too_long", "the picture took too long", detail)
             .with_hint("request a smaller picture with `max_size`, or start the server with a larger `--paint-time`"))
@@ -69,14 +72,19 @@ async fn answer(studio: &Arc<Studio>, request: Request) -> Result<Response, Prob
 }
 
 /// Refuses a body that is not a picture or has too many pixels, before it waits for a painter.
-async fn inspect_body(studio: &Arc<Studio>, held: HeldBody) -> Result<HeldBody, Problem> {
+/// Returns the width and height of the others.
+async fn inspect_body(studio: &Arc<Studio>, held: HeldBody) -> Result<(HeldBody, (u32, u32)), Problem> {
     let limit = studio.limits.pixels;
-    let inspected = tokio::task::spawn_blocking(move || inspect(&held.bytes, limit).map(|()| held)).await;
+    let inspected = tokio::task::spawn_blocking(move || inspect(&held.bytes, limit).map(|size| (held, size))).await;
     inspected.unwrap_or_else(|_| Err(Problem::refused(Refused::Panicked, Duration::ZERO)))
 }
 
-async fn paint(studio: &Studio, held: HeldBody, options: &RequestOptions) -> Result<PaintedPicture, Problem> {
-    let stylizer = options.stylizer()?;
+async fn paint(
+    studio: &Studio,
+    held: HeldBody,
+    stylizer: Stylizer,
+    options: &RequestOptions,
+) -> Result<PaintedPicture, Problem> {
     let (format, quality, pixels) = (options.format, options.quality, studio.limits.pixels);
     let asked = Instant::now();
     let work = move |interest: &Interest| {

@@ -64,8 +64,9 @@ impl StylizerBuilder {
     /// If the weights do not fit the network, an option is out of range, the CPU does not support the precision, or an
     /// explicitly requested GPU cannot be used.
     pub fn build(self, model: &StyleModel) -> Result<Stylizer> {
-        self.options.validate()?;
-        let engine = AnyEngine::new(&model.card.network.network(), &model.tensors, self.device, self.precision)?;
+        let network = model.card.network.network();
+        self.options.validate(&network)?;
+        let engine = AnyEngine::new(&network, &model.tensors, self.device, self.precision)?;
         Ok(Stylizer { card: model.card.clone(), engine: Arc::new(engine), options: self.options })
     }
 }

@@ -5,7 +5,7 @@ use impasto_common::network::Network;
 use impasto_engine::{Begun, Blend, Outcome, PixelFrame, RefusedFrame, Statistics, Ticket};
 use impasto_picture::{Blank, Picture};
 
-use super::{Painted, StylizeOptions, Stylizer, extended};
+use super::{Painted, StylizeOptions, Stylizer, surroundings};
 
 /// A picture whose painting has begun.
 pub(crate) enum BegunPainting {
@@ -35,7 +35,7 @@ impl Stylizer {
             Ok((blank, bytes)) => return for_cpu(Box::new(blank.fill(bytes)?)),
             Err(picture) => return for_cpu(picture),
         };
-        let frame = self.extended(bytes, &blank);
+        let frame = self.surrounded(bytes, &blank);
         let StylizeOptions { strength, keep_colors, .. } = self.options;
         Ok(match self.engine.begin(frame, Blend { strength, keep_colors }, statistics)? {
             Begun::Ticket(ticket) => BegunPainting::OnGpu(ticket, blank),
@@ -76,19 +76,19 @@ impl Stylizer {
         Ok((blank.fill(bytes)?, refused.note))
     }
 
-    /// A picture's bytes with the margin that the style is painted with.
-    fn extended(&self, bytes: Vec<u8>, blank: &Blank) -> PixelFrame {
+    /// A picture's bytes with the surroundings that the style is painted with.
+    fn surrounded(&self, bytes: Vec<u8>, blank: &Blank) -> PixelFrame {
         let (margin, channels, (height, width)) = (self.margin(), blank.channels(), blank.size());
         if margin == 0 {
             return PixelFrame { bytes, channels, size: (height, width) };
         }
-        let bytes = extended::extend(&bytes, (height, width), channels, margin);
+        let bytes = surroundings::surround(&bytes, (height, width), channels, margin);
         PixelFrame { bytes, channels, size: (height + 2 * margin, width + 2 * margin) }
     }
 
-    /// The bytes of a frame without the margin of [`Self::extended`].
+    /// The bytes of a frame without the surroundings of [`Self::surrounded`].
     fn cropped(&self, frame: PixelFrame, blank: &Blank) -> Vec<u8> {
         let margin = self.margin();
-        if margin == 0 { frame.bytes } else { extended::crop(&frame.bytes, blank.size(), blank.channels(), margin) }
+        if margin == 0 { frame.bytes } else { surroundings::crop(&frame.bytes, blank.size(), blank.channels(), margin) }
     }
 }

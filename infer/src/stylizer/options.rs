@@ -1,7 +1,10 @@
 //! How a picture is painted, and how large its painting is.
 
+use impasto_common::network::Network;
 use impasto_common::{Error, Result};
 use impasto_engine::default_memory;
+
+use super::PaintMargin;
 
 /// How a picture is painted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,6 +17,8 @@ pub struct StylizeOptions {
     ///
     /// A style network paints strokes of a fixed size in pixels, so a smaller picture gets broader strokes.
     pub max_size: Option<u32>,
+    /// The mirrored surroundings with which a photo is painted. Default: [`PaintMargin::OfStyle`].
+    pub margin: PaintMargin,
     /// Bytes that painting may use, besides the picture itself. Default: half of what the machine has free.
     ///
     /// It affects the time that painting takes, not the result.
@@ -22,19 +27,22 @@ pub struct StylizeOptions {
 
 impl Default for StylizeOptions {
     fn default() -> Self {
-        Self { strength: 1.0, keep_colors: false, max_size: None, memory: None }
+        Self { strength: 1.0, keep_colors: false, max_size: None, margin: PaintMargin::default(), memory: None }
     }
 }
 
 impl StylizeOptions {
-    pub(super) fn validate(&self) -> Result<()> {
+    /// # Errors
+    ///
+    /// If an option is out of its range, or does not fit `network`.
+    pub(super) fn validate(&self, network: &Network) -> Result<()> {
         if !(0.0..=1.0).contains(&self.strength) {
             return Err(Error::usage(format!("the strength must be from 0 to 1, not {}", self.strength)));
         }
         if self.max_size == Some(0) {
             return Err(Error::usage("the maximum size must be at least 1 pixel"));
         }
-        Ok(())
+        self.margin.validate(network)
     }
 
     pub(super) fn memory(&self) -> u64 {

@@ -8,9 +8,8 @@ use super::{PaintedPlanes, Stylizer};
 impl Stylizer {
     /// Runs the network on the planes of a picture, `(3, height, width)`, RGB in `[0, 255]`, of any size from 1x1.
     ///
-    /// The result has the same shape and is not clamped. The options' strength and colours do not apply. Pictures too small
-    /// for the network are extended by repeating their edge pixels. If the style was made by `trainer`, all pictures are
-    /// extended by a few pixels. The painting is cropped again.
+    /// The result has the same shape and is not clamped. The options' strength and colours do not apply; the margin does.
+    /// Pictures too small for the network are continued by their reflection, and the painting is cropped again.
     ///
     /// # Errors
     ///
@@ -42,9 +41,9 @@ impl Stylizer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::MARGIN;
     use super::super::tests::{stylizer, trained};
     use super::*;
+    use crate::{PaintMargin, StylizeOptions};
 
     /// A picture in planes.
     #[derive(Debug, Clone, PartialEq)]
@@ -77,20 +76,41 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_too_small_for_the_network_is_extended_by_its_edge_and_cropped() {
+    fn a_picture_too_small_for_the_network_is_continued_by_its_reflection_and_cropped() {
         let (small, stylizer) = (ramp((2, 7)), stylizer());
-        let extended = small.gather((5, 7), |y, x| (y.min(1), x)).painted(&stylizer);
+        let extended = small.gather((5, 7), |y, x| (y % 2, x)).painted(&stylizer);
         assert_eq!(small.painted(&stylizer), extended.gather((2, 7), |y, x| (y, x)));
     }
 
+    /// A photo with `margin` pixels around it that mirror it.
+    fn mirrored(photo: &Planes, margin: usize) -> Planes {
+        let (height, width) = photo.size;
+        let place = |i: usize, side: usize| {
+            let beyond = (i as isize - margin as isize).unsigned_abs() % (2 * side - 2);
+            beyond.min(2 * side - 2 - beyond)
+        };
+        photo.gather((height + 2 * margin, width + 2 * margin), |y, x| (place(y, height), place(x, width)))
+    }
+
     #[test]
-    fn a_style_of_this_trainer_is_painted_with_a_margin_that_is_cropped() {
+    fn a_style_of_this_trainer_is_painted_with_mirrored_surroundings_that_are_cropped() {
         let photo = ramp((10, 13));
-        let inside = |i: usize, size: usize| i.saturating_sub(MARGIN).min(size - 1);
-        let extended = photo.gather((10 + 2 * MARGIN, 13 + 2 * MARGIN), |y, x| (inside(y, 10), inside(x, 13)));
-        let expected = extended.painted(&stylizer()).gather((10, 13), |y, x| (y + MARGIN, x + MARGIN));
+        let expected = mirrored(&photo, 4).painted(&stylizer()).gather((10, 13), |y, x| (y + 4, x + 4));
         assert_eq!(photo.painted(&trained()), expected);
         assert_ne!(photo.painted(&trained()), photo.painted(&stylizer()));
+    }
+
+    #[test]
+    fn any_style_is_painted_with_the_margin_that_is_asked_for() {
+        let photo = ramp((10, 13));
+        for (margin, pixels) in [(PaintMargin::Auto, 32), (PaintMargin::Pixels(8), 8), (PaintMargin::Pixels(0), 0)] {
+            let expected = mirrored(&photo, pixels).painted(&stylizer());
+            let expected = expected.gather((10, 13), |y, x| (y + pixels, x + pixels));
+            for stylizer in [stylizer(), trained()] {
+                let options = StylizeOptions { margin, ..StylizeOptions::default() };
+                assert_eq!(photo.painted(&stylizer.with_options(options).unwrap()), expected, "{margin:?}");
+            }
+        }
     }
 
     #[test]

@@ -7,12 +7,9 @@ use impasto_engine::{Rows, Statistics};
 use impasto_picture::Picture;
 use rayon::prelude::*;
 
-use super::extended::Extended;
+use super::surroundings::SurroundedPhoto;
 use super::{StylizeOptions, Stylizer};
 use crate::blend;
-
-/// The margin of [`Stylizer::margin`]. It is one step of a network that subsamples by four, so the strokes stay the same.
-pub(super) const MARGIN: usize = 4;
 
 impl Stylizer {
     /// Paints a picture that already has its final size. Returns a notice for the user, if there is one.
@@ -56,10 +53,11 @@ impl Stylizer {
         mut write: impl FnMut(usize, &mut [f32]) -> Result<()>,
     ) -> Result<Option<String>> {
         let margin = self.margin();
-        let mut photo = Extended::new(size, margin, read);
+        let mut photo = SurroundedPhoto::new(size, margin, read);
         let photo_size = photo.size();
+        let memory = self.options.memory().saturating_sub(photo.bytes());
         let mut cropped = Vec::new();
-        self.engine.paint_steadily(&mut photo, self.options.memory(), statistics, &mut |first, band| {
+        self.engine.paint_steadily(&mut photo, memory, statistics, &mut |first, band| {
             if photo_size == size {
                 return write(first, band);
             }
@@ -75,13 +73,9 @@ impl Stylizer {
         })
     }
 
-    /// Pixels by which a photo is extended on every side while it is painted. The painting is cropped again.
-    ///
-    /// A network paints artefacts along its borders: a loss network that pads with zeros rewards a rim there. Styles made
-    /// by `trainer` get a margin to hide it. Other styles are painted without a margin, as in the programs that they come
-    /// from.
-    pub(super) fn margin(&self) -> usize {
-        if self.card.training.is_some() { MARGIN } else { 0 }
+    /// Pixels of mirrored surroundings on every side of a photo while it is painted. The painting is cropped again.
+    pub(crate) fn margin(&self) -> usize {
+        self.options.margin.pixels(&self.card, self.engine.network())
     }
 
     /// Mixes a band of the painting, `(rows, 3, width)`, with the photo's.

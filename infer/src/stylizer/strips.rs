@@ -112,7 +112,7 @@ mod tests {
 
     use super::super::tests::{stylizer, trained};
     use super::*;
-    use crate::StylizeOptions;
+    use crate::{PaintMargin, StylizeOptions};
 
     #[test]
     fn strips_give_the_painting_of_the_whole_picture() {
@@ -123,7 +123,9 @@ mod tests {
         });
         let photo = Picture::from(image::DynamicImage::from(image));
         let mixed = StylizeOptions { strength: 0.5, keep_colors: true, ..Default::default() };
-        for stylizer in [stylizer(), trained(), stylizer().with_options(mixed).unwrap()] {
+        let surrounded = StylizeOptions { margin: PaintMargin::Pixels(64), ..mixed };
+        let [mixed, surrounded] = [mixed, surrounded].map(|options| stylizer().with_options(options).unwrap());
+        for stylizer in [stylizer(), trained(), mixed, surrounded] {
             for name in ["photo.png", "photo.tiff"] {
                 let (from, to) = (folder.path().join(name), folder.path().join("painting.png"));
                 photo.save(&from).unwrap();

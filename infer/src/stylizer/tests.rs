@@ -40,6 +40,10 @@ fn options_out_of_range_are_refused() {
     }
     let options = StylizeOptions { max_size: Some(0), ..StylizeOptions::default() };
     assert!(stylizer().with_options(options).is_err());
+    for pixels in [10, 260] {
+        let options = StylizeOptions { margin: PaintMargin::Pixels(pixels), ..StylizeOptions::default() };
+        assert_eq!(stylizer().with_options(options).unwrap_err().exit_code(), 2);
+    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ fn invalid_arguments_end_with_exit_code_2() {
         ("stylize in.png -o out.png --strength nan", "from 0 to 1"),
         ("stylize in.png -o out.png --quality 0", "--quality"),
         ("stylize in.png -o out.png --max-size 0", "--max-size"),
+        ("stylize in.png -o out.png --margin 260", "expected `auto`, or a number of pixels up to 256"),
+        ("stylize in.png -o out.png --style style.safetensors --margin 10", "hint: take 8 or 12"),
         ("stylize in.png -o out.png --format heic", "expected `jpg`"),
         ("stylize in.png -o out.png --device gpu", "expected `auto`"),
         (

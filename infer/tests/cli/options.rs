@@ -61,6 +61,29 @@ fn a_picture_is_made_smaller_but_never_larger() {
 }
 
 #[test]
+fn a_margin_is_mirrored_and_cropped() {
+    let studio = Studio::new();
+    let picture = photo(40, 30);
+    studio.save("in.png", picture.clone());
+    let mirrored = |margin: u32| {
+        let place = |at: u32, side: u32| {
+            let beyond = at.abs_diff(margin) % (2 * side - 2);
+            beyond.min(2 * side - 2 - beyond)
+        };
+        RgbImage::from_fn(40 + 2 * margin, 30 + 2 * margin, |x, y| *picture.get_pixel(place(x, 40), place(y, 30)))
+    };
+    // The tiny style was not made by the trainer: without the flag there is no margin.
+    for (flag, margin) in [("", 0), ("--margin 0", 0), ("--margin 4", 4), ("--margin auto", 32), ("--margin 256", 256)]
+    {
+        studio.save("mirrored.png", mirrored(margin));
+        studio.stylize("mirrored.png -o expected.png --margin 0");
+        let expected = studio.open("expected.png").crop_imm(margin, margin, 40, 30);
+        studio.stylize(&format!("in.png -o out.png {flag}"));
+        assert!(studio.open("out.png") == expected, "{flag}");
+    }
+}
+
+#[test]
 fn any_number_of_threads_gives_the_same_painting() {
     let studio = Studio::new();
     studio.save("in.png", photo(131, 77));

@@ -104,6 +104,11 @@ fn a_network_is_as_good_as_the_iterations_it_takes_to_beat_it() {
     }
     let json = serde_json::to_value(&evaluation).unwrap();
     assert_eq!(json["iterations"]["median"], evaluation.iterations.median);
+    assert_eq!((evaluation.frame, evaluation.grid), (None, None), "paintings of 32 pixels are too small to tell");
+    let config = EvaluateConfig { size: 64, max_iterations: 0, seed: 0 };
+    let evaluation = evaluate(&network, &objective, &photos[..1], &config, &Device::Cpu, |_| true).unwrap();
+    assert_eq!(evaluation.photos[0].iterations, None, "nothing was searched");
+    assert!(evaluation.frame.is_some());
 }
 
 #[test]

@@ -16,6 +16,8 @@ fn a_painting_equals_that_of_the_command_line() {
         ("", ""),
         ("strength=0.4&keep_colors=true", "--strength 0.4 --keep-colors"),
         ("max_size=30&keep_colors=1&strength=1.0", "--max-size 30 --keep-colors"),
+        ("margin=auto", "--margin auto"),
+        ("margin=8&max_size=40", "--margin 8 --max-size 40"),
         ("style=tiny&format=png&quality=7&keep_colors=0", ""),
     ] {
         let answer = served.stylize(query, &bytes);

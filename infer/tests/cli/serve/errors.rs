@@ -39,6 +39,8 @@ fn invalid_options_are_named() {
         ("max_size=0", "pixels above 0"),
         ("max_size=99999999999", "pixels above 0"),
         ("max_size=-1", "pixels above 0"),
+        ("margin=-4", "expected `auto` or a multiple of 4 up to 256 pixels"),
+        ("margin=10", "not a multiple of 4"),
         ("format=heic", "jpg, png, webp"),
         ("quality=101", "from 1 to 100"),
         ("quality=1&quality=2", "`quality` is given twice"),
@@ -180,6 +182,12 @@ fn invalid_oversized_and_damaged_pictures_are_distinguished() {
         assert_problem(&answer, 413, "too_many_pixels");
         assert!(answer.text().contains(&format!("{width}x{height}")), "{}", answer.text());
     }
+    // A margin makes a thin picture a large one.
+    let answer = served.stylize("margin=32", &png(1000, 1));
+    assert_problem(&answer, 413, "too_many_pixels");
+    assert!(answer.text().contains("1064x65"), "{}", answer.text());
+    assert_eq!(served.stylize("margin=4", &png(1000, 1)).status, 200);
+    assert_eq!(served.stylize("margin=32&max_size=30", &png(1000, 1)).status, 200);
     let whole = jpeg(60, 60);
     assert_problem(&served.stylize("", &whole[..whole.len() / 2]), 422, "damaged_picture");
     // The claimed size is within the limits, but the pixels are missing.
@@ -254,6 +262,7 @@ fn complaints_about_frames_name_the_frame_and_leave_the_camera_open() {
     assert_eq!(complaint(Message::text("{\"style\": \"nope\"}")), (None, "no_such_style".into()));
     assert_eq!(complaint(Message::text("[1]")), (None, "bad_option".into()));
     assert_eq!(complaint(Message::text("{\"format\": \"png\"}")), (None, "bad_option".into()));
+    assert_eq!(complaint(Message::text("{\"margin\": 10}")), (None, "bad_option".into()));
     socket.send(Message::binary(raw_frame(9, 16, 16))).unwrap();
     assert!(super::client::next(&mut socket).is_binary());
 }
