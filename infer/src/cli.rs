@@ -8,6 +8,7 @@ mod clip;
 mod clip_options;
 mod format;
 mod info;
+mod input_kind;
 mod interrupt;
 mod output;
 mod plan;

@@ -21,7 +21,7 @@ pub(super) enum PaintingFormat {
 impl PaintingFormat {
     /// The format that a file's name asks for by its ending.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
-        path.extension()?.to_str()?.parse().ok()
+        PictureFormat::of_path(path).map(Self::Picture).or_else(|| path.extension()?.to_str()?.parse().ok())
     }
 
     /// The usual ending of a file's name, without the dot.

@@ -2,6 +2,7 @@
 //!
 //! Talk is best effort: a standard error that is closed, full or a terminal that has gone stops no painting.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -16,9 +17,13 @@ pub(super) fn error(error: &Error) {
 
 fn error_text(error: &Error) -> String {
     match error.hint() {
-        Some(hint) => format!("error: {}\nhint: {}", escaped(&error.to_string()), escaped(hint)),
-        None => format!("error: {}", escaped(&error.to_string())),
+        Some(hint) => format!("{}\nhint: {}", error_line(error), escaped(hint)),
+        None => error_line(error),
     }
+}
+
+fn error_line(error: &Error) -> String {
+    format!("error: {}", escaped(&error.to_string()))
 }
 
 /// Prints something the user should know though nothing failed.
@@ -91,6 +96,18 @@ impl Talk {
     /// An error, quiet or not.
     pub(super) fn error(&self, text: &Error) {
         self.print(&error_text(text));
+    }
+
+    /// Several errors. A hint is printed once.
+    pub(super) fn errors(&self, errors: &[Error]) {
+        let mut hints = BTreeSet::new();
+        for error in errors {
+            if error.hint().is_none_or(|hint| hints.insert(hint)) {
+                self.error(error);
+            } else {
+                self.print(&error_line(error));
+            }
+        }
     }
 
     /// Something the user should know.
