@@ -72,7 +72,7 @@ fn run(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    inputs.style_notes.iter().for_each(|note| observer.noted(&format!("`{}`: {note}", job.style.display())));
+    inputs.notes.iter().for_each(|note| observer.noted(note));
     // A download of 0.55 GB, where neither a file is named nor one cached.
     let loss_weights = loss_weights(job, config, observer, stop)?;
 

@@ -59,7 +59,7 @@ impl FolderPictures {
             None => error.to_string(),
         });
         let rest = self.unreadable.len().saturating_sub(most);
-        let rest = (rest > 0).then(|| format!("{rest} more files or folders cannot be read"));
+        let rest = (rest > 0).then(|| format!("{rest} more cannot be read"));
         let foreign = (!self.foreign.is_empty()).then(|| format!("{} left out", count_foreign(&self.foreign)));
         named.chain(rest).chain(foreign).chain(mac_metadata_note(self.mac_metadata)).collect()
     }
@@ -159,7 +159,7 @@ mod tests {
             notes[0].starts_with("cannot read `") && notes[0].contains("d.HEIF`: the picture's format, HEIC, is not")
         );
         assert!(notes[0].contains("heif-convert"));
-        assert_eq!(notes[2], "1 more files or folders cannot be read");
+        assert_eq!(notes[2], "1 more cannot be read");
         assert_eq!(notes[3], "2 HEIC and 1 TGA pictures left out");
         assert_eq!(notes[4], "2 files with metadata of macOS (`._*`, `__MACOSX`) are left out");
     }

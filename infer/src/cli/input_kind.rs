@@ -28,13 +28,12 @@ impl InputKind {
     }
 
     fn of_beginning(path: &Path, beginning: &[u8]) -> Self {
-        let kind = FileKind::of(path, beginning);
-        match kind {
-            FileKind::Picture(_) if is_video_start(beginning) => Self::Clip,
+        match FileKind::of(path, beginning) {
             FileKind::Other if is_video_name(path) => Self::Clip,
+            FileKind::Other => Self::Other,
+            _ if is_video_start(beginning) => Self::Clip,
             FileKind::Picture(format) => Self::Picture(format),
             FileKind::Foreign(format) => Self::Foreign(format),
-            FileKind::Other => Self::Other,
         }
     }
 

@@ -108,7 +108,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Memory for painting, without the pictures themselves: bytes, or with K, M or G; default: half of the free memory
+    /// Memory for painting, without the pictures themselves: bytes, or with K, M or G; default: half of the
+    /// memory that is free and allowed to the process
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
     memory: Option<u64>,
 

@@ -98,8 +98,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Memory limit for painting, not counting the picture itself: bytes, or a number with K, M or G; default: half of the free
-    /// memory
+    /// Memory limit for painting, not counting the picture itself: bytes, or a number with K, M or G; default: half of the
+    /// memory that is free and allowed to the process
     ///
     /// The limit changes the time, not the result. With less memory, parts are computed again; with still less, they are kept
     /// in temporary files.

@@ -42,6 +42,10 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for Extended<F> {
         (extended(self.size.0), extended(self.size.1))
     }
 
+    fn own_size(&self) -> (usize, usize) {
+        self.size
+    }
+
     fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()> {
         if self.size() == self.size {
             return (self.read)(first, rows);

@@ -14,7 +14,7 @@ pub struct StylizeOptions {
     ///
     /// A style network paints strokes of a fixed size in pixels, so a smaller picture gets broader strokes.
     pub max_size: Option<u32>,
-    /// Bytes that painting may use, besides the picture itself. Default: half of what the machine has free.
+    /// Bytes that painting may use, besides the picture itself. Default: half of what is free and allowed to the process.
     ///
     /// It affects the time that painting takes, not the result.
     pub memory: Option<u64>,
