@@ -10,7 +10,7 @@ mod buffers;
 #[cfg(test)]
 mod tests;
 
-pub use available::default_memory;
+pub use available::{ARENAS_VARIABLE, address_space_is_limited, default_memory};
 
 use super::schedule::{LayerSchedule, Schedule};
 use super::store::{Pool, Store};

@@ -232,7 +232,11 @@ fn folder_task(input: &Path, output: &Path, format: Option<PaintingFormat>, kind
         (None, None, Some(content)) if InputKind::is_misnamed(output) => with_another_extension(output, content),
         _ => output.to_owned(),
     };
-    PaintingTask { input: Input::File(input.into()), output: Output::File(output), format: format.or(named).or(content) }
+    PaintingTask {
+        input: Input::File(input.into()),
+        output: Output::File(output),
+        format: format.or(named).or(content),
+    }
 }
 
 /// The path with the ending of `format` behind that which it has.

@@ -56,7 +56,10 @@ fn what_can_be_read_is_painted_whatever_its_name_and_the_rest_is_named_with_its_
         ["IMG_1.HEIC.jpg", "IMG_1.jpg", "UPPER.JPG", "a.jpe", "a.jpg", "b.jfif", "clip.mov.jpg", "no ending", "x.dat"];
     assert_eq!(studio.files("out"), painted);
     for name in painted {
-        assert_eq!(image::guess_format(&fs::read(studio.path(format!("out/{name}"))).unwrap()).unwrap(), image::ImageFormat::Jpeg);
+        assert_eq!(
+            image::guess_format(&fs::read(studio.path(format!("out/{name}"))).unwrap()).unwrap(),
+            image::ImageFormat::Jpeg
+        );
     }
     for (name, format, hint) in [
         ("IMG_2.HEIC", "HEIC", "heif-convert"),
@@ -94,7 +97,8 @@ fn a_picture_that_cannot_be_read_is_called_by_its_format_where_it_is_named_alone
     for output in ["out.png", "out/"] {
         let run = studio.run(&format!("stylize IMG_2.HEIC --style {STYLE} -o {output}"));
         assert_eq!(run.code, Some(1));
-        let error = "error: cannot read `IMG_2.HEIC`: the picture's format, HEIC, is not supported\nhint: convert it first";
+        let error =
+            "error: cannot read `IMG_2.HEIC`: the picture's format, HEIC, is not supported\nhint: convert it first";
         assert!(run.stderr.starts_with(error), "{}", run.stderr);
     }
     let run = studio.run(&format!("stylize f.cr3 --style {STYLE} -o out.png"));
@@ -175,8 +179,18 @@ fn the_shared_folder_of_odd_names_is_painted_as_far_as_it_can_be_read() {
         return;
     }
     let studio = Studio::new();
-    let run: crate::studio::Run =
-        studio.command(["stylize".as_ref(), cases.as_os_str(), "--style".as_ref(), STYLE.as_ref(), "-o".as_ref(), "out".as_ref()]).output().unwrap().into();
+    let run: crate::studio::Run = studio
+        .command([
+            "stylize".as_ref(),
+            cases.as_os_str(),
+            "--style".as_ref(),
+            STYLE.as_ref(),
+            "-o".as_ref(),
+            "out".as_ref(),
+        ])
+        .output()
+        .unwrap()
+        .into();
     assert_eq!(run.code, Some(1));
     assert_eq!(studio.files("out"), ["UPPER.JPG", "jfif.jfif", "photo.jpe"]);
     assert!(run.stderr.contains("IMG_0002.HEIC`: the picture's format, HEIC, is not supported"), "{}", run.stderr);

@@ -4,6 +4,7 @@
 //! All of it is read from `/proc` and the cgroup file systems; see proc(5), cgroups(7), and the kernel's documents
 //! `cgroup-v2.rst` and `cgroup-v1/memory.rst`. Systems without them report nothing.
 
+use std::env;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -18,8 +19,20 @@ const SHARE: u64 = 2;
 /// Default in bytes if the system does not report available memory.
 const UNKNOWN: u64 = 2 << 30;
 
-/// Bytes of address space that a thread takes without using them: its stack, and glibc's arena.
-const THREAD: u64 = (2 + 64) << 20;
+/// Bytes of address space that the stack of a thread takes, used or not.
+const STACK: u64 = 2 << 20;
+
+/// Bytes of address space that an arena of glibc's allocator takes, used or not.
+const ARENA: u64 = 64 << 20;
+
+/// The variable that limits the number of arenas, see mallopt(3). By default there may be one for each thread.
+pub const ARENAS_VARIABLE: &str = "MALLOC_ARENA_MAX";
+
+/// Threads beside those that paint: they read and write files, and talk.
+const OTHER_THREADS: u64 = 4;
+
+/// Where address space is short, threads get no arena of their own once about this much is left.
+const SHORT_SPACE: u64 = 64 << 20;
 
 /// The default memory limit of painting, in bytes: half of what this process can still get.
 ///
@@ -30,18 +43,29 @@ pub fn default_memory() -> u64 {
     *MEMORY.get_or_init(|| available(Path::new("/")).unwrap_or(UNKNOWN) / SHARE)
 }
 
+/// Whether the address space of this process is limited, as `ulimit -v` does.
+#[must_use]
+pub fn address_space_is_limited() -> bool {
+    let limits = Limits::from_file("/proc/self/limits");
+    limits.is_ok_and(|limits| matches!(limits.max_address_space.soft_limit, LimitValue::Value(_)))
+}
+
 /// Bytes that this process can still get, by the files below `root`.
 fn available(root: &Path) -> Option<u64> {
-    let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
-    [of_machine(root), of_process(root, threads), of_groups(root)].into_iter().flatten().min()
+    let threads = thread::available_parallelism().map_or(1, usize::from) as u64 + OTHER_THREADS;
+    let arenas = env::var(ARENAS_VARIABLE).ok().and_then(|arenas| arenas.parse::<u64>().ok());
+    let arenas = arenas.map_or(threads, |arenas| arenas.clamp(1, threads) - 1);
+    let for_threads = threads * STACK + arenas * ARENA;
+    [of_machine(root), of_process(root, for_threads), of_groups(root)].into_iter().flatten().min()
 }
 
 fn of_machine(root: &Path) -> Option<u64> {
     Meminfo::from_file(root.join("proc/meminfo")).ok()?.mem_available
 }
 
-/// What the limits of the process leave of its address space and its data.
-fn of_process(root: &Path, threads: u64) -> Option<u64> {
+/// What the limits of the process leave of its address space and its data, if threads still to come take `for_threads` bytes of
+/// address space.
+fn of_process(root: &Path, for_threads: u64) -> Option<u64> {
     let limits = Limits::from_file(root.join("proc/self/limits")).ok()?;
     // Without it the process counts as empty.
     let status = Status::from_file(root.join("proc/self/status")).ok();
@@ -50,9 +74,8 @@ fn of_process(root: &Path, threads: u64) -> Option<u64> {
         LimitValue::Unlimited => None,
         LimitValue::Value(bytes) => Some(bytes.saturating_sub(used)),
     };
-    // Threads that are still to come take address space. Where it is that short, arenas are shared.
     let space = left(limits.max_address_space.soft_limit, used(|status| status.vmsize))
-        .map(|left| left - (threads * THREAD).min(left / 2));
+        .map(|left| left.saturating_sub(for_threads).max(SHORT_SPACE.min(left / 4)));
     let data = left(limits.max_data_size.soft_limit, used(|status| status.vmdata));
     [space, data].into_iter().flatten().min()
 }
@@ -228,14 +251,15 @@ mod tests {
             text += &(line("Max data size", data) + &line("Max address space", space));
             text + "Max nice priority         0                    0\nMax realtime priority     0                    0\n"
         };
-        let of = |space: &str, data: &str, threads: u64| {
+        let of = |space: &str, data: &str, for_threads: u64| {
             let root = machine(&[("proc/self/limits", &limits(space, data))]);
-            of_process(root.path(), threads).map(|bytes| bytes / MEBIBYTE)
+            of_process(root.path(), for_threads * MEBIBYTE).map(|bytes| bytes / MEBIBYTE)
         };
         assert_eq!(of("unlimited", "unlimited", 2), None);
         assert_eq!(of("unlimited", "104857600", 2), Some(100));
-        assert_eq!(of("1048576000", "unlimited", 2), Some(1000 - 132));
-        assert_eq!(of("262144000", "unlimited", 64), Some(125), "threads take no more than half");
+        assert_eq!(of("1048576000", "unlimited", 2), Some(998));
+        assert_eq!(of("1048576000", "unlimited", 2000), Some(64), "threads leave some space");
+        assert_eq!(of("104857600", "unlimited", 2000), Some(25));
     }
 
     #[test]
