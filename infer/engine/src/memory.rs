@@ -136,7 +136,7 @@ impl MemoryPlan {
             (band << (coarsest - level)).max(ROWS_TOGETHER)
         };
         let bands = bands(&results, picture, places[0], few);
-        let specialized = schedule.layers.iter().all(|layer| layer.is_specialized());
+        let specialized = schedule.layers.iter().all(LayerSchedule::is_specialized);
         Ok(Self { bands, picture, results, last_chain, largest, specialized })
     }
 

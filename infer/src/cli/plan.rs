@@ -96,7 +96,8 @@ impl PaintingPlan {
         // The paintings of an earlier run may be below the input.
         let output = meant(folder);
         let may_hold_paintings = !meant(input).starts_with(&output);
-        let is_wanted = |path: &Path| !(may_hold_paintings && meant(path).starts_with(&output)) && !is_segment(path);
+        let is_painting = |path: &Path| may_hold_paintings && meant(path).starts_with(&output);
+        let is_wanted = |path: &Path| !is_painting(path) && !is_segment(path);
         let planned = self.tasks.len() + self.failures.len();
         let entries = unreadable.into_iter().filter(|entry| is_wanted(&entry.path));
         self.failures.extend(entries.map(|UnreadableEntry { error, .. }| error));

@@ -175,7 +175,9 @@ fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Ar
     let started = Instant::now();
     let talk = Talk::new(plan.tasks.len(), args.quiet);
     talk.errors(&plan.failures);
-    mac_metadata_note(plan.mac_metadata).iter().for_each(|text| talk.note(text));
+    if let Some(text) = mac_metadata_note(plan.mac_metadata) {
+        talk.note(&text);
+    }
     let options = BatchOptions {
         quality: args.quality,
         max_size: args.max_size,
