@@ -2,12 +2,14 @@
 //!
 //! Data goes to standard output, messages to standard error. Exit codes: 0 done, 1 some work failed, 2 usage.
 
+mod arenas;
 mod batch;
 mod bench;
 mod clip;
 mod clip_options;
 mod format;
 mod info;
+mod input_kind;
 mod interrupt;
 mod output;
 mod plan;
@@ -27,6 +29,7 @@ use impasto_cli::SetupCommand;
 use impasto_common::Result;
 use impasto_error::escaped;
 
+pub use arenas::share_arenas;
 pub use interrupt::exit_on_interrupt;
 
 /// Paint pictures, clips and cameras in a trained style

@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn photos(folder: &Path, cache_bytes: usize) -> Arc<Photos> {
-        let paths = impasto_picture::find_images(folder).unwrap();
+        let paths = impasto_picture::find_images(folder).unwrap().pictures;
         Arc::new(Photos::new(folder, paths, CONFIG.size, CONFIG.zoom, cache_bytes))
     }
 

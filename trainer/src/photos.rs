@@ -33,7 +33,21 @@ pub struct PhotoSplit {
     pub training: Vec<PathBuf>,
     /// The held-out photos, in order of preference.
     pub held_out: Vec<PathBuf>,
+    /// What the user should know of the files that are left out.
+    pub notes: Vec<String>,
 }
+
+/// The photos of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderPhotos {
+    /// In the order in which they are held out from training.
+    pub paths: Vec<PathBuf>,
+    /// What the user should know of the files that are left out.
+    pub notes: Vec<String>,
+}
+
+/// The most files of a folder that are named because they are left out.
+const NAMED: usize = 20;
 
 /// Finds the photos below `folder` and holds out `held_out` of them, at most a tenth.
 ///
@@ -43,28 +57,33 @@ pub struct PhotoSplit {
 ///
 /// If the folder cannot be read or has no photos.
 pub fn find(folder: &Path, held_out: usize) -> Result<PhotoSplit> {
-    let mut training = in_order_of_preference(folder)?;
+    let FolderPhotos { paths: mut training, notes } = in_order_of_preference(folder)?;
     let count = held_out.min(training.len() / 10);
     let held_out = training.drain(..count).collect();
     training.sort();
-    Ok(PhotoSplit { training, held_out })
+    Ok(PhotoSplit { training, held_out, notes })
 }
 
 /// The photos below `folder` in the order in which they are held out from training.
 ///
+/// The content of a file decides whether it is a photo. What cannot be read is left out with a note.
+///
 /// # Errors
 ///
 /// If the folder cannot be read or has no photos.
-pub fn in_order_of_preference(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut photos = impasto_picture::find_images(folder)?;
-    if photos.is_empty() {
-        return Err(Error::usage(format!("there are no photos in `{}`", folder.display())).with_hint(format!(
-            "files with the extensions {} count as photos",
-            impasto_picture::IMAGE_EXTENSIONS.join(", ")
-        )));
+pub fn in_order_of_preference(folder: &Path) -> Result<FolderPhotos> {
+    let found = impasto_picture::find_images(folder)?;
+    let notes = found.notes(NAMED);
+    let mut paths = found.pictures;
+    if paths.is_empty() {
+        let error = Error::usage(format!("there are no photos in `{}`", folder.display()));
+        return Err(match found.unreadable.into_iter().next() {
+            Some(first) => error.with_source(first),
+            None => error.with_hint("JPEG, PNG, WebP, TIFF, BMP and GIF files are photos, whatever their names"),
+        });
     }
-    photos.sort_by_cached_key(|path| Digest::of(name_below(folder, path).as_bytes()));
-    Ok(photos)
+    paths.sort_by_cached_key(|path| Digest::of(name_below(folder, path).as_bytes()));
+    Ok(FolderPhotos { paths, notes })
 }
 
 impl Photos {

@@ -74,7 +74,7 @@ fn run(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     let begun = Instant::now();
-    inputs.style_notes.iter().for_each(|note| observer.noted(&format!("`{}`: {note}", job.style.display())));
+    inputs.notes.iter().for_each(|note| observer.noted(note));
     // For layers beyond the built-in weights this may download 0.55 GB.
     let layers = config.objective.layers();
     let loss_weights = LossWeights::find(job.loss_weights.as_deref(), config.loss_network, &layers, |done, total| {

@@ -5,6 +5,6 @@ mod folder;
 mod resolve;
 mod write;
 
-pub use folder::{find, has_extension};
+pub use folder::{FolderFiles, UnreadableEntry, first_bytes, has_extension};
 pub use resolve::resolve;
 pub use write::{NoMoreFiles, discard_unfinished, move_into_place, write_atomic};

@@ -10,6 +10,8 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
 use super::extras::{FileExtras, MAX_PROFILE, PROFILE_LEFT_OUT};
+use super::folder::TELLING_BYTES;
+use super::foreign::ForeignFormat;
 use super::webp_frames::WebPFrames;
 use super::{Picture, PictureFormat, jpeg, jpeg_complete, jpeg_layout, tiff_tags};
 use impasto_error::{Error, Result, ResultExt};
@@ -67,6 +69,9 @@ impl Picture {
             }
         }
         let extras = FileExtras::of(format, bytes);
+        if extras.camera_raw {
+            return Err(ForeignFormat::CameraRaw.error());
+        }
         notes.extend(extras.notes);
         if let Some(instead) = extras.instead {
             pixels_from = Cow::Owned(instead);
@@ -132,8 +137,8 @@ pub fn read_picture_bytes(path: &Path) -> Result<Vec<u8>> {
     let action = || format!("cannot read `{}`", path.display());
     let mut file = File::open(path).context(action)?;
     let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |metadata| metadata.len().min(1 << 26)) as usize);
-    file.by_ref().take(64).read_to_end(&mut bytes).context(action)?;
-    PictureFormat::of_bytes(&bytes).context(action)?;
+    file.by_ref().take(TELLING_BYTES).read_to_end(&mut bytes).context(action)?;
+    PictureFormat::of_file(path, &bytes).context(action)?;
     file.read_to_end(&mut bytes).context(action)?;
     Ok(bytes)
 }

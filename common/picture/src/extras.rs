@@ -45,7 +45,9 @@ pub(super) struct FileExtras {
     pub(super) notes: Vec<String>,
     /// Whether the colours are multiplied by alpha.
     pub(super) associated_alpha: bool,
-    /// The file without the data that exceeds its decoder's memory limit. It is decoded in place of the file itself.
+    /// The pixels are the preview of a camera's raw file.
+    pub(super) camera_raw: bool,
+    /// The file without what its decoder has no memory for; decoded instead.
     pub(super) instead: Option<Vec<u8>>,
 }
 
@@ -69,6 +71,7 @@ impl FileExtras {
             },
             PictureFormat::Tiff => match tiff::decoder::Decoder::new(Cursor::new(bytes)) {
                 Ok(mut decoder) => {
+                    extras.camera_raw = tiff_tags::is_camera_raw(&mut decoder);
                     extras.associated_alpha = tiff_tags::has_associated_alpha(&mut decoder);
                     tiff_tags::profile(&mut decoder)
                 }

@@ -1,24 +1,18 @@
 //! The file formats that pictures are read from and written to.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use image::ImageFormat;
 use impasto_error::{Error, Result};
-use impasto_files::{find, has_extension};
+use impasto_files::has_extension;
 
-/// The file extensions (lower case) of the supported picture formats.
-pub const IMAGE_EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif"];
+use super::foreign::ForeignFormat;
 
-/// All files below `folder` with the extension of a picture, sorted by path. Symbolic links are followed.
-///
-/// # Errors
-///
-/// If a folder cannot be read.
-pub fn find_images(folder: &Path) -> Result<Vec<PathBuf>> {
-    find(folder, |path| has_extension(path, &IMAGE_EXTENSIONS))
-}
+/// File name endings (lower case) of the image formats we read.
+pub(super) const IMAGE_EXTENSIONS: [&str; 15] =
+    ["jpg", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp", "png", "apng", "webp", "tif", "tiff", "bmp", "dib", "gif"];
 
 /// A file format of pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +38,7 @@ impl PictureFormat {
     /// The format that belongs to a file's extension.
     #[must_use]
     pub fn of_path(path: &Path) -> Option<Self> {
-        path.extension()?.to_str()?.parse().ok()
+        Self::ALL.into_iter().find(|format| has_extension(path, format.extensions()))
     }
 
     /// The format of a file, recognised by its first bytes.
@@ -58,26 +52,56 @@ impl PictureFormat {
         }
         let format = image::guess_format(bytes).ok();
         let known = Self::ALL.into_iter().find(|&known| format == Some(known.into()));
-        known.ok_or_else(|| match (bytes, format) {
-            ([], _) => Error::new("the file is empty"),
-            (_, Some(other)) => {
+        known.ok_or_else(|| match (bytes, ForeignFormat::of_bytes(bytes), format) {
+            ([], ..) => Error::new("the file is empty"),
+            (_, Some(foreign), _) => foreign.error(),
+            (_, None, Some(other)) => {
                 Error::new(format!("the picture's format, {other:?}, is not supported")).with_hint(READABLE)
             }
             _ => Error::new("the file is not a picture").with_hint(READABLE),
         })
     }
 
-    /// The usual file extension, without the dot.
+    /// The format of a file with this name and these first bytes. The content decides, but for raw files of cameras, many of which
+    /// begin like a TIFF and hold a small preview first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of_bytes`].
+    pub(super) fn of_file(path: &Path, beginning: &[u8]) -> Result<Self> {
+        match ForeignFormat::of_file(path, beginning) {
+            Some(foreign) if !beginning.is_empty() => Err(foreign.error()),
+            _ => Self::of_bytes(beginning),
+        }
+    }
+
+    /// The format that the content of any file shows, also of one whose name does not end like a picture's. BMP begins with two
+    /// letters that many texts begin with, so more of its header is looked at.
+    pub(super) fn of_content(beginning: &[u8]) -> Option<Self> {
+        let is_bmp = || {
+            let header =
+                beginning.get(14..18).and_then(|size| size.first_chunk()).map(|&size| u32::from_le_bytes(size));
+            matches!(header, Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124)) && beginning.get(6..10) == Some(&[0; 4])
+        };
+        Self::of_bytes(beginning).ok().filter(|&format| format != Self::Bmp || is_bmp())
+    }
+
+    /// The endings of names of its files, in lower case, the usual one first.
+    fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Jpeg => &["jpg", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp"],
+            Self::Png => &["png", "apng"],
+            Self::WebP => &["webp"],
+            Self::Tiff => &["tiff", "tif"],
+            Self::Bmp => &["bmp", "dib"],
+            Self::Gif => &["gif"],
+        }
+    }
+
+    /// The usual ending of a file's name, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-            Self::WebP => "webp",
-            Self::Tiff => "tiff",
-            Self::Bmp => "bmp",
-            Self::Gif => "gif",
-        }
+        self.extensions()[0]
     }
 
     /// Whether the format supports animation.
@@ -161,11 +185,22 @@ mod tests {
 
     #[test]
     fn every_extension_that_folders_are_searched_for_is_a_format() {
+        let endings = PictureFormat::ALL.map(|format| format.extensions().len());
+        assert_eq!(endings.iter().sum::<usize>(), IMAGE_EXTENSIONS.len());
         for extension in IMAGE_EXTENSIONS {
             assert!(PictureFormat::of_path(Path::new(&format!("a.{}", extension.to_uppercase()))).is_some());
         }
         assert_eq!(PictureFormat::of_path(Path::new("a.txt")), None);
         assert_eq!(PictureFormat::of_path(Path::new("png")), None);
+    }
+
+    #[test]
+    fn a_text_that_begins_like_a_bmp_is_none() {
+        let mut bytes = Vec::new();
+        let image = image::RgbImage::new(3, 2);
+        image.write_to(&mut std::io::Cursor::new(&mut bytes), ImageFormat::Bmp).unwrap();
+        assert_eq!(PictureFormat::of_content(&bytes), Some(PictureFormat::Bmp));
+        assert_eq!(PictureFormat::of_content(b"BMW and others build cars in Bavaria"), None);
     }
 
     #[test]
@@ -176,7 +211,7 @@ mod tests {
         assert_eq!(PictureFormat::of_bytes(b"").unwrap_err().to_string(), "the file is empty");
         assert_eq!(
             PictureFormat::of_bytes(b"qoif____").unwrap_err().to_string(),
-            "the picture's format, Qoi, is not supported"
+            "the picture's format, QOI, is not supported"
         );
     }
 }

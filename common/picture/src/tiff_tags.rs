@@ -11,6 +11,20 @@ use super::extras::{FileProfile, MAX_PROFILE};
 /// The value of `ExtraSamples` for colours that are multiplied by alpha (TIFF 6.0, section 18).
 const ASSOCIATED: u16 = 1;
 
+/// The tag that every DNG has: its version.
+const DNG_VERSION: u16 = 50_706;
+
+/// The bit of `NewSubfileType` of a picture that is a smaller version of another in the file (TIFF 6.0, section 8).
+const REDUCED: u32 = 1;
+
+/// Whether the file is a camera's raw file: a DNG, or one whose first picture is a preview of others below it, as in NEF and ARW.
+pub(super) fn is_camera_raw<R: Read + Seek>(decoder: &mut Decoder<R>) -> bool {
+    let kind = decoder.find_tag_unsigned::<u32>(Tag::NewSubfileType).ok().flatten();
+    let tags = decoder.image_ifd();
+    let is_preview = kind.is_some_and(|kind| kind & REDUCED != 0) && tags.find_entry(Tag::SubIfd).is_some();
+    is_preview || tags.find_entry(Tag::from_u16_exhaustive(DNG_VERSION)).is_some()
+}
+
 /// Whether the colours are multiplied by alpha.
 pub(super) fn has_associated_alpha<R: Read + Seek>(decoder: &mut Decoder<R>) -> bool {
     let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples);

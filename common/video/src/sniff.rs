@@ -38,8 +38,10 @@ const MAGICS: [&[u8]; 13] = [
     b".RMF",
 ];
 
-/// Brands of picture files that have the structure of MP4.
-const PICTURE_BRANDS: [&[u8]; 8] = [b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"];
+/// Brands of files that share MP4's structure but hold pictures.
+const PICTURE_BRANDS: [&[u8]; 13] = [
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"jxl ", b"j2ki",
+];
 
 /// Whether the file begins like a clip, regardless of its name.
 ///
@@ -105,6 +107,7 @@ mod tests {
         for other in [
             b"".as_slice(),
             b"\0\0\0\x20ftypheic____",
+            b"\0\0\0\x18ftypcrx ____",
             b"RIFF____WEBPVP8X",
             b"\x89PNG\r\n\x1a\n",
             b"GIF89a",

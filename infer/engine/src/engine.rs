@@ -82,16 +82,20 @@ impl Engine {
         let (height, width) = picture.size();
         let smallest = self.network.smallest_side();
         if height.min(width) < smallest {
+            let (height, width) = picture.own_size();
             return Err(Error::new(format!(
                 "a picture of {width}x{height} pixels is too small: both sides need at least {smallest}"
             )));
         }
-        let plan = MemoryPlan::new(&self.network, &self.schedule, (height, width), memory)?;
+        let plan = MemoryPlan::new(&self.network, &self.schedule, (height, width), picture.own_size(), memory)?;
         // Two pictures painted at once with one engine each have a pool; the one returned last is kept.
         let mut pool = self.pool.lock().map(|mut pool| std::mem::take(&mut *pool)).unwrap_or_default();
+        if plan.is_frugal() {
+            pool = Pool::frugal();
+        }
         let painted = self.paint_planned(picture, &plan, &mut pool, statistics, sink);
         if let Ok(mut kept) = self.pool.lock() {
-            *kept = pool;
+            *kept = if plan.is_frugal() { Pool::default() } else { pool };
         }
         painted
     }

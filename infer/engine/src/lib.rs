@@ -35,7 +35,7 @@ mod store;
 pub use any::{AnyEngine, Begun, Outcome, RefusedFrame, Ticket};
 pub use engine::Engine;
 pub use gpu_painter::{Blend, FrameInFlight, GpuAnswer, GpuPainter, GpuTimes, PixelFrame};
-pub use memory::default_memory;
+pub use memory::{ARENAS_VARIABLE, address_space_is_limited, default_memory};
 pub use precision::PaintPrecision;
 pub use rows::{Rows, Sink};
 pub use statistics::Statistics;

@@ -36,7 +36,7 @@ impl<'e> Painting<'e> {
     /// Paints `picture` into `sink`.
     pub(super) fn paint(mut self, picture: &mut dyn Rows, sink: &mut Sink) -> Result<()> {
         let engine = self.engine;
-        let store = Store::window(COLOURS, picture.size(), engine.schedule.picture_border);
+        let store = self.plan.picture_store(engine.schedule.picture_border, self.pool);
         let pixels = PixelMap::new(&engine.network.pixels);
         let chain = Chain::new(ChainNode::new(RowSource::Picture(picture, pixels), store));
         let mut progress = Progress { chain, start: None, normals: None, kept: BTreeMap::new() };

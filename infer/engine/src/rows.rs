@@ -7,6 +7,11 @@ pub trait Rows {
     /// Height and width in pixels.
     fn size(&self) -> (usize, usize);
 
+    /// Height and width of what the user knows as the picture, for messages, where `size` has a margin that was added to it.
+    fn own_size(&self) -> (usize, usize) {
+        self.size()
+    }
+
     /// Reads the rows from `first` on, RGB in `[0, 255]`: `rows[i]` takes red, green and blue of row `first + i`, each of
     /// the picture's width.
     ///

@@ -46,6 +46,15 @@ pub(super) struct LayerSchedule {
 }
 
 impl LayerSchedule {
+    /// Whether the kernel writes its result where it is stored, without a buffer of its own.
+    pub(super) fn is_specialized(&self) -> bool {
+        match self.kernel {
+            KernelChoice::Winograd(_) => true,
+            KernelChoice::Direct => self.border == 0,
+            KernelChoice::Transposed => false,
+        }
+    }
+
     /// Stored rows and columns of a painting beyond its size.
     pub(super) fn reach(&self) -> usize {
         if self.kernel == KernelChoice::Winograd(Kind::NineOut) { SUMMAND_REACH } else { 0 }

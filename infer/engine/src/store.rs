@@ -9,22 +9,43 @@ use impasto_kernels::rows::mirror_borders;
 
 /// Buffers that are kept for reuse: new ones would have to be zeroed and their pages faulted in.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Vec<Vec<f32>>);
+pub(super) struct Pool {
+    buffers: Vec<Vec<f32>>,
+    /// Whether buffers are freed instead of kept, because memory is short.
+    frugal: bool,
+    /// Floats of all buffers that were made and not freed, and the most there ever were.
+    made: (usize, usize),
+}
 
 impl Pool {
+    /// A pool that keeps nothing.
+    pub(super) fn frugal() -> Self {
+        Self { frugal: true, ..Self::default() }
+    }
+
     /// A buffer of at least `len` floats with unspecified values: the smallest that is large enough.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
-        let fitting = self.0.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
-        match fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(i, _)| i) {
-            Some(i) => self.0.swap_remove(i),
-            None => vec![0.0; len],
+        let fitting = self.buffers.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
+        if let Some((i, _)) = fitting.min_by_key(|(_, buffer)| buffer.len()) {
+            return self.buffers.swap_remove(i);
         }
+        self.made.0 += len;
+        self.made.1 = self.made.1.max(self.made.0);
+        vec![0.0; len]
     }
 
     pub(super) fn give(&mut self, buffer: Vec<f32>) {
-        if !buffer.is_empty() {
-            self.0.push(buffer);
+        if self.frugal {
+            self.made.0 = self.made.0.saturating_sub(buffer.len());
+        } else if !buffer.is_empty() {
+            self.buffers.push(buffer);
         }
+    }
+
+    /// The most floats that all buffers ever had together.
+    #[cfg(test)]
+    pub(super) fn most_floats(&self) -> usize {
+        self.made.1
     }
 }
 
@@ -53,6 +74,11 @@ pub(super) struct Store {
 }
 
 impl Store {
+    /// A picture of which only a window of rows is held, in `buffer` while that is large enough.
+    pub(super) fn window_in(channels: usize, size: (usize, usize), border: usize, buffer: Vec<f32>) -> Self {
+        Self { buffer, ..Self::window(channels, size, border) }
+    }
+
     /// A picture of which only a window of rows is held.
     pub(super) fn window(channels: usize, (height, width): (usize, usize), border: usize) -> Self {
         Self { channels, height, width, border, keep: Keep::Window, buffer: Vec::new(), held: 0..0 }
@@ -63,9 +89,9 @@ impl Store {
         Self { keep: Keep::Whole, buffer, held: 0..height, ..Self::window(channels, (height, width), border) }
     }
 
-    /// A picture in a file.
-    pub(super) fn file(channels: usize, size: (usize, usize), border: usize) -> Result<Self> {
-        Ok(Self { keep: Keep::File(Spill::new()?), ..Self::window(channels, size, border) })
+    /// A picture in a file, with a window of rows in `buffer`.
+    pub(super) fn file(channels: usize, size: (usize, usize), border: usize, buffer: Vec<f32>) -> Result<Self> {
+        Ok(Self { keep: Keep::File(Spill::new()?), ..Self::window_in(channels, size, border, buffer) })
     }
 
     pub(super) fn size(&self) -> (usize, usize) {

@@ -67,11 +67,16 @@ impl Rows for Photo {
 
 /// What `plan` paints, `(3, height, width)`.
 pub(super) fn paint(engine: &Engine, photo: &mut Photo, plan: &MemoryPlan) -> Vec<f32> {
+    paint_in(&mut Pool::default(), engine, photo, plan)
+}
+
+/// The same, with buffers from `pool`.
+fn paint_in(pool: &mut Pool, engine: &Engine, photo: &mut Photo, plan: &MemoryPlan) -> Vec<f32> {
     let (height, width) = photo.size();
     let mut planes = vec![f32::NAN; 3 * height * width];
     let mut next = 0;
     engine
-        .paint_planned(photo, plan, &mut Pool::default(), &mut Statistics::own(), &mut |first, band| {
+        .paint_planned(photo, plan, pool, &mut Statistics::own(), &mut |first, band| {
             assert_eq!(first, next);
             for (i, line) in band.chunks_exact(width).enumerate() {
                 planes[(i % 3 * height + first + i / 3) * width..][..width].copy_from_slice(line);
@@ -156,10 +161,37 @@ fn the_memory_plan_does_not_change_the_painting() {
             [Place::Window, Place::Window, Place::File],
             [Place::File; 3],
         ] {
-            for band in [4, 8, 16] {
+            for band in [1, 2, 4, 8, 16] {
                 let painted = paint(&engine, &mut photo, &plan(&network, size, &places, band));
                 let off = largest_difference(&painted, &whole);
                 assert!(off < 0.02, "{places:?} by {band} rows, {size:?}: {off} levels");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_takes_no_more_memory_than_it_says_and_not_much_less() {
+    for preset in [Preset::S, Preset::Xs] {
+        let network = StyleNetConfig { blocks: 2, ..preset.into() }.network();
+        let engine = Engine::new(&network, &weights(&network), PaintPrecision::F32).unwrap();
+        for size in [(83, 157), (301, 40), (200, 250)] {
+            let mut photo = Photo::new(size.0, size.1);
+            for (places, frugal, bands) in [
+                (WHOLE, false, &[16][..]),
+                ([Place::Window, Place::Whole, Place::Whole], false, &[16]),
+                ([Place::Window, Place::Window, Place::Whole], false, &[16]),
+                ([Place::Window, Place::Window, Place::File], true, &[16, 8, 4, 2, 1]),
+            ] {
+                for &band in bands {
+                    let plan = plan(&network, size, &places, band);
+                    assert_eq!(plan.is_frugal(), frugal);
+                    let mut pool = if frugal { Pool::frugal() } else { Pool::default() };
+                    paint_in(&mut pool, &engine, &mut photo, &plan);
+                    let (taken, said) = (4 * pool.most_floats() as u64, plan.bytes());
+                    let what = format!("{preset:?}, {places:?} by {band} rows, {size:?}: {taken} of {said} bytes");
+                    assert!(taken <= said && 2 * taken > said, "{what}");
+                }
             }
         }
     }

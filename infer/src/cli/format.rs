@@ -21,7 +21,7 @@ pub(super) enum PaintingFormat {
 impl PaintingFormat {
     /// The format that belongs to a file's extension.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
-        path.extension()?.to_str()?.parse().ok()
+        PictureFormat::of_path(path).map(Self::Picture).or_else(|| path.extension()?.to_str()?.parse().ok())
     }
 
     /// The usual file extension, without the dot.

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use impasto_common::{Error, Result};
-use impasto_files::{find, has_extension, resolve};
-use impasto_picture::IMAGE_EXTENSIONS;
-use impasto_picture::PictureFormat;
-use impasto_video::is_video_name;
+use impasto_files::{FolderFiles, UnreadableEntry, resolve};
+use impasto_picture::{ForeignFormat, PictureFormat};
 
 use super::format::PaintingFormat;
+use super::input_kind::{InputKind, is_segment};
 use crate::video::{Container, is_interrupted};
 
 /// The source of a picture.
@@ -40,6 +39,10 @@ pub(super) struct PaintingTask {
 pub(super) struct PaintingPlan {
     pub(super) tasks: Vec<PaintingTask>,
     pub(super) failures: Vec<Error>,
+    /// How many pictures of each format that we do not read are among the failures.
+    pub(super) foreign: BTreeMap<ForeignFormat, usize>,
+    /// Number of files with metadata of macOS, which are left out.
+    pub(super) mac_metadata: usize,
 }
 
 impl PaintingPlan {
@@ -76,20 +79,44 @@ impl PaintingPlan {
     }
 
     fn add_input(&mut self, input: &Path, folder: &Path, format: Option<PaintingFormat>) {
-        if !input.is_dir() {
-            let name = input.file_name().unwrap_or(input.as_os_str());
-            return self.tasks.push(folder_task(input, &folder.join(name), format));
+        if input.is_dir() {
+            return self.add_folder(input, folder, format);
         }
-        match pictures_below(input, folder) {
-            Err(error) => self.failures.push(error),
-            Ok(pictures) if pictures.is_empty() => {
-                self.failures
-                    .push(Error::new(format!("there are no pictures or clips in folder `{}`", input.display())));
+        let name = input.file_name().unwrap_or(input.as_os_str());
+        // A file that cannot be looked at is reported where it is painted.
+        let kind = InputKind::of(input).unwrap_or(InputKind::Other);
+        self.tasks.push(folder_task(input, &folder.join(name), format, kind));
+    }
+
+    fn add_folder(&mut self, input: &Path, folder: &Path, format: Option<PaintingFormat>) {
+        let FolderFiles { files, unreadable, mac_metadata } = match FolderFiles::below(input) {
+            Ok(found) => found,
+            Err(error) => return self.failures.push(error),
+        };
+        // The paintings of an earlier run may be below the input.
+        let output = meant(folder);
+        let may_hold_paintings = !meant(input).starts_with(&output);
+        let is_painting = |path: &Path| may_hold_paintings && meant(path).starts_with(&output);
+        let is_wanted = |path: &Path| !is_painting(path) && !is_segment(path);
+        let planned = self.tasks.len() + self.failures.len();
+        let entries = unreadable.into_iter().filter(|entry| is_wanted(&entry.path));
+        self.failures.extend(entries.map(|UnreadableEntry { error, .. }| error));
+        for file in files.iter().filter(|file| is_wanted(file)) {
+            let below = file.strip_prefix(input).unwrap_or(file);
+            match InputKind::of(file) {
+                Ok(InputKind::Other) => {}
+                Ok(InputKind::Foreign(foreign)) => {
+                    let message = format!("cannot paint `{}`", file.display());
+                    self.failures.push(Error::new(message).with_source(foreign.error()));
+                    *self.foreign.entry(foreign).or_default() += 1;
+                }
+                Ok(kind) => self.tasks.push(folder_task(file, &folder.join(below), format, kind)),
+                Err(error) => self.failures.push(error),
             }
-            Ok(pictures) => self.tasks.extend(pictures.iter().map(|picture| {
-                let below = picture.strip_prefix(input).unwrap_or(picture);
-                folder_task(picture, &folder.join(below), format)
-            })),
+        }
+        self.mac_metadata += mac_metadata.len();
+        if self.tasks.len() + self.failures.len() == planned {
+            self.failures.push(Error::new(format!("there are no pictures or clips in folder `{}`", input.display())));
         }
     }
 
@@ -189,25 +216,36 @@ fn format_for(output: &Path, format: Option<PaintingFormat>) -> Result<PaintingF
 }
 
 /// A task whose output keeps the name of the input, except for the extension if another format is asked for.
-fn folder_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> PaintingTask {
-    if is_video_name(input) {
-        return clip_task(input, output, format);
-    }
-    let own = PictureFormat::of_path(output).map(PaintingFormat::Picture);
+fn folder_task(input: &Path, output: &Path, format: Option<PaintingFormat>, kind: InputKind) -> PaintingTask {
+    let content = match kind {
+        InputKind::Clip => return clip_task(input, output, format),
+        InputKind::Picture(format) => Some(PaintingFormat::Picture(format)),
+        InputKind::Foreign(_) | InputKind::Other => None,
+    };
+    let named = PictureFormat::of_path(output).map(PaintingFormat::Picture);
     // A clip format does not apply to pictures.
     let format = format.filter(|format| matches!(format, PaintingFormat::Picture(_)));
-    let output = match format {
-        Some(format) if own.is_some() && own != Some(format) => output.with_extension(format.extension()),
-        // An unknown extension may be part of the name, as in `Mr. Smith`.
-        Some(format) if own.is_none() => {
-            let mut name = output.as_os_str().to_owned();
-            name.push(".");
-            name.push(format.extension());
-            name.into()
-        }
+    let output = match (format, named, content) {
+        (Some(format), Some(named), _) if named != format => output.with_extension(format.extension()),
+        // An unknown ending may be part of the name: `Mr. Smith`.
+        (Some(format), None, _) => with_another_extension(output, format),
+        // A JPEG that is called `.HEIC` becomes a `.HEIC.jpg`, beside which there may be a `.jpg` of the same name.
+        (None, None, Some(content)) if InputKind::is_misnamed(output) => with_another_extension(output, content),
         _ => output.to_owned(),
     };
-    PaintingTask { input: Input::File(input.into()), output: Output::File(output), format: format.or(own) }
+    PaintingTask {
+        input: Input::File(input.into()),
+        output: Output::File(output),
+        format: format.or(named).or(content),
+    }
+}
+
+/// The path with the ending of `format` behind that which it has.
+fn with_another_extension(path: &Path, format: PaintingFormat) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(format.extension());
+    name.into()
 }
 
 /// A task for a file with the extension of a clip. The container is kept if it can be written. Otherwise it becomes
@@ -224,24 +262,7 @@ fn clip_task(input: &Path, output: &Path, format: Option<PaintingFormat>) -> Pai
     PaintingTask { input: Input::File(input.into()), output: Output::File(output), format: Some(format) }
 }
 
-/// The pictures and clips in a folder. If the output folder is inside it, the paintings of an earlier run are left out.
-fn pictures_below(input: &Path, output: &Path) -> Result<Vec<PathBuf>> {
-    let mut pictures = find(input, is_picture_or_clip)?;
-    let output = meant(output);
-    if !meant(input).starts_with(&output) {
-        pictures.retain(|picture| !meant(picture).starts_with(&output));
-    }
-    Ok(pictures)
-}
-
-/// The resolved path, as it will be once missing folders are created. If it cannot be resolved, the path itself, which
-/// fails later.
+/// What a path means once its missing folders are made; the path itself where nobody can tell, which fails later.
 fn meant(path: &Path) -> PathBuf {
     resolve(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Whether a file has the extension of a picture or a clip, and is not a segment of an interrupted clip.
-fn is_picture_or_clip(path: &Path) -> bool {
-    let is_segment = path.parent().is_some_and(|parent| has_extension(parent, &["parts"]));
-    (has_extension(path, &IMAGE_EXTENSIONS) || is_video_name(path)) && !is_segment
 }

@@ -109,7 +109,7 @@ pub(super) struct Args {
     precision: Option<PaintPrecision>,
 
     /// Memory limit for painting, not counting the pictures themselves: bytes, or a number with K, M or G; default: half of the
-    /// free memory
+    /// memory that is free and allowed to the process
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Computing")]
     memory: Option<u64>,
 

@@ -10,7 +10,7 @@ use impasto_common::model_file::StyleModel;
 use impasto_common::styles::BundledStyle;
 use impasto_common::{Error, Result, ResultExt};
 use impasto_engine::{AnyEngine, PaintPrecision};
-use impasto_picture::DEFAULT_QUALITY;
+use impasto_picture::{DEFAULT_QUALITY, count_foreign, mac_metadata_note};
 
 use super::batch::{self, BatchOptions};
 use super::clip_options::ClipOptions;
@@ -24,7 +24,8 @@ use crate::{PaintMargin, StylizeOptions, Stylizer};
 
 /// Paint pictures and clips in a style
 ///
-/// Reads JPEG, PNG, WebP, TIFF, BMP and GIF; the content of a file decides, not its name. The result has the picture's size,
+/// Reads JPEG, PNG, WebP, TIFF, BMP and GIF; the content of a file decides, not its name. In a folder, pictures of other formats
+/// (HEIC, AVIF, camera raw) are named with a way to convert them, and the exit code is 1. The result has the picture's size,
 /// depth (16 bits in PNG and TIFF), transparency and colour profile. EXIF rotation is applied; camera, place and date are not
 /// copied.
 ///
@@ -105,8 +106,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TYPE", help_heading = "Computing")]
     precision: Option<PaintPrecision>,
 
-    /// Memory limit for painting, not counting the picture itself: bytes, or a number with K, M or G; default: half of the free
-    /// memory
+    /// Memory limit for painting, not counting the picture itself: bytes, or a number with K, M or G; default: half of the
+    /// memory that is free and allowed to the process
     ///
     /// The limit changes the time, not the result. With less memory, parts are computed again; with still less, they are kept
     /// in temporary files.
@@ -183,8 +184,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Args, clips: &ClipOptions) -> ExitCode {
     let started = Instant::now();
     let talk = Talk::new(plan.tasks.len(), args.quiet);
-    for failure in &plan.failures {
-        talk.error(failure);
+    talk.errors(&plan.failures);
+    if let Some(text) = mac_metadata_note(plan.mac_metadata) {
+        talk.note(&text);
     }
     let options = BatchOptions {
         quality: args.quality,
@@ -206,7 +208,10 @@ fn paint_all(stylizer: &Stylizer, plan: &PaintingPlan, skipped: usize, args: &Ar
     }
     let seconds = started.elapsed().as_secs_f64();
     let there = if skipped > 0 { format!(", {skipped} already existed") } else { String::new() };
-    talk.finish(&format!("painted {} of {total} in {seconds:.1} s{there}", total - failed));
+    let foreign = &plan.foreign;
+    let foreign =
+        if foreign.is_empty() { String::new() } else { format!("; {} cannot be read", count_foreign(foreign)) };
+    talk.finish(&format!("painted {} of {total} in {seconds:.1} s{there}{foreign}", total - failed));
     match failed {
         0 => ExitCode::SUCCESS,
         // Every failure is a usage error, such as an encoder that does not exist.

@@ -2,6 +2,7 @@
 //!
 //! Messages are best effort: painting continues if standard error is closed or full, or if the terminal is gone.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -16,9 +17,13 @@ pub(super) fn error(error: &Error) {
 
 fn error_text(error: &Error) -> String {
     match error.hint() {
-        Some(hint) => format!("error: {}\nhint: {}", escaped(&error.to_string()), escaped(hint)),
-        None => format!("error: {}", escaped(&error.to_string())),
+        Some(hint) => format!("{}\nhint: {}", error_line(error), escaped(hint)),
+        None => error_line(error),
     }
+}
+
+fn error_line(error: &Error) -> String {
+    format!("error: {}", escaped(&error.to_string()))
 }
 
 /// Prints a notice: something that the user should know, although nothing failed.
@@ -91,6 +96,18 @@ impl Talk {
     /// Prints an error, even in a quiet run.
     pub(super) fn error(&self, text: &Error) {
         self.print(&error_text(text));
+    }
+
+    /// Prints several errors, and each hint once.
+    pub(super) fn errors(&self, errors: &[Error]) {
+        let mut hints = BTreeSet::new();
+        for error in errors {
+            if error.hint().is_none_or(|hint| hints.insert(hint)) {
+                self.error(error);
+            } else {
+                self.print(&error_line(error));
+            }
+        }
     }
 
     /// Prints a notice, unless the run is quiet.

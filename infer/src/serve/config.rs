@@ -53,7 +53,7 @@ pub struct ServeConfig {
     /// Accepted host names besides `localhost` and numeric addresses. Requests under other names are refused. Default:
     /// none.
     pub hosts: Vec<String>,
-    /// Bytes that all painters together may use. Default: half of what the machine has free.
+    /// Bytes that all painters together may use. Default: half of what is free and allowed to the process.
     pub memory: Option<u64>,
     /// Limits for everything that a request can make grow.
     pub limits: Limits,

@@ -19,7 +19,7 @@ pub struct StylizeOptions {
     pub max_size: Option<u32>,
     /// The mirrored surroundings with which a photo is painted. Default: [`PaintMargin::OfStyle`].
     pub margin: PaintMargin,
-    /// Bytes that painting may use, besides the picture itself. Default: half of what the machine has free.
+    /// Bytes that painting may use, besides the picture itself. Default: half of what is free and allowed to the process.
     ///
     /// It affects the time that painting takes, not the result.
     pub memory: Option<u64>,

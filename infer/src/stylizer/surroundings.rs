@@ -110,6 +110,10 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for SurroundedPhot
         (surrounded_side(self.size.0, self.margin), surrounded_side(self.size.1, self.margin))
     }
 
+    fn own_size(&self) -> (usize, usize) {
+        self.size
+    }
+
     fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()> {
         if self.size() == self.size {
             return (self.read)(first, rows);

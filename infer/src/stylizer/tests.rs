@@ -47,6 +47,22 @@ fn options_out_of_range_are_refused() {
 }
 
 #[test]
+fn too_little_memory_is_said_with_the_size_that_the_picture_has() {
+    let picture = Picture::from(image::RgbImage::new(1000, 60));
+    for stylizer in [stylizer(), trained()] {
+        let tight = |memory| {
+            let options = StylizeOptions { memory: Some(memory), ..StylizeOptions::default() };
+            Stylizer { options, ..stylizer.clone() }.stylize(&picture)
+        };
+        let error = tight(64 << 10).unwrap_err();
+        assert_eq!(error.to_string(), "64 KiB of memory are not enough for a picture of 1000x60 pixels");
+        let needed =
+            error.hint().unwrap().strip_prefix("painting it needs at least ").unwrap().strip_suffix(" MiB").unwrap();
+        tight(needed.parse::<u64>().unwrap() << 20).unwrap();
+    }
+}
+
+#[test]
 fn a_bundled_style_of_an_unknown_name_is_a_usage_error() {
     let error = Stylizer::bundled("no such style").unwrap_err();
     assert_eq!(error.exit_code(), 2);

@@ -19,6 +19,184 @@ fn a_folders_tree_names_and_formats_are_kept() {
     assert_eq!(studio.files("png"), ["a.png", "b/c.png", "b/d/e.png"]);
 }
 
+/// The first bytes of files of formats that we do not read.
+const HEIC: &[u8] = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf";
+const AVIF: &[u8] = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf";
+
+#[test]
+fn what_can_be_read_is_painted_whatever_its_name_and_the_rest_is_named_with_its_format() {
+    let studio = Studio::new();
+    studio.save("photo.jpg", photo(9, 8));
+    let jpeg = fs::read(studio.path("photo.jpg")).unwrap();
+    for name in ["a.jpg", "a.jpe", "b.jfif", "UPPER.JPG", "IMG_1.HEIC", "IMG_1.jpg", "no ending", "x.dat", "clip.mov"] {
+        studio.write(&format!("in/{name}"), &jpeg);
+    }
+    for (name, bytes) in [
+        ("IMG_2.HEIC", HEIC),
+        ("IMG_3.heic", HEIC),
+        ("c.avif", AVIF),
+        ("d.jp2", b"\0\0\0\x0cjP  \r\n\x87\n"),
+        ("e.NEF", b"II*\0\x08\0\0\0"),
+        ("f.cr3", b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"),
+        ("g.psd", b"8BPS\0\x01"),
+        ("h.svg", b"<svg xmlns="),
+        ("looks like.jpg", AVIF),
+        ("README.txt", b"BMW"),
+        ("IMG_2.xmp", b"<x:xmpmeta>"),
+        ("Thumbs.db", b"\xd0\xcf\x11\xe0"),
+        (".DS_Store", b"\0\0\0\x01Bud1"),
+        ("._a.jpg", b"\0\x05\x16\x07"),
+        ("__MACOSX/in/._a.jpg", b"\0\x05\x16\x07"),
+    ] {
+        studio.write(&format!("in/{name}"), bytes);
+    }
+    let run = studio.run(&format!("stylize in --style {STYLE} -o out"));
+    assert_eq!(run.code, Some(1));
+    let painted =
+        ["IMG_1.HEIC.jpg", "IMG_1.jpg", "UPPER.JPG", "a.jpe", "a.jpg", "b.jfif", "clip.mov.jpg", "no ending", "x.dat"];
+    assert_eq!(studio.files("out"), painted);
+    for name in painted {
+        assert_eq!(
+            image::guess_format(&fs::read(studio.path(format!("out/{name}"))).unwrap()).unwrap(),
+            image::ImageFormat::Jpeg
+        );
+    }
+    for (name, format, hint) in [
+        ("IMG_2.HEIC", "HEIC", "heif-convert"),
+        ("IMG_3.heic", "HEIC", "heif-convert"),
+        ("c.avif", "AVIF", "avifdec"),
+        ("looks like.jpg", "AVIF", "avifdec"),
+        ("d.jp2", "JPEG 2000", "opj_decompress"),
+        ("e.NEF", "camera raw", "darktable"),
+        ("f.cr3", "camera raw", "darktable"),
+        ("g.psd", "PSD", "export"),
+        ("h.svg", "SVG", "rsvg-convert"),
+    ] {
+        let path = std::path::Path::new("in").join(name);
+        let error =
+            format!("error: cannot paint `{}`: the picture's format, {format}, is not supported\n", path.display());
+        assert!(run.stderr.contains(&error), "{error}{}", run.stderr);
+        assert!(run.stderr.contains(hint), "{hint}: {}", run.stderr);
+    }
+    assert_eq!(run.stderr.matches("heif-convert").count(), 1, "a hint is printed once: {}", run.stderr);
+    assert!(run.stderr.contains("note: 2 files with metadata of macOS (`._*`, `__MACOSX`) are left out\n"));
+    let summary = run.stderr.lines().last().unwrap();
+    assert!(summary.starts_with("painted 9 of 18 in "), "{summary}");
+    let counts = "; 2 HEIC, 2 AVIF, 1 JPEG 2000, 2 camera raw, 1 PSD and 1 SVG pictures cannot be read";
+    assert!(summary.ends_with(counts), "{summary}");
+    for name in ["README", "xmp", "Thumbs", "DS_Store", "no picture"] {
+        assert!(!run.stderr.contains(name), "{name}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_read_is_called_by_its_format_where_it_is_named_alone() {
+    let studio = Studio::new();
+    studio.write("IMG_2.HEIC", HEIC);
+    studio.write("f.cr3", b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom");
+    for output in ["out.png", "out/"] {
+        let run = studio.run(&format!("stylize IMG_2.HEIC --style {STYLE} -o {output}"));
+        assert_eq!(run.code, Some(1));
+        let error =
+            "error: cannot read `IMG_2.HEIC`: the picture's format, HEIC, is not supported\nhint: convert it first";
+        assert!(run.stderr.starts_with(error), "{}", run.stderr);
+    }
+    let run = studio.run(&format!("stylize f.cr3 --style {STYLE} -o out.png"));
+    assert!(run.stderr.contains("`f.cr3`: the picture's format, camera raw, is not supported"), "{}", run.stderr);
+    let run = studio.pipe(&format!("stylize - --style {STYLE} -o -"), HEIC);
+    let error = "cannot paint standard input: the picture's format, HEIC, is not supported";
+    assert!(run.stderr.contains(error), "{}", run.stderr);
+    fs::create_dir(studio.path("in")).unwrap();
+    fs::rename(studio.path("IMG_2.HEIC"), studio.path("in/IMG_2.HEIC")).unwrap();
+    let run = studio.run(&format!("stylize in --style {STYLE} -o out"));
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("HEIC, is not supported") && !run.stderr.contains("no picture"), "{}", run.stderr);
+}
+
+#[test]
+fn names_that_differ_in_their_endings_alone_do_not_become_one_painting() {
+    let studio = Studio::new();
+    studio.save("in/a.jpg", photo(9, 8));
+    fs::copy(studio.path("in/a.jpg"), studio.path("in/a.jpe")).unwrap();
+    studio.stylize("in -o out");
+    assert_eq!(studio.files("out"), ["a.jpe", "a.jpg"]);
+    studio.stylize("in/a.jpe -o single.jpe");
+    assert_eq!(fs::read(studio.path("single.jpe")).unwrap(), fs::read(studio.path("out/a.jpe")).unwrap());
+    let run = studio.run(&format!("stylize in --style {STYLE} -o png --format png"));
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("would both be painted into"), "{}", run.stderr);
+    assert!(!studio.path("png").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn one_bad_entry_does_not_stop_a_folder() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let studio = Studio::new();
+    studio.save("in/a.png", photo(9, 8));
+    studio.save("in/z/b.png", photo(9, 8));
+    symlink("gone.jpg", studio.path("in/dangling.jpg")).unwrap();
+    symlink("..", studio.path("in/z/up")).unwrap();
+    symlink("circle.png", studio.path("in/circle.png")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(studio.path("in/fifo.png")).status().unwrap().success());
+    let line = format!("stylize in --style {STYLE} -o out");
+    let run = studio.run(&line);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert_eq!(studio.files("out"), ["a.png", "z/b.png"]);
+    for words in [
+        "error: cannot read `in/dangling.jpg`: it is a link to `gone.jpg`, which does not exist\n",
+        "error: cannot read `in/circle.png`: Too many levels of symbolic links",
+        "error: cannot read `in/z/up`: it is a link to `in`, the folder that contains it\n",
+        "error: cannot read `in/fifo.png`: it is a pipe, not a file\n",
+        "painted 2 of 6 in ",
+    ] {
+        assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
+    // Nothing is forbidden to root.
+    let (file, folder) = (studio.path("in/a.png"), studio.path("in/z"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0)).unwrap();
+    if fs::read(&file).is_err() {
+        studio.save("in/c.png", photo(9, 8));
+        let run = studio.run(&line);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains("cannot read `in/a.png`: Permission denied"), "{}", run.stderr);
+        assert!(run.stderr.contains("cannot read `in/z`: Permission denied"), "{}", run.stderr);
+        assert!(studio.path("out/c.png").exists());
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Inputs that are shared apart from the repository.
+#[test]
+fn the_shared_folder_of_odd_names_is_painted_as_far_as_it_can_be_read() {
+    let cases = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases/folder");
+    if !cases.exists() {
+        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        {
+            eprintln!("skipped: there is no {}", cases.display());
+        }
+        return;
+    }
+    let studio = Studio::new();
+    let run: crate::studio::Run = studio
+        .command([
+            "stylize".as_ref(),
+            cases.as_os_str(),
+            "--style".as_ref(),
+            STYLE.as_ref(),
+            "-o".as_ref(),
+            "out".as_ref(),
+        ])
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(run.code, Some(1));
+    assert_eq!(studio.files("out"), ["UPPER.JPG", "jfif.jfif", "photo.jpe"]);
+    assert!(run.stderr.contains("IMG_0002.HEIC`: the picture's format, HEIC, is not supported"), "{}", run.stderr);
+    assert!(run.stderr.contains("photo.avif`: the picture's format, AVIF, is not supported"), "{}", run.stderr);
+}
+
 #[test]
 fn a_bad_picture_is_reported_and_the_others_are_painted() {
     let studio = Studio::new();

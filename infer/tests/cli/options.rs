@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use crate::studio::{Studio, photo};
+use crate::studio::{STYLE, Studio, photo};
 
 /// Cb and Cr as in JPEG, times 1.772 and 1.402: the differences of blue and red from luma.
 fn chroma(pixel: [u8; 3]) -> [f32; 2] {
@@ -102,4 +102,19 @@ fn lower_quality_gives_a_smaller_jpeg() {
         std::fs::metadata(studio.path("out.jpg")).unwrap().len()
     };
     assert!(size(10) < size(60) && size(60) < size(100));
+}
+
+/// A limit as in a container; painted with the machine's own memory in mind, the program would be killed.
+#[test]
+#[cfg(target_os = "linux")]
+fn twenty_megapixels_are_painted_where_little_memory_is_allowed() {
+    let studio = Studio::new();
+    studio.save("in.jpg", photo(5472, 3648));
+    let line = format!("ulimit -v 300000; exec \"$0\" stylize in.jpg --style {STYLE} -o out.jpg --threads 1");
+    let mut command = std::process::Command::new("sh");
+    let program = studio.command([""; 0]);
+    let run = command.current_dir(studio.path("")).args(["-c", &line]).arg(program.get_program()).output().unwrap();
+    let talk = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(0), "{talk}");
+    assert_eq!(studio.open("out.jpg").width(), 5472);
 }

@@ -71,8 +71,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let model = open(&args.model)?;
     let training = training_config(&model)?;
-    let paths = photos::in_order_of_preference(&args.photos)?;
-    let paths: Vec<_> = paths.into_iter().take(args.count).collect();
+    let found = photos::in_order_of_preference(&args.photos)?;
+    if !args.quiet {
+        found.notes.iter().for_each(|note| say(&format!("note: {note}")));
+    }
+    let paths: Vec<_> = found.paths.into_iter().take(args.count).collect();
     let style = impasto_picture::read_rgb(&args.style)?;
     let device = args.machine.open()?;
     // This may download 0.55 GB. So it comes after everything that can fail quickly.

@@ -26,11 +26,15 @@ impl Frames {
     ///
     /// # Errors
     ///
-    /// If there is no frame, or the first frame cannot be read.
+    /// If there is no frame, the first frame cannot be read, or an entry of the folder is a picture that cannot be read.
     pub fn open(path: &Path, size: Option<(u32, u32)>) -> Result<Self> {
         if path.is_dir() {
-            let mut pictures = find_images(path)?;
-            pictures.sort();
+            let found = find_images(path)?;
+            // Without one of its frames a clip is another.
+            if let Some(error) = found.unreadable.into_iter().next() {
+                return Err(error);
+            }
+            let pictures = found.pictures;
             let first =
                 pictures.first().ok_or_else(|| Error::usage(format!("there are no frames in `{}`", path.display())))?;
             let size = match size {

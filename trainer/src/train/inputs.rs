@@ -21,8 +21,8 @@ pub(super) struct Inputs {
     pub(super) folder: Option<RunFolder>,
     /// The style picture, shrunk.
     pub(super) style: RgbImage,
-    /// What the user should know of how it was read.
-    pub(super) style_notes: Vec<String>,
+    /// What the user should know of how the style picture was read, and of files that are left out.
+    pub(super) notes: Vec<String>,
     /// The photos to train on.
     pub(super) photos: Vec<PathBuf>,
     /// The photos for contact sheets.
@@ -58,16 +58,22 @@ impl Inputs {
         let folder = job.seat.writes().then(|| RunFolder::open(&job.run_dir)).transpose()?;
         check_run_folder(job)?;
         let (style, style_notes) = impasto_picture::read_rgb_noted(&job.style)?;
+        let style_notes = style_notes.into_iter().map(|note| format!("`{}`: {note}", job.style.display()));
         let style = resample::shrink_to_short_side(style, config.style_size)?;
         let split = photos::find(&job.photos, if job.held_out.is_some() { 0 } else { config.held_out })?;
+        let mut notes: Vec<_> = style_notes.chain(split.notes).collect();
         let watched = match &job.held_out {
-            Some(folder) => photos::find(folder, 0)?.training,
+            Some(folder) => {
+                let found = photos::find(folder, 0)?;
+                notes.extend(found.notes.into_iter().filter(|_| *folder != job.photos));
+                found.training
+            }
             None if split.held_out.is_empty() => split.training.clone(),
             None => split.held_out,
         };
         let held_out = watched != split.training;
         let start = starting_style(&job.start, config)?;
-        Ok(Self { folder, style, style_notes, photos: split.training, watched, held_out, start })
+        Ok(Self { folder, style, notes, photos: split.training, watched, held_out, start })
     }
 }
 

@@ -96,10 +96,46 @@ fn an_error_names_the_file_and_says_what_to_do() {
     };
     let (code, talk) = run("empty");
     assert_eq!(code, Some(2));
-    assert!(talk.starts_with("error: there are no photos in `empty`\nhint: files with the extensions jpg,"), "{talk}");
+    assert!(talk.starts_with("error: there are no photos in `empty`\nhint: JPEG, PNG, WebP,"), "{talk}");
     let (code, talk) = run("nowhere");
     assert_eq!(code, Some(1));
     assert!(talk.starts_with("error: cannot read folder `nowhere`: "), "{talk}");
+}
+
+#[cfg(unix)]
+#[test]
+fn photos_are_known_by_their_content_and_what_cannot_be_read_is_named_and_left_out() {
+    let fixture = Fixture::new();
+    let photos = fixture.path("photos");
+    fs::rename(photos.join("more/11.jpg"), photos.join("more/11.HEIC")).unwrap();
+    fs::rename(photos.join("more/10.jpg"), photos.join("more/10.jpe")).unwrap();
+    fs::write(photos.join("more/IMG_1.heic"), b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf").unwrap();
+    fs::write(photos.join("more/._9.jpg"), b"\0\x05\x16\x07").unwrap();
+    fs::write(photos.join("README.txt"), b"no photo").unwrap();
+    std::os::unix::fs::symlink("gone.jpg", photos.join("dangling.jpg")).unwrap();
+    std::os::unix::fs::symlink("..", photos.join("more/up")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .current_dir(fixture.path(""))
+        .args(["train", "--style", "style.png", "--photos", "photos", "--output", "style.safetensors"])
+        .args(["--loss-weights", "vgg.safetensors", "--preset", "xs", "--size", "40", "--batch", "1", "--steps", "1"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let talk = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    for words in [
+        "cannot read `photos/dangling.jpg`: it is a link to `gone.jpg`, which does not exist\n",
+        "cannot read `photos/more/up`: it is a link to `photos`, the folder that contains it\n",
+        "cannot read `photos/more/IMG_1.heic`: the picture's format, HEIC, is not supported; convert it first",
+        "1 HEIC picture left out\n",
+        "1 file with metadata of macOS (`._*`, `__MACOSX`) is left out\n",
+    ] {
+        assert!(talk.contains(words), "{words}: {talk}");
+    }
+    assert!(!talk.contains("README"), "{talk}");
+    let report = fs::read_to_string(fixture.path("style.run/report.html")).unwrap();
+    // Twelve photos, of which one is held out.
+    assert!(report.contains("Step 1 of 1, on 11 photos."), "{talk}");
 }
 
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use super::info::PictureInfo;
 use super::png::PngRows;
 use super::tiff::TiffRows;
 use super::turned::Turned;
-use crate::{Picture, PictureFormat, decode};
+use crate::{Picture, PictureFormat, TELLING_BYTES, decode};
 use impasto_error::{Error, Result, ResultExt};
 
 /// A picture file that is read in strips from the top down, any number of times.
@@ -48,7 +48,7 @@ impl StripReader {
     }
 
     fn new(path: &Path, file: File, beginning: &[u8]) -> Result<Option<Self>> {
-        let format = PictureFormat::of_bytes(beginning)?;
+        let format = PictureFormat::of_file(path, beginning)?;
         let rows: Option<Box<dyn RowDecoder>> = match format {
             PictureFormat::Png => PngRows::open(file)?.map(|rows| Box::new(rows) as _),
             PictureFormat::Jpeg => JpegRows::open(file)?.map(|rows| Box::new(rows) as _),
@@ -145,7 +145,7 @@ impl StripReader {
 fn open_and_look(path: &Path) -> io::Result<(File, Vec<u8>)> {
     let mut file = File::open(path)?;
     let mut beginning = Vec::new();
-    file.by_ref().take(64).read_to_end(&mut beginning)?;
+    file.by_ref().take(TELLING_BYTES).read_to_end(&mut beginning)?;
     file.rewind()?;
     Ok((file, beginning))
 }

@@ -17,7 +17,7 @@ use super::decoder::{DecoderHeader, MAX_BYTES, RowDecoder};
 use super::info::PictureInfo;
 use super::queue::StripQueue;
 use super::samples::Samples;
-use crate::{PictureFormat, decode, tiff_tags};
+use crate::{ForeignFormat, PictureFormat, decode, tiff_tags};
 use impasto_error::{Error, Result, ResultExt};
 
 /// Bytes in a strip that is written.
@@ -48,6 +48,9 @@ impl TiffRows {
     /// Opens a file; `None` if the kind or order of its pixels requires reading the whole picture.
     pub(super) fn open(file: BufReader<File>) -> Result<Option<Self>> {
         let mut decoder = Decoder::new(file).map_err(prose)?;
+        if tiff_tags::is_camera_raw(&mut decoder) {
+            return Err(ForeignFormat::CameraRaw.error());
+        }
         let (width, height) = decoder.dimensions().map_err(prose)?;
         let (bits, channels) = match decoder.colortype() {
             Ok(ColorType::Gray(bits @ (1 | 8 | 16))) => (bits, 1),

@@ -143,7 +143,7 @@ fn the_cpu_paints_the_same_as_the_trainable_network_with_every_instruction_set_a
                     let of = |rest| (0..=coarsest).map(|at| if at < windows { Window } else { rest }).collect();
                     plans.extend([of(Whole), of(File)]);
                 }
-                for (places, band) in plans.iter().flat_map(|places| [(places, 4), (places, 8)]) {
+                for (places, band) in plans.iter().flat_map(|places| [(places, 1), (places, 4), (places, 8)]) {
                     let painted = paint(&engine, &mut photo, &plan(&network, size, places, band));
                     let off = largest_difference(&painted, &expected);
                     assert!(off < LEVELS, "{name} at {size:?}, {level:?}, {places:?} by {band}: {off} levels");
@@ -214,9 +214,9 @@ fn a_network_that_the_gpu_cannot_paint_is_refused_with_the_layer_and_the_reason(
 fn memory_is_planned_for_any_list_of_layers() {
     for (name, network) in networks() {
         let schedule = Schedule::new(&network);
-        let generous = MemoryPlan::new(&network, &schedule, (301, 402), 1 << 30).unwrap();
+        let generous = MemoryPlan::new(&network, &schedule, (301, 402), (301, 402), 1 << 30).unwrap();
         assert!(generous.bands.iter().all(|&rows| rows.is_multiple_of(4)), "{name}: {:?}", generous.bands);
-        let error = MemoryPlan::new(&network, &schedule, (301, 402), 1 << 10).unwrap_err();
+        let error = MemoryPlan::new(&network, &schedule, (301, 402), (301, 402), 1 << 10).unwrap_err();
         assert!(error.hint().is_some_and(|hint| hint.starts_with("painting it needs at least")), "{name}: {error}");
     }
 }

@@ -3,7 +3,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use png::{BitDepth, ColorType};
 use tempfile::TempDir;
 use tiff::encoder::colortype::{self, ColorType as TiffColor};
-use tiff::encoder::{Compression, TiffEncoder, TiffValue};
+use tiff::encoder::{Compression, TiffEncoder, TiffKind, TiffKindBig, TiffKindStandard, TiffValue};
 use tiff::tags::Tag;
 
 use super::*;
@@ -94,7 +94,7 @@ fn every_kind_of_png_reads_as_it_decodes() {
     }
 }
 
-fn tiff<C: TiffColor<Inner: TryFrom<usize, Error: std::fmt::Debug>>>(
+fn tiff<K: TiffKind, C: TiffColor<Inner: TryFrom<usize, Error: std::fmt::Debug>>>(
     (width, height): (u32, u32),
     orientation: u16,
     compression: Compression,
@@ -103,7 +103,7 @@ where
     [C::Inner]: TiffValue,
 {
     let mut bytes = io::Cursor::new(Vec::new());
-    let mut encoder = TiffEncoder::new(&mut bytes).unwrap().with_compression(compression);
+    let mut encoder = TiffEncoder::<_, K>::new_generic(&mut bytes).unwrap().with_compression(compression);
     let mut image = encoder.new_image::<C>(width, height).unwrap();
     image.encoder().write_tag(Tag::Orientation, orientation).unwrap();
     image.rows_per_strip(5).unwrap();
@@ -115,18 +115,49 @@ where
     bytes.into_inner()
 }
 
-#[test]
-fn every_kind_of_tiff_reads_as_it_decodes() {
+fn assert_every_kind_of_tiff_reads_as_it_decodes<K: TiffKind>(name: &str) {
     for size in SIZES {
         for compression in [Compression::Uncompressed, Compression::Packbits] {
-            assert_reads_as_decoded(&tiff::<colortype::Gray8>(size, 1, compression), "grey");
-            assert_reads_as_decoded(&tiff::<colortype::Gray16>(size, 1, compression), "grey 16");
-            assert_reads_as_decoded(&tiff::<colortype::RGB8>(size, 1, compression), "RGB");
-            assert_reads_as_decoded(&tiff::<colortype::RGB8>(size, 6, compression), "RGB turned");
-            assert_reads_as_decoded(&tiff::<colortype::RGB16>(size, 1, compression), "RGB 16");
-            assert_reads_as_decoded(&tiff::<colortype::RGBA8>(size, 1, compression), "RGBA");
-            assert_reads_as_decoded(&tiff::<colortype::RGBA16>(size, 1, compression), "RGBA 16");
+            assert_reads_as_decoded(&tiff::<K, colortype::Gray8>(size, 1, compression), &format!("{name}: grey"));
+            assert_reads_as_decoded(&tiff::<K, colortype::Gray16>(size, 1, compression), &format!("{name}: grey 16"));
+            assert_reads_as_decoded(&tiff::<K, colortype::RGB8>(size, 1, compression), &format!("{name}: RGB"));
+            assert_reads_as_decoded(&tiff::<K, colortype::RGB8>(size, 6, compression), &format!("{name}: RGB turned"));
+            assert_reads_as_decoded(&tiff::<K, colortype::RGB16>(size, 1, compression), &format!("{name}: RGB 16"));
+            assert_reads_as_decoded(&tiff::<K, colortype::RGBA8>(size, 1, compression), &format!("{name}: RGBA"));
+            assert_reads_as_decoded(&tiff::<K, colortype::RGBA16>(size, 1, compression), &format!("{name}: RGBA 16"));
         }
+    }
+}
+
+#[test]
+fn every_kind_of_tiff_reads_as_it_decodes() {
+    assert_every_kind_of_tiff_reads_as_it_decodes::<TiffKindStandard>("TIFF");
+}
+
+#[test]
+fn every_kind_of_big_tiff_reads_in_strips_as_it_decodes() {
+    assert_every_kind_of_tiff_reads_as_it_decodes::<TiffKindBig>("BigTIFF");
+}
+
+/// Raw files of cameras hold a small preview first, which is not the photo.
+#[test]
+fn the_preview_in_a_raw_file_of_a_camera_is_not_taken_for_the_photo() {
+    let error = "the picture's format, camera raw, is not supported";
+    let pixels = [noise(5 * 3)];
+    let tags = [(256, 5), (257, 3), (258, 8), (262, 1), (277, 1), (278, 3)];
+    let raw = |more: &[(u16, u32)]| raw_tiff(&pixels, (273, 279), &[&tags, more].concat());
+    for bytes in [raw(&[(50_706, 0x0401)]), raw(&[(254, 1), (330, 8)])] {
+        assert_eq!(Picture::decode(&bytes).unwrap_err().to_string(), error);
+        assert!(open(&bytes).err().unwrap().to_string().ends_with(error));
+    }
+    for plain in [raw(&[]), raw(&[(254, 1)]), raw(&[(254, 0), (330, 8)])] {
+        assert_reads_as_decoded(&plain, "a TIFF");
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("DSC_0001.NEF");
+    std::fs::write(&path, raw(&[])).unwrap();
+    for text in [Picture::open(&path).err().unwrap().to_string(), StripReader::open(&path).err().unwrap().to_string()] {
+        assert!(text.ends_with(&format!("DSC_0001.NEF`: {error}")), "{text}");
     }
 }
 
@@ -232,7 +263,7 @@ fn files_that_are_no_pictures_or_cut_short_are_named_with_the_cause() {
     assert_eq!(failure().to_string(), message("the file is not a picture"));
     let pictures = [
         png((37, 23), ColorType::Rgba, BitDepth::Eight, None),
-        tiff::<colortype::RGB8>((37, 23), 1, Compression::Uncompressed),
+        tiff::<TiffKindStandard, colortype::RGB8>((37, 23), 1, Compression::Uncompressed),
     ];
     for bytes in pictures {
         for length in [60, bytes.len() / 2, bytes.len() * 9 / 10] {
@@ -248,8 +279,8 @@ fn files_that_are_no_pictures_or_cut_short_are_named_with_the_cause() {
 fn damaged_files_never_panic_and_are_not_read_otherwise_than_decoded() {
     let pictures = [
         png((17, 9), ColorType::Indexed, BitDepth::Four, Some(&[9])),
-        tiff::<colortype::Gray8>((17, 9), 1, Compression::Packbits),
-        tiff::<colortype::RGB16>((3, 9), 1, Compression::Uncompressed),
+        tiff::<TiffKindStandard, colortype::Gray8>((17, 9), 1, Compression::Packbits),
+        tiff::<TiffKindStandard, colortype::RGB16>((3, 9), 1, Compression::Uncompressed),
     ];
     for bytes in pictures {
         for at in 0..bytes.len() {
