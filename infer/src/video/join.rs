@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use impasto_common::{Error, Result, ResultExt};
-use impasto_video::{Ratio, StreamKind, VideoInfo, quiet_child};
+use impasto_video::{Ratio, StreamKind, VideoInfo, WatchedChild, is_silence, quiet_child};
 
 use super::container::Container;
 use super::encoder::check_written;
@@ -105,7 +105,7 @@ impl ClipJoin<'_> {
         command.args(["-t", "0.5"]);
         let path = self.folder.join(format!("trial.{}", self.container.extension()));
         self.write(command, &path).map_err(|error| {
-            if is_disk_full(&error) {
+            if is_disk_full(&error) || is_silence(&error) {
                 return error;
             }
             Error::usage(format!("{} does not hold the sound or the subtitles of the clip", self.container))
@@ -195,7 +195,7 @@ impl ClipJoin<'_> {
     /// Runs ffmpeg into the file `path`, and returns its log.
     fn write(&self, mut command: Command, path: &Path) -> Result<FfmpegLog> {
         command.args(["-f", self.container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
-        let output = command.output().context(|| "cannot run `ffmpeg`")?;
+        let output = WatchedChild::output(&mut command)?;
         let log = FfmpegLog::read(&output.stderr[..]);
         if output.status.success() {
             return Ok(log);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use impasto_common::{Error, Result};
-use impasto_video::rgb_to_planar;
+use impasto_video::{is_silence, rgb_to_planar};
 
 use super::encoder::{Encoder, EncoderSettings};
 use super::ffmpeg_log::is_disk_full;
@@ -34,7 +34,7 @@ pub(super) fn try_encoder(settings: &mut EncoderSettings, folder: &Path, observe
     // The file may not exist if the trial failed.
     let _ = fs::remove_file(&path);
     result.map_err(|error| {
-        if is_disk_full(&error) {
+        if is_disk_full(&error) || is_silence(&error) {
             return error;
         }
         Error::usage(format!("the encoder `{}` does not work with these options", settings.codec))
