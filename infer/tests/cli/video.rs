@@ -11,7 +11,7 @@ use impasto_video::Ffmpeg;
 use crate::studio::{STYLE, Studio};
 
 /// A folder for a test, where there is an ffmpeg.
-fn studio() -> Option<Studio> {
+pub(crate) fn studio() -> Option<Studio> {
     if Ffmpeg::find().is_err() {
         #[expect(clippy::print_stderr, reason = "a skipped test says so")]
         {
@@ -23,7 +23,7 @@ fn studio() -> Option<Studio> {
 }
 
 /// Runs ffmpeg in the folder with the words of `line`.
-fn ffmpeg(studio: &Studio, line: &str) -> Vec<u8> {
+pub(crate) fn ffmpeg(studio: &Studio, line: &str) -> Vec<u8> {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-y", "-nostdin"]).args(line.split(' ')).current_dir(studio.path(""));
     let output = command.output().unwrap();
@@ -31,7 +31,7 @@ fn ffmpeg(studio: &Studio, line: &str) -> Vec<u8> {
     output.stdout
 }
 
-fn ffprobe(path: &Path, entries: &str, stream: &str) -> Vec<String> {
+pub(crate) fn ffprobe(path: &Path, entries: &str, stream: &str) -> Vec<String> {
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-select_streams", stream, "-show_entries", entries, "-of", "csv=p=0"]).arg(path);
     let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
@@ -40,7 +40,7 @@ fn ffprobe(path: &Path, entries: &str, stream: &str) -> Vec<String> {
 }
 
 /// The timestamps of all frames, and the duration, in units of the time base.
-fn times(studio: &Studio, name: &str) -> (Vec<String>, Vec<String>) {
+pub(crate) fn times(studio: &Studio, name: &str) -> (Vec<String>, Vec<String>) {
     let path = studio.path(name);
     (ffprobe(&path, "frame=pts", "v:0"), ffprobe(&path, "stream=time_base,duration_ts", "v:0"))
 }
@@ -51,12 +51,12 @@ fn sound(studio: &Studio, name: &str) -> Vec<u8> {
 }
 
 /// A digest of every decoded frame.
-fn frames(studio: &Studio, name: &str) -> String {
+pub(crate) fn frames(studio: &Studio, name: &str) -> String {
     String::from_utf8(ffmpeg(studio, &format!("-i {name} -map 0:v -fps_mode passthrough -f framemd5 -"))).unwrap()
 }
 
-const NTSC: &str = "-f lavfi -i testsrc2=size=64x48:rate=30000/1001";
-const TONE: &str = "-f lavfi -i sine=frequency=440";
+pub(crate) const NTSC: &str = "-f lavfi -i testsrc2=size=64x48:rate=30000/1001";
+pub(crate) const TONE: &str = "-f lavfi -i sine=frequency=440";
 
 #[test]
 fn a_clip_keeps_its_times_its_sound_and_its_words() {
