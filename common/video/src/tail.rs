@@ -17,6 +17,10 @@ const BOXES: [[u8; 4]; 7] = [*b"ftyp", *b"styp", *b"moov", *b"mdat", *b"wide", *
 /// Bytes at the end in which the last page of an Ogg file begins.
 const LARGEST_PAGE: u64 = 65_536;
 
+/// The first byte of each packet of a transport stream, and the bytes of a packet.
+const SYNC: u8 = 0x47;
+const PACKET: u64 = 188;
+
 /// The first bytes of ASF files (WMV), and of their list of file properties.
 const ASF: [u8; 16] = *b"\x30\x26\xB2\x75\x8E\x66\xCF\x11\xA6\xD9\x00\xAA\x00\x62\xCE\x6C";
 const ASF_PROPERTIES: [u8; 16] = *b"\xA1\xDC\xAB\x8C\x47\xA9\xCF\x11\x8E\xE4\x00\xC0\x0C\x20\x53\x65";
@@ -49,6 +53,7 @@ fn is_short(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
         [b'F', b'L', b'V', 1, ..] => flv(file, length),
         [0x1A, 0x45, 0xDF, 0xA3, ..] => matroska(file, length),
         [b'O', b'g', b'g', b'S', ..] => ogg(file, length),
+        [SYNC, ..] => packets(file, length),
         _ if head == ASF => asf(file, length),
         _ => Ok(false),
     }
@@ -171,6 +176,12 @@ fn ogg(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
     Ok(end.get(page + 5).is_none_or(|kind| kind & 4 == 0))
 }
 
+/// MPEG transport stream: packets of one size.
+fn packets(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
+    let are_packets = length > 2 * PACKET && bytes_at(file, PACKET)? == [SYNC] && bytes_at(file, 2 * PACKET)? == [SYNC];
+    Ok(are_packets && !length.is_multiple_of(PACKET))
+}
+
 /// ASF: the header states the size of the file, unless it was broadcast.
 fn asf(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
     let end = number_from_last(&bytes_at::<8>(file, 16)?).min(length);
@@ -209,6 +220,8 @@ mod tests {
                 assert!(is_cut(&whole[..whole.len() - cut]) || whole == &avi && cut == 1, "{cut} of {whole:?}");
             }
         }
+        let stream = [[SYNC; PACKET as usize]; 3].concat();
+        assert!(!is_cut(&stream) && is_cut(&stream[..stream.len() - 1]));
         assert!(!is_cut(&flv) && !is_cut(&flv[..flv.len() - 4]) && is_cut(&flv[..flv.len() - 5]));
     }
 
