@@ -103,7 +103,7 @@ fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-/// AVI: one list, or several of them in large files (OpenDML).
+/// AVI: one list, or several of them in large files (`OpenDML`).
 fn riff(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
     let mut at = 0;
     while at + 8 <= length {
@@ -155,7 +155,7 @@ fn matroska(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
 /// The size of an element and the bytes that it takes to say it; `None` if it is unknown.
 fn element_size(file: &mut (impl Read + Seek), at: u64) -> io::Result<Option<(u64, u64)>> {
     let [first] = bytes_at(file, at)?;
-    let width = first.leading_zeros() as u64 + 1;
+    let width = u64::from(first.leading_zeros()) + 1;
     if width > 8 {
         return Ok(None);
     }
