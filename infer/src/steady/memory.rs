@@ -32,7 +32,9 @@ impl MemoryWriter<'_> {
         let mut bytes = Vec::with_capacity(4 * BLOCK);
         for block in floats.chunks(BLOCK) {
             bytes.clear();
-            block.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+            for value in block {
+                bytes.extend(value.to_le_bytes());
+            }
             self.0.write_all(&bytes)?;
         }
         Ok(())
