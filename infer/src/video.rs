@@ -8,11 +8,13 @@
 mod codec;
 mod container;
 mod cover;
+mod digest;
 mod encoder;
 mod ffmpeg_log;
 mod join;
 mod losses;
 mod matroska;
+mod memory;
 mod painter;
 mod pipeline;
 mod scale;
@@ -122,7 +124,8 @@ fn render_segments(
     let mut settings = encoder_settings(ffmpeg, &info, shape, container, options);
     let folder = SegmentFolder::beside(output);
     let lock = folder.lock(output)?;
-    let segments = folder.open(&identity(source, &settings, options)?, options.resume)?;
+    let mut segments = folder.open(&identity(source, &settings, options)?, options.resume, observer)?;
+    memory::recall(&folder, &mut segments, painter, observer)?;
     let join = ClipJoin {
         source,
         info: &info,
@@ -208,11 +211,12 @@ fn paint_segments(
     observer.begin(expected_frames(&info, options.read), next);
     let step = info.frame_rate.map_or(1, |rate| rate.inverse().rescale(1, settings.track.time_base).max(1));
     let mut sink = SegmentSink::new(settings, folder.clone(), segments, step);
-    let painted = pipeline::paint_frames(reader, painter, &mut sink, observer, next)?;
-    // If the whole clip is painted, the last frame ends when the clip ends.
+    let mut after = |frames: u64, painter: &dyn FramePainter| memory::store_at_end_of_segment(folder, frames, painter);
+    let painted = pipeline::paint_frames(reader, painter, &mut sink, observer, next, &mut after)?;
+    // The last frame of a whole clip ends with the clip.
     let whole = options.read == ReadOptions { size: options.read.size, ..Default::default() } && !painted.stopped;
     let end = info.start.zip(info.duration).filter(|_| whole).map(|(start, duration)| start + duration);
-    Ok((painted, sink.finish(end)?))
+    Ok((painted, sink.finish(end, painted.stopped)?))
 }
 
 /// Ends a run that the observer stopped.

@@ -101,11 +101,17 @@ impl Pyramid {
     pub fn new(frame: &FlowFrame) -> Self {
         let (height, width) = frame.size();
         assert!(height * width > 0, "a frame has pixels");
-        let mut levels = vec![LumaPlane::new((height, width), |y, row| {
+        Self::of_luma(LumaPlane::new((height, width), |y, row| {
             for (out, pixel) in row.iter_mut().zip(&frame.pixels()[y * width..][..width]) {
                 *out = pixel[3];
             }
-        })];
+        }))
+    }
+
+    /// The pyramid of a frame with this luma.
+    #[must_use]
+    pub fn of_luma(luma: LumaPlane) -> Self {
+        let mut levels = vec![luma];
         while let Some(last) = levels.last()
             && last.height.min(last.width) >= 2 * COARSEST
         {

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use super::WatchedChild;
 use impasto_error::{Error, Result};
 
 const INSTALL: &str = "install ffmpeg: `apt-get install ffmpeg`, `dnf install ffmpeg`, `brew install ffmpeg` or \
@@ -74,8 +75,7 @@ fn lists(list: &str, names: &[&str]) -> bool {
 
 /// The standard output of a program.
 fn answer(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = quiet_child(program).args(arguments).stdout(Stdio::piped()).output();
-    let output = output.map_err(|error| cannot_run(program, error))?;
+    let output = WatchedChild::output(quiet_child(program).args(arguments))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

@@ -16,7 +16,9 @@ mod probe;
 mod ratio;
 mod reader;
 mod sniff;
+mod tail;
 mod tracks;
+mod watched;
 mod y4m;
 
 use std::path::Path;
@@ -29,6 +31,7 @@ pub use ratio::Ratio;
 pub use reader::{ReadOptions, VideoReader};
 pub use sniff::{VIDEO_EXTENSIONS, is_video, is_video_name, is_video_start};
 pub use tracks::{OtherStream, StreamKind};
+pub use watched::{WatchedChild, WatchedPipe, is_silence};
 pub use y4m::{RawStreamInfo, RgbReader, Y4M_MAGIC, Y4mReader, Y4mWriter};
 
 use impasto_error::Result;

@@ -1,4 +1,5 @@
-//! Parses the log that ffmpeg writes. The lines of `showinfo` have the timestamps, which a pipe of raw pixels cannot carry.
+//! The log that ffmpeg writes beside the pixels: the lines of `showinfo` hold the timestamps that a raw pipe has no room for,
+//! and the others say what is wrong with the clip.
 
 use super::Ratio;
 
@@ -9,15 +10,20 @@ pub(super) enum LogLine {
     TimeBase(Ratio),
     /// The timestamp of the next frame; `None` if it has none.
     Frame(Option<i64>),
-    /// An error.
-    Problem(String),
+    /// The data of the clip is damaged.
+    Problem {
+        /// The decoder or demuxer that says so, by ffmpeg's name; empty if it is ffmpeg itself.
+        part: String,
+        /// What it says.
+        text: String,
+    },
 }
 
 impl LogLine {
     /// Parses a line of `-loglevel repeat+level+info`. `None` if it is not relevant.
     pub(super) fn parse(line: &str) -> Option<Self> {
         if let Some(problem) = problem(line) {
-            return Some(Self::Problem(problem));
+            return Some(problem);
         }
         let text = line.strip_prefix("[Parsed_showinfo").and_then(|rest| rest.split_once("[info] "))?.1;
         if let Some(rest) = text.strip_prefix("config in time_base: ") {
@@ -28,14 +34,41 @@ impl LogLine {
     }
 }
 
-/// The message of `[h264 @ 0x5581] [error] text`.
-fn problem(line: &str) -> Option<String> {
-    let text = ["[error] ", "[fatal] ", "[panic] "].iter().find_map(|level| {
+/// The levels at which messages about damage come.
+const LEVELS: [&str; 5] = ["[error] ", "[fatal] ", "[panic] ", "[warning] ", "[info] "];
+
+/// The message of `[h264 @ 0x5581] [error] text`, if it is about damage.
+fn problem(line: &str) -> Option<LogLine> {
+    let (before, level, text) = LEVELS.iter().find_map(|&level| {
         let (before, text) = line.split_once(level)?;
-        // Unless it follows the name of an ffmpeg component, the word is part of a message.
-        (before.is_empty() || before.ends_with("] ")).then_some(text)
+        // Unless it follows the name of a part of ffmpeg, the word belongs to a message.
+        (before.is_empty() || before.ends_with("] ")).then_some((before, level, text.trim()))
     })?;
-    Some(text.trim().to_owned())
+    let tells = match level {
+        // What a decoder fills in, some report only at this level.
+        "[info] " => text.starts_with("concealing "),
+        "[warning] " => ["corrupt decoded frame", "corrupt input packet"].iter().any(|words| text.contains(words)),
+        _ => !is_harmless(text),
+    };
+    // Warnings begin with the name of the file, which the user knows.
+    let text = if level == "[warning] " { text.rsplit_once(": ").map_or(text, |(_, last)| last) } else { text };
+    tells.then(|| LogLine::Problem { part: part(before).to_owned(), text: text.to_owned() })
+}
+
+/// The part of ffmpeg in `[vist#0:0/h264 @ 0x5581] [dec:h264 @ 0x5582] `.
+fn part(before: &str) -> &str {
+    let name = before.rsplit_once('[').map_or("", |(_, last)| last);
+    let name = name.split([' ', ']']).next().unwrap_or_default();
+    name.strip_prefix("dec:").unwrap_or(name)
+}
+
+/// Whether an error does not concern the pixels: timestamps that a muxer does not like, which are kept beside it, and notes
+/// that came out of step.
+fn is_harmless(text: &str) -> bool {
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let about_time =
+        words.any(|word| ["dts", "pts", "timestamp", "timestamps"].contains(&word.to_ascii_lowercase().as_str()));
+    about_time || text.starts_with("mmco: unref short failure") || text.starts_with("SEI type ")
 }
 
 #[cfg(test)]
@@ -43,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_time_bases_and_problems_are_found() {
+    fn timestamps_and_time_bases_are_found() {
         let time_base = "[Parsed_showinfo_2 @ 0x55] [info] config in time_base: 1/30000, frame_rate: 30000/1001";
         assert_eq!(LogLine::parse(time_base), Some(LogLine::TimeBase(Ratio::new(1, 30000).unwrap())));
         let frame =
@@ -51,11 +84,30 @@ mod tests {
         assert_eq!(LogLine::parse(frame), Some(LogLine::Frame(Some(-1001))));
         let none = "[Parsed_showinfo_0 @ 0x55] [info] n:   0 pts:NOPTS pts_time:NOPTS pos:  0";
         assert_eq!(LogLine::parse(none), Some(LogLine::Frame(None)));
-        let error = "[mov,mp4,m4a @ 0x55] [error] stream 0, offset 0x30: partial file";
-        assert_eq!(LogLine::parse(error), Some(LogLine::Problem("stream 0, offset 0x30: partial file".into())));
-        assert_eq!(LogLine::parse("[fatal] no"), Some(LogLine::Problem("no".into())));
-        for other in ["", "[info]   title : [error] in the title", "[Parsed_showinfo_0 @ 0x55] [info]   side data - x"]
-        {
+    }
+
+    #[test]
+    fn messages_about_damage_are_told_from_others() {
+        for (line, part, text) in [
+            ("[mov,mp4,m4a @ 0x55] [error] stream 0, offset 0x30: partial file", "mov,mp4,m4a", "partial file"),
+            ("[fatal] no", "", "no"),
+            ("[h264 @ 0x55] [info] concealing 33 DC, 33 AC, 33 MV errors in P frame", "h264", "concealing 33"),
+            ("[warning] file:a.mp4: corrupt decoded frame in stream 0", "", "corrupt decoded frame"),
+            ("[vist#0:0/av1 @ 0x55] [dec:libdav1d @ 0x5] [error] Error submitting", "libdav1d", "Error submitting"),
+        ] {
+            let Some(LogLine::Problem { part: found, text: said }) = LogLine::parse(line) else { panic!("{line}") };
+            assert!(found == part && said.contains(text), "{found}: {said}");
+        }
+        for other in [
+            "",
+            "[info]   title : [error] in the title",
+            "[Parsed_showinfo_0 @ 0x55] [info]   side data - x",
+            "[showinfo@skipped @ 0x55] [info] n:  12 pts:  -1001 pts_time:-0.0333667",
+            "[rawvideo @ 0x55] [error] Application provided invalid, non monotonically increasing dts to muxer in stream 0",
+            "[h264 @ 0x55] [error] mmco: unref short failure",
+            "[mjpeg @ 0x55] [warning] EOI missing, emulating",
+            "[h264 @ 0x55] [info] Increasing reorder buffer to 2",
+        ] {
             assert_eq!(LogLine::parse(other), None, "{other}");
         }
     }

@@ -6,9 +6,9 @@ use std::process::Stdio;
 
 use serde::Deserialize;
 
-use super::ffmpeg::{cannot_run, quiet_child};
+use super::ffmpeg::quiet_child;
 use super::tracks::{OtherStream, StreamKind, is_still, printable_tag};
-use super::{Color, Ffmpeg, Ratio};
+use super::{Color, Ffmpeg, Ratio, WatchedChild};
 use impasto_error::{Error, Result, ResultExt};
 
 /// The properties of a clip.
@@ -92,8 +92,7 @@ pub(super) fn probe(_: &Ffmpeg, path: &Path) -> Result<VideoInfo> {
         .args(["-v", "error", "-of", "json", "-show_streams", "-show_format", "-show_chapters"])
         .arg("-i")
         .arg(file_argument(path));
-    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    let output = output.map_err(|error| cannot_run("ffprobe", error))?;
+    let output = WatchedChild::output(command.stderr(Stdio::piped()))?;
     if !output.status.success() {
         // For a missing file, the system's own error is clearer.
         std::fs::metadata(path).context(action)?;
@@ -116,12 +115,12 @@ pub fn count_frames(path: &Path) -> Result<u64> {
     let action = || format!("cannot read `{}`", path.display());
     let mut command = quiet_child("ffprobe");
     command.args(["-v", "error", "-of", "csv=p=0", "-select_streams", "v:0", "-count_packets"]);
-    command.args(["-show_entries", "stream=nb_read_packets", "-i"]).arg(file_argument(path));
-    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    let output = output.map_err(|error| cannot_run("ffprobe", error))?;
+    // The flags of each packet are only there so that a long count is not a silent one.
+    command.args(["-show_entries", "stream=nb_read_packets:packet=flags", "-i"]).arg(file_argument(path));
+    let output = WatchedChild::output(command.stderr(Stdio::piped()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let count = text.trim().trim_end_matches(',').parse();
-    count.map_err(|_| Error::new("ffprobe found no video in it")).context(action)
+    let count = text.lines().rev().find_map(|line| line.trim_end_matches(',').parse().ok());
+    count.ok_or_else(|| Error::new("ffprobe found no video in it")).context(action)
 }
 
 /// A path that ffmpeg does not take for an option or a protocol.

@@ -5,18 +5,18 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{ChildStderr, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use image::{DynamicImage, RgbImage, RgbaImage};
 
-use super::ffmpeg::cannot_run;
 use super::log::LogLine;
 use super::planar::{ChromaSubsampling, planar_to_rgb};
 use super::probe::{file_argument, probe};
-use super::{Color, Ffmpeg, Ratio, VideoFrame, VideoInfo};
+use super::tail::is_cut;
+use super::{Color, Ffmpeg, Ratio, StreamKind, VideoFrame, VideoInfo, WatchedChild, WatchedPipe};
 use impasto_error::{Error, Result, ResultExt};
 
 /// The number of problems to keep for the error message. A damaged file can have thousands.
@@ -55,9 +55,11 @@ pub struct VideoReader {
     tone_mapped: bool,
     layout: PipeLayout,
     time_base: Ratio,
-    child: Child,
-    pixels: ChildStdout,
+    child: WatchedChild,
+    pixels: WatchedPipe<ChildStdout>,
     log: Receiver<LogLine>,
+    /// Whether the file ends too early, by its own account.
+    cut: bool,
     problems: Vec<String>,
     last: Option<i64>,
     frames: u64,
@@ -105,14 +107,15 @@ impl VideoReader {
         }
         command.arg("-i").arg(file_argument(path)).args(["-map", &format!("0:{}", info.stream)]);
         command.args(["-vf", &filters(&info, &color, tone_mapped, layout, size, options)]);
-        command.args(ffmpeg.passthrough()).args(["-f", "rawvideo", "pipe:1"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let child_streams = child.as_mut().ok().and_then(|child| child.stdout.take().zip(child.stderr.take()));
-        let child = child.map_err(|error| cannot_run("ffmpeg", error))?;
-        let (pixels, stderr) = child_streams.ok_or_else(|| Error::new("ffmpeg has no streams"))?;
-        let (sender, log) = channel();
-        thread::spawn(move || follow(BufReader::new(stderr), &sender));
         let time_base = options.frame_rate.map_or(info.time_base, Ratio::inverse);
+        // In the mean frame rate, which is ffmpeg's choice, two frames of a variable rate may get the same time.
+        command.args(ffmpeg.passthrough()).args(["-enc_time_base", &time_base.to_string()]);
+        command.args(["-f", "rawvideo", "pipe:1"]);
+        let cut = options.duration.is_none() && is_cut(path)?;
+        let child = WatchedChild::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        let child_streams = child.stdout().zip(child.stderr());
+        let (pixels, stderr) = child_streams.ok_or_else(|| Error::new("ffmpeg has no streams"))?;
+        let log = follow(stderr);
         let problems = Vec::new();
         let mut reader = Self {
             info,
@@ -125,6 +128,7 @@ impl VideoReader {
             child,
             pixels,
             log,
+            cut,
             problems,
             last: None,
             frames: 0,
@@ -177,9 +181,7 @@ impl VideoReader {
         self.frames
     }
 
-    /// What was lost. `None` while there are more frames to read, and if nothing was lost.
-    ///
-    /// If a decoder reports problems but returns as many frames as the container counts, it has repaired them.
+    /// What was lost: `None` while there are frames to come, and if all frames came undamaged, as far as ffmpeg knows.
     #[must_use]
     pub fn damage(&self) -> Option<Error> {
         if !self.ended || self.problems.is_empty() {
@@ -189,8 +191,8 @@ impl VideoReader {
             self.options == ReadOptions { size: self.options.size, skip: self.options.skip, ..Default::default() };
         let read = self.frames + self.options.skip;
         let what = match self.info.frames.filter(|_| whole) {
-            Some(frames) if frames <= read => return None,
-            Some(frames) => format!("{} of {frames} frames are lost", frames - read),
+            Some(frames) if frames > read => format!("{} of {frames} frames are lost", frames - read),
+            Some(_) => "the clip is damaged".to_owned(),
             None => "the clip is damaged, and frames may be lost".to_owned(),
         };
         Some(Error::new(what).with_source(self.problems.join("; ")))
@@ -198,7 +200,7 @@ impl VideoReader {
 
     /// Waits for the time base, which ffmpeg logs when it has decoded the first frame.
     fn start(&mut self) -> Result<()> {
-        while let Ok(line) = self.log.recv() {
+        while let Ok(line) = self.child.waiting(|| self.log.recv()) {
             match line {
                 LogLine::TimeBase(time_base) => {
                     self.time_base = time_base;
@@ -207,6 +209,9 @@ impl VideoReader {
                 line => self.note(line),
             }
         }
+        if let Some(silence) = self.child.silence() {
+            return Err(silence);
+        }
         if self.problems.is_empty() {
             return Err(Error::new("it has no frames"));
         }
@@ -214,9 +219,10 @@ impl VideoReader {
     }
 
     fn note(&mut self, line: LogLine) {
-        if let LogLine::Problem(text) = line
+        if let LogLine::Problem { part, text } = line
             && self.problems.len() < TOLD_PROBLEMS
             && !self.problems.contains(&text)
+            && !is_sound_decoder(&part, &self.info)
         {
             self.problems.push(text);
         }
@@ -232,6 +238,10 @@ impl VideoReader {
             return Ok(None);
         }
         let pts = self.next_pts()?;
+        if self.frames == 0 && self.options.start.is_some() {
+            // Frames before the start may refer to frames before the key frame where decoding began. Nobody sees them.
+            self.problems.clear();
+        }
         self.frames += 1;
         let picture = match self.layout {
             PipeLayout::Planar => {
@@ -267,9 +277,12 @@ impl VideoReader {
 
     fn finish(&mut self, cut: bool) -> Result<()> {
         self.ended = true;
-        let status = self.child.wait().context(|| "cannot wait for ffmpeg")?;
+        let status = self.child.wait()?;
         while let Ok(line) = self.log.recv() {
             self.note(line);
+        }
+        if self.cut && self.problems.is_empty() {
+            self.problems.push("the end of the file is missing".into());
         }
         if (cut || !status.success()) && self.problems.is_empty() {
             self.problems.push(format!("ffmpeg ended with {status}"));
@@ -288,14 +301,6 @@ impl Iterator for VideoReader {
         let frame = self.read();
         self.ended |= frame.is_err();
         frame.transpose()
-    }
-}
-
-impl Drop for VideoReader {
-    fn drop(&mut self) {
-        // The process may have ended already, and an error cannot be handled here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -335,8 +340,22 @@ fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
     info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"])
 }
 
-/// Sends the lines of the log until it ends or the receiver is gone.
-fn follow(mut log: impl BufRead, sender: &Sender<LogLine>) {
+/// Whether a part of ffmpeg decodes another stream than the video, which it only does to find out what the stream is.
+fn is_sound_decoder(part: &str, info: &VideoInfo) -> bool {
+    let is_sound = |kind| matches!(kind, StreamKind::Audio | StreamKind::Subtitle);
+    let mut sound = info.others.iter().filter(|stream| is_sound(stream.kind) && !stream.codec.is_empty());
+    // The decoder of MP3 is called `mp3float`, that of DTS `dca`.
+    sound.any(|stream| part.starts_with(&stream.codec) || (part == "dca" && stream.codec == "dts"))
+}
+
+/// The lines of a log, until it ends or nobody reads them.
+fn follow(log: WatchedPipe<ChildStderr>) -> Receiver<LogLine> {
+    let (sender, lines) = channel();
+    thread::spawn(move || send_lines(BufReader::new(log), &sender));
+    lines
+}
+
+fn send_lines(mut log: impl BufRead, sender: &Sender<LogLine>) {
     let mut line = Vec::new();
     while matches!(log.read_until(b'\n', &mut line), Ok(length) if length > 0) {
         if let Some(line) = LogLine::parse(String::from_utf8_lossy(&line).trim_end())
@@ -362,6 +381,8 @@ fn filters(
         filters.push(format!("fps={rate}"));
     }
     if options.skip > 0 {
+        // Its log, which nobody reads, shows that ffmpeg is not silent while it skips frames.
+        filters.push("showinfo@skipped=checksum=0".into());
         filters.push(format!("select=gte(n\\,{})", options.skip));
     }
     if tone_mapped {

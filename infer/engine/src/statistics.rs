@@ -34,6 +34,19 @@ impl Statistics {
         self.layers.clear();
     }
 
+    /// Mean and variance of each channel of each normalisation over the earlier frames. Empty if there are none.
+    #[must_use]
+    pub fn layers(&self) -> &[Vec<[f64; 2]>] {
+        &self.layers
+    }
+
+    /// Continues behind frames whose [`Self::layers`] were these.
+    pub fn replace(&mut self, layers: Vec<Vec<[f64; 2]>>) {
+        if self.keep > 0.0 {
+            self.layers = layers;
+        }
+    }
+
     /// Starts a painting: the next normalisation is its first.
     pub(super) fn rewind(&mut self) {
         self.next = 0;
@@ -78,13 +91,5 @@ impl Statistics {
     pub(super) fn kept(&self, channels: &[usize]) -> Option<&[Vec<[f64; 2]>]> {
         let same = self.layers.iter().map(Vec::len).eq(channels.iter().copied());
         (self.keep > 0.0 && same).then_some(&self.layers)
-    }
-
-    /// Keeps the statistics that a frame was normalised with; they are already averaged.
-    #[cfg(feature = "cuda")]
-    pub(super) fn replace(&mut self, layers: Vec<Vec<[f64; 2]>>) {
-        if self.keep > 0.0 {
-            self.layers = layers;
-        }
     }
 }

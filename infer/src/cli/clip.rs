@@ -50,7 +50,7 @@ fn render(
     let mut painter = options.painter(stylizer)?;
     let rendered = video::render(source, output, container, &options.render, &mut *painter, progress)?;
     match rendered.damage {
-        Some(damage) => Err(damage.with_hint(format!("`{}` has the other frames", output.display()))),
+        Some(damage) => Err(damage.with_hint(format!("`{}` holds what could be decoded", output.display()))),
         None => Ok(()),
     }
 }

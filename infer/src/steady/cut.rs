@@ -24,6 +24,16 @@ impl Histogram {
         Self(counts.map(|count| count * share))
     }
 
+    /// The share of the pixels in each bin.
+    pub(super) fn shares(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// From [`Self::shares`]; `None` if there is another number of them.
+    pub(super) fn from_shares(shares: &[f32]) -> Option<Self> {
+        shares.try_into().map(Self).ok()
+    }
+
     /// Whether this frame and the one before belong to different scenes.
     ///
     /// Bins are smoothed first, because a change of light, which is not a cut, shifts all levels a little.

@@ -15,6 +15,7 @@
 //! - in the frame's border, where a network produces artefacts that do not belong to the film's content.
 
 mod line;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod tiles;

@@ -107,6 +107,51 @@ fn a_moving_camera_leaves_no_trail() {
 }
 
 #[test]
+fn a_memory_that_is_restored_paints_the_very_same_frames() {
+    for hold in [1, 2, 3, 5] {
+        let options = SteadyOptions { hold, ..SteadyOptions::default() };
+        let mut steady = stabilizer(options);
+        for i in 0..12u8 {
+            // Stands still at first, then moves, so that pieces of all ages are there.
+            let shift = f32::from(i.saturating_sub(4));
+            let mut memory = Vec::new();
+            steady.save(&mut memory).unwrap();
+            let mut restored = stabilizer(options);
+            restored.paint(frame(99.0, 7)).unwrap();
+            restored.restore(&mut &memory[..]).unwrap();
+            let painting = steady.paint(frame(shift, i.into())).unwrap();
+            assert!(restored.paint(frame(shift, i.into())).unwrap() == painting, "hold {hold}, frame {i}");
+            let mut again = Vec::new();
+            steady.save(&mut again).unwrap();
+            let mut same = Vec::new();
+            restored.save(&mut same).unwrap();
+            assert!(again == same, "hold {hold}, frame {i}");
+        }
+    }
+}
+
+#[test]
+fn a_memory_that_is_cut_or_changed_is_an_error_and_no_panic() {
+    let mut steady = stabilizer(SteadyOptions::default());
+    (0..3).for_each(|i| drop(steady.paint(frame(0.0, i)).unwrap()));
+    let mut memory = Vec::new();
+    steady.save(&mut memory).unwrap();
+    let mut restored = stabilizer(SteadyOptions::default());
+    for cut in [0, 5, 100, memory.len() / 2, memory.len() - 1] {
+        assert!(restored.restore(&mut &memory[..cut]).is_err(), "{cut}");
+    }
+    for at in (0..memory.len().min(4000)).step_by(7) {
+        let mut changed = memory.clone();
+        changed[at] ^= 0xFF;
+        if restored.restore(&mut &changed[..]).is_ok() {
+            let _ = restored.paint(frame(0.0, 3));
+        }
+    }
+    memory.push(0);
+    assert!(restored.restore(&mut &memory[..]).is_err());
+}
+
+#[test]
 fn a_hold_of_one_frame_changes_nothing() {
     let options = SteadyOptions { hold: 1, statistics: 0.0, ..SteadyOptions::default() };
     let (stylizer, mut steady) = (stylizer(), stabilizer(options));

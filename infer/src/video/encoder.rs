@@ -2,11 +2,11 @@
 
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use impasto_common::{Error, Result, ResultExt};
-use impasto_video::{Color, Ffmpeg, Ratio, count_frames};
+use impasto_video::{Color, Ffmpeg, Ratio, WatchedChild, WatchedPipe, count_frames};
 
 use super::ffmpeg_log::FfmpegLog;
 use super::matroska::{MatroskaWriter, RawFormat, RawTrack};
@@ -30,8 +30,8 @@ pub(super) struct EncoderSettings {
 /// A running encoder.
 pub(super) struct Encoder {
     path: PathBuf,
-    child: Child,
-    writer: MatroskaWriter<BufWriter<ChildStdin>>,
+    child: WatchedChild,
+    writer: MatroskaWriter<BufWriter<WatchedPipe<ChildStdin>>>,
     log: JoinHandle<FfmpegLog>,
     frames: u64,
 }
@@ -40,8 +40,8 @@ impl Encoder {
     /// Starts an encoder that writes the file `path`.
     pub(super) fn start(settings: &EncoderSettings, path: &Path) -> Result<Self> {
         let mut command = settings.command(path);
-        let mut child = command.spawn().context(|| "cannot run `ffmpeg`")?;
-        let streams = child.stdin.take().zip(child.stderr.take());
+        let child = WatchedChild::spawn(&mut command)?;
+        let streams = child.stdin().zip(child.stderr());
         let (stdin, stderr) = streams.ok_or_else(|| Error::new("ffmpeg has no streams"))?;
         let log = thread::spawn(move || FfmpegLog::read(BufReader::new(stderr)));
         let writer = MatroskaWriter::new(BufWriter::new(stdin), &settings.track);
@@ -66,9 +66,9 @@ impl Encoder {
     /// If the encoder fails, or its file does not have as many frames as it was given: on a full disk, ffmpeg may report
     /// success for an incomplete file.
     pub(super) fn finish(self) -> Result<()> {
-        let Self { path, mut child, writer, log, frames } = self;
+        let Self { path, child, writer, log, frames } = self;
         let flushed = writer.into_inner().flush();
-        let status = child.wait().context(|| "cannot wait for `ffmpeg`")?;
+        let status = child.wait()?;
         let log = log.join().unwrap_or_default();
         if !status.success() || flushed.is_err() {
             return Err(cannot_encode(log, || format!("ffmpeg ended with {status}").into()));

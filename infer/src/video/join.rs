@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use impasto_common::{Error, Result, ResultExt};
-use impasto_video::{Ratio, VideoInfo, probe, quiet_child};
+use impasto_video::{Ratio, VideoInfo, WatchedChild, probe, quiet_child};
 
 use super::container::Container;
 use super::encoder::check_written;
@@ -161,7 +161,7 @@ impl ClipJoin<'_> {
     /// Runs ffmpeg into the file `path`, and returns its log.
     pub(super) fn write(mut command: Command, path: &Path, container: Container) -> Result<FfmpegLog> {
         command.args(["-f", container.muxer(), "-y"]).arg(file(path)).stderr(Stdio::piped());
-        let output = command.output().context(|| "cannot run `ffmpeg`")?;
+        let output = WatchedChild::output(&mut command)?;
         let log = FfmpegLog::read(&output.stderr[..]);
         if output.status.success() {
             return Ok(log);

@@ -1,5 +1,7 @@
 //! The interface for painting the frames of a clip.
 
+use std::io::{Read, Write};
+
 use impasto_common::Result;
 use impasto_picture::Picture;
 
@@ -28,6 +30,32 @@ pub trait FramePainter: Send {
 
     /// Announces that the next frame does not follow the last one: a new clip begins, or an interrupted one continues.
     fn reset(&mut self) {}
+
+    /// Whether paintings depend on earlier frames, so that an interrupted clip needs [`Self::save`] and [`Self::restore`] to
+    /// go on as if it had not been interrupted. Only for painters that return every painting at once.
+    fn has_memory(&self) -> bool {
+        false
+    }
+
+    /// Writes everything about earlier frames that the next paintings depend on.
+    ///
+    /// # Errors
+    ///
+    /// If `writer` fails.
+    fn save(&self, writer: &mut dyn Write) -> Result<()> {
+        let _ = writer;
+        Ok(())
+    }
+
+    /// Reads what [`Self::save`] of a painter with the same options has written, and continues from there.
+    ///
+    /// # Errors
+    ///
+    /// If `reader` fails or holds something else. The painter must then be reset.
+    fn restore(&mut self, reader: &mut dyn Read) -> Result<()> {
+        let _ = reader;
+        Ok(())
+    }
 }
 
 impl FramePainter for Stabilizer {
@@ -37,6 +65,18 @@ impl FramePainter for Stabilizer {
 
     fn reset(&mut self) {
         Self::reset(self);
+    }
+
+    fn has_memory(&self) -> bool {
+        true
+    }
+
+    fn save(&self, writer: &mut dyn Write) -> Result<()> {
+        Self::save(self, writer)
+    }
+
+    fn restore(&mut self, reader: &mut dyn Read) -> Result<()> {
+        Self::restore(self, reader)
     }
 }
 

@@ -47,7 +47,11 @@ pub(super) struct PaintedFrames {
     pub(super) stopped: bool,
 }
 
-/// Paints all frames of `source` into `sink`.
+/// Is called after each painting with the number of frames of the clip that are painted, and returns what the user should
+/// know.
+pub(super) type AfterPainting<'a> = &'a mut dyn FnMut(u64, &dyn FramePainter) -> Option<String>;
+
+/// Paints all frames of `source` into `sink`, as frames behind the first `first`.
 ///
 /// The first error in any of the three threads ends the run.
 pub(super) fn paint_frames(
@@ -56,8 +60,8 @@ pub(super) fn paint_frames(
     sink: &mut impl FrameSink,
     observer: &mut dyn Observer,
     first: u64,
+    after: AfterPainting<'_>,
 ) -> Result<PaintedFrames> {
-    painter.reset();
     thread::scope(|scope| {
         let (sender, frames) = sync_channel(QUEUE);
         let (paintings, receiver) = sync_channel(QUEUE);
@@ -70,7 +74,7 @@ pub(super) fn paint_frames(
         });
         let sinking = scope.spawn(|| receiver.into_iter().try_for_each(|frame| sink.push(frame)));
         // Both queues close when this returns, and the threads end.
-        let painted = paint_each(frames, paintings, painter, observer, first);
+        let painted = paint_each(frames, paintings, painter, observer, first, after);
         let sunk = sinking.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
         // If both failed, the failure of the sink is the cause.
         sunk.and(painted)
@@ -83,6 +87,7 @@ fn paint_each(
     painter: &mut dyn FramePainter,
     observer: &mut dyn Observer,
     first: u64,
+    after: AfterPainting<'_>,
 ) -> Result<PaintedFrames> {
     let mut painted = PaintedFrames { frames: 0, stopped: false };
     // The timestamps of the frames in flight.
@@ -117,6 +122,9 @@ fn paint_each(
         }
         painted.frames += 1;
         observer.painted(first + painted.frames);
+        if let Some(note) = after(first + painted.frames, painter) {
+            observer.note(&note);
+        }
         painted.stopped = observer.is_stopped();
         if painted.stopped {
             // Frames that are read but not painted do not count.
@@ -175,7 +183,7 @@ mod tests {
     ) -> (Result<PaintedFrames>, Vec<i64>) {
         let mut shelf = Shelf(Vec::new(), room);
         let mut painter = |picture: Picture| Ok(picture);
-        (paint_frames(source, &mut painter, &mut shelf, watch, 10), shelf.0)
+        (paint_frames(source, &mut painter, &mut shelf, watch, 10, &mut |_, _| None), shelf.0)
     }
 
     #[test]
@@ -209,16 +217,19 @@ mod tests {
         for count in [0, 1, 2, 3, 20] {
             let mut shelf = Shelf(Vec::new(), 99);
             let mut late = Late(VecDeque::new());
-            let painted = paint_frames(&mut frames(count), &mut late, &mut shelf, &mut Watch::default(), 0).unwrap();
+            let painted =
+                paint_frames(&mut frames(count), &mut late, &mut shelf, &mut Watch::default(), 0, &mut |_, _| None)
+                    .unwrap();
             assert_eq!((painted.frames, shelf.0), (count as u64, (0..count).collect::<Vec<_>>()));
         }
         let mut broken = frames(4).chain([Err(Error::new("cut short"))]);
         let (mut shelf, mut late) = (Shelf(Vec::new(), 99), Late(VecDeque::new()));
-        let error = paint_frames(&mut broken, &mut late, &mut shelf, &mut Watch::default(), 0).unwrap_err();
+        let error =
+            paint_frames(&mut broken, &mut late, &mut shelf, &mut Watch::default(), 0, &mut |_, _| None).unwrap_err();
         assert_eq!((error.to_string(), shelf.0.len()), ("cut short".into(), 4));
         let mut watch = Watch { stop_after: Some(5), ..Watch::default() };
         let (mut shelf, mut late) = (Shelf(Vec::new(), 99), Late(VecDeque::new()));
-        let painted = paint_frames(&mut frames(20), &mut late, &mut shelf, &mut watch, 0).unwrap();
+        let painted = paint_frames(&mut frames(20), &mut late, &mut shelf, &mut watch, 0, &mut |_, _| None).unwrap();
         assert_eq!((painted, shelf.0), (PaintedFrames { frames: 5, stopped: true }, (0..5).collect()));
     }
 

@@ -1,7 +1,8 @@
 //! The segments of a clip that is being painted: complete pieces of video in a folder beside the output.
 //!
-//! A segment gets its final name once it is complete, so the next run can continue after the last one, however this run
-//! ends. The name describes the frames in it: `FIRST_COUNT_PTS`, with the first timestamp in the time base of the clip.
+//! A segment gets its name once it is complete, so the next run can continue behind the last one, however this run ends.
+//! The name gives the frames in it and the digest of the file: `FIRST_COUNT_PTS_DIGEST`, with the first timestamp in the time
+//! base of the clip.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -10,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 use impasto_common::{Error, Result, ResultExt};
 use impasto_files::write_atomic;
+
+use super::digest::digest_of;
+use super::memory;
+use super::pipeline::Observer;
 
 /// The file in the folder that identifies the run.
 const IDENTITY: &str = "render.json";
@@ -78,18 +83,26 @@ impl SegmentFolder {
         &self.path
     }
 
-    /// Creates the folder for a new run, or opens that of an interrupted one.
+    /// Makes the folder for a new run, or opens that of an interrupted one. The observer is told which segments are damaged.
     ///
     /// # Errors
     ///
-    /// If there are segments but the run is not to be resumed, or if they belong to another run.
-    pub(super) fn open(&self, identity: &RunIdentity, resume: bool) -> Result<Vec<Segment>> {
+    /// If there are segments and the run is not to be resumed, or they belong to another run.
+    pub(super) fn open(
+        &self,
+        identity: &RunIdentity,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Segment>> {
         let action = || format!("cannot use folder `{}`", self.path.display());
         let before = fs::read(self.path.join(IDENTITY)).ok();
         if let Some(before) = before.filter(|_| resume) {
-            let before: RunIdentity = serde_json::from_slice(&before).context(action)?;
-            self.check(&before, identity)?;
-            return self.list();
+            let before = serde_json::from_slice(&before).map_err(|error| {
+                let error = Error::new(format!("`{IDENTITY}` in it is damaged")).with_source(error);
+                error.with_hint("remove the folder, and paint the clip from its beginning")
+            });
+            self.check(&before.context(action)?, identity)?;
+            return self.intact(observer);
         }
         if !self.list()?.is_empty() {
             let path = self.path.display();
@@ -118,8 +131,30 @@ impl SegmentFolder {
         self.path.join(IDENTITY).exists()
     }
 
-    /// The complete segments from the first frame to the first gap. Segments after a gap are removed.
-    fn list(&self) -> Result<Vec<Segment>> {
+    /// The complete segments from the first frame to the first gap or the first that is not what was written; those behind it
+    /// are removed.
+    fn intact(&self, observer: &mut dyn Observer) -> Result<Vec<Segment>> {
+        let mut next = 0;
+        let mut segments = Vec::new();
+        for (segment, digest) in self.list()? {
+            let follows = segment.first == next;
+            if follows && digest == Some(digest_of(&segment.path)?) {
+                next += segment.count;
+                segments.push(segment);
+                continue;
+            }
+            if follows {
+                let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+                let why = if digest.is_some() { "is damaged" } else { "has no digest" };
+                observer.note(&format!("part `{name}` {why}; the frames from {next} on are painted again"));
+            }
+            fs::remove_file(&segment.path).context(|| format!("cannot remove `{}`", segment.path.display()))?;
+        }
+        Ok(segments)
+    }
+
+    /// The complete segments in their order, with the digests that they should have; unfinished ones are removed.
+    fn list(&self) -> Result<Vec<(Segment, Option<u32>)>> {
         let action = || format!("cannot read folder `{}`", self.path.display());
         if !self.path.exists() {
             return Ok(Vec::new());
@@ -131,25 +166,16 @@ impl SegmentFolder {
             fs::remove_file(path).context(action)?;
         }
         let mut found: Vec<_> = paths.iter().filter_map(|path| parse(path)).collect();
-        found.sort_by_key(|segment| segment.first);
-        let mut next = 0;
-        let mut segments = Vec::new();
-        for segment in found {
-            if segment.first == next {
-                next += segment.count;
-                segments.push(segment);
-            } else {
-                fs::remove_file(&segment.path).context(action)?;
-            }
-        }
-        Ok(segments)
+        found.sort_by_key(|(segment, _)| segment.first);
+        Ok(found)
     }
 
-    /// Gives a complete segment its final name.
+    /// Gives a complete segment its name. What painters remembered before it is no longer needed.
     pub(super) fn complete(&self, unfinished: &Path, first: u64, count: u64, pts: i64) -> Result<Segment> {
         let extension = unfinished.extension().unwrap_or_default().to_string_lossy();
-        let path = self.path.join(format!("{first:08}_{count}_{pts}.{extension}"));
+        let path = self.path.join(format!("{first:08}_{count}_{pts}_{:08x}.{extension}", digest_of(unfinished)?));
         fs::rename(unfinished, &path).context(|| format!("cannot write `{}`", path.display()))?;
+        memory::forget_before(self, first + count)?;
         Ok(Segment { first, count, pts, path })
     }
 
@@ -176,7 +202,8 @@ pub(super) fn unfinished(first: u64, extension: &str) -> String {
     format!("unfinished_{}_{first}.{extension}", std::process::id())
 }
 
-fn parse(path: &Path) -> Option<Segment> {
+/// The segment of a file's name, and the digest that the file should have. Names had none before version 0.1.
+fn parse(path: &Path) -> Option<(Segment, Option<u32>)> {
     let mut words = path.file_stem()?.to_str()?.split('_');
     let segment = Segment {
         first: words.next()?.parse().ok()?,
@@ -184,35 +211,58 @@ fn parse(path: &Path) -> Option<Segment> {
         pts: words.next()?.parse().ok()?,
         path: path.to_owned(),
     };
-    (words.next().is_none() && segment.count > 0).then_some(segment)
+    let digest = words.next().map(|word| u32::from_str_radix(word, 16)).transpose().ok()?;
+    (words.next().is_none() && segment.count > 0).then_some((segment, digest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(Default)]
+    struct Notes(Vec<String>);
+
+    impl Observer for Notes {
+        fn begin(&mut self, _: Option<u64>, _: u64) {}
+
+        fn painted(&mut self, _: u64) {}
+
+        fn note(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+    }
+
+    fn identity(style: &str) -> RunIdentity {
+        RunIdentity::from([("style".to_owned(), style.to_owned())])
+    }
+
+    /// A folder in `home` with segments of ten frames each.
+    fn folder_of(home: &tempfile::TempDir, segments: &[(u64, i64)]) -> SegmentFolder {
+        let folder = SegmentFolder::beside(&home.path().join("out.mp4"));
+        assert_eq!(folder.open(&identity("a"), true, &mut Notes::default()).unwrap(), []);
+        for &(first, pts) in segments {
+            let unfinished = folder.path().join("unfinished.mp4");
+            fs::write(&unfinished, format!("frames from {first}")).unwrap();
+            folder.complete(&unfinished, first, 10, pts).unwrap();
+        }
+        folder
+    }
+
     #[test]
     fn segments_are_found_up_to_the_first_gap() {
         let home = tempfile::tempdir().unwrap();
-        let folder = SegmentFolder::beside(&home.path().join("out.mp4"));
-        let identity = RunIdentity::from([("style".to_owned(), "a".to_owned())]);
-        assert_eq!(folder.open(&identity, true).unwrap(), []);
-        for (first, count, pts) in [(0, 10, -2), (10, 10, 1001), (30, 10, 9)] {
-            let unfinished = folder.path().join("unfinished.mp4");
-            fs::write(&unfinished, b"").unwrap();
-            folder.complete(&unfinished, first, count, pts).unwrap();
-        }
+        let folder = folder_of(&home, &[(0, -2), (10, 1001), (30, 9)]);
         fs::write(folder.path().join("unfinished.mp4"), b"").unwrap();
-        let segments = folder.open(&identity, true).unwrap();
-        assert!(!folder.path().join("unfinished.mp4").exists());
+        let mut notes = Notes::default();
+        let segments = folder.open(&identity("a"), true, &mut notes).unwrap();
+        assert!(!folder.path().join("unfinished.mp4").exists() && notes.0.is_empty());
         assert_eq!(
             segments.iter().map(|segment| (segment.first, segment.pts)).collect::<Vec<_>>(),
             [(0, -2), (10, 1001)]
         );
-        let error = folder.open(&identity, false).unwrap_err();
+        let error = folder.open(&identity("a"), false, &mut notes).unwrap_err();
         assert!(error.exit_code() == 2 && error.hint().unwrap().contains("--resume"));
-        let other = RunIdentity::from([("style".to_owned(), "b".to_owned())]);
-        let error = folder.open(&other, true).unwrap_err().to_string();
+        let error = folder.open(&identity("b"), true, &mut notes).unwrap_err().to_string();
         assert!(error.ends_with("had a different style: a, not b"), "{error}");
         let lock = folder.lock(Path::new("out.mp4")).unwrap();
         let error = folder.lock(Path::new("out.mp4")).err().unwrap();
@@ -221,5 +271,40 @@ mod tests {
         assert!(!folder.path().exists());
         drop(folder.lock(Path::new("out.mp4")).unwrap());
         folder.lock(Path::new("out.mp4")).unwrap();
+    }
+
+    #[test]
+    fn a_segment_that_is_not_what_was_written_is_removed_with_those_behind_it() {
+        for damage in [b"".as_slice(), b"frames from 1", b"frames from 11"] {
+            let home = tempfile::tempdir().unwrap();
+            let folder = folder_of(&home, &[(0, 0), (10, 10), (20, 20)]);
+            let second = folder.list().unwrap()[1].0.path.clone();
+            fs::write(&second, damage).unwrap();
+            let mut notes = Notes::default();
+            assert_eq!(next_frame(&folder.open(&identity("a"), true, &mut notes).unwrap()), 10);
+            let [note] = &notes.0[..] else { panic!("{:?}", notes.0) };
+            assert!(note.contains("00000010_10_10_") && note.contains("is damaged; the frames from 10 on"), "{note}");
+            assert_eq!(folder.list().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn segments_without_a_digest_are_painted_again() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = folder_of(&home, &[(0, 0)]);
+        fs::write(folder.path().join("00000010_10_10.mp4"), b"").unwrap();
+        let mut notes = Notes::default();
+        assert_eq!(next_frame(&folder.open(&identity("a"), true, &mut notes).unwrap()), 10);
+        assert!(notes.0[0].contains("`00000010_10_10.mp4` has no digest"), "{:?}", notes.0);
+    }
+
+    #[test]
+    fn a_damaged_plan_is_an_error_that_says_what_to_do() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = folder_of(&home, &[(0, 0)]);
+        fs::write(folder.path().join(IDENTITY), b"{\"style\": ").unwrap();
+        let error = folder.open(&identity("a"), true, &mut Notes::default()).unwrap_err();
+        assert!(error.to_string().contains("`render.json` in it is damaged"), "{error}");
+        assert!(error.hint().unwrap().contains("remove the folder"));
     }
 }

@@ -45,8 +45,9 @@ impl SegmentSink {
         Self { settings, folder, segments, next, open: None, finishing: None, held: None, step }
     }
 
-    /// Ends the last segment and returns all segments. `end` is the time at which the last frame ends.
-    pub(super) fn finish(mut self, end: Option<i64>) -> Result<FinishedSegments> {
+    /// Ends the last segment and returns all of them; `end` is when the last frame's time is over. If the clip goes on after
+    /// it, as `stopped` says, a segment that is too short gets no name, so that no other run takes it for complete.
+    pub(super) fn finish(mut self, end: Option<i64>, stopped: bool) -> Result<FinishedSegments> {
         let mut over = None;
         if let Some((pixels, pts)) = self.held.take() {
             let duration = end.map_or(self.step, |end| end - pts);
@@ -54,14 +55,14 @@ impl SegmentSink {
             self.encode(&pixels, pts, duration)?;
             over = Some(pts + duration);
         }
-        self.close()?;
+        self.close(stopped)?;
         self.settle()?;
         Ok(FinishedSegments { segments: self.segments, end: over })
     }
 
     fn encode(&mut self, pixels: &[u8], pts: i64, duration: i64) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| open.count == SEGMENT_FRAMES) {
-            self.close()?;
+            self.close(false)?;
         }
         let mut open = match self.open.take() {
             Some(open) => open,
@@ -85,7 +86,7 @@ impl SegmentSink {
     }
 
     /// Lets the open segment finish in the background.
-    fn close(&mut self) -> Result<()> {
+    fn close(&mut self, stopped: bool) -> Result<()> {
         self.settle()?;
         if let Some(OpenSegment { encoder, path, first, count, pts }) = self.open.take() {
             let folder = self.folder.clone();
@@ -94,6 +95,9 @@ impl SegmentSink {
                     // An incomplete segment is useless, and disk space may be short.
                     let _ = std::fs::remove_file(&path);
                 })?;
+                if stopped && count < SEGMENT_FRAMES {
+                    return Ok(Segment { first, count, pts, path });
+                }
                 folder.complete(&path, first, count, pts)
             }));
         }

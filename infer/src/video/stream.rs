@@ -82,7 +82,8 @@ pub fn paint_stream<W: Write + Send>(
     painter: &mut dyn FramePainter,
     observer: &mut dyn Observer,
 ) -> Result<u64> {
-    let painted = paint_frames(frames, painter, &mut writer, observer, 0);
+    painter.reset();
+    let painted = paint_frames(frames, painter, &mut writer, observer, 0, &mut |_, _| None);
     if let StreamWriter::Animation(stream) = writer {
         // An earlier error is more informative than one at the end.
         let finished = stream.finish();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use impasto_common::{Error, Result};
-use impasto_video::rgb_to_planar;
+use impasto_video::{is_silence, rgb_to_planar};
 
 use super::encoder::{Encoder, EncoderSettings};
 use super::ffmpeg_log::is_disk_full;
@@ -39,7 +39,7 @@ pub(super) fn try_encoder(
     result.map(|()| path.clone()).map_err(|error| {
         // The file may not exist if the trial failed.
         let _ = fs::remove_file(&path);
-        if is_disk_full(&error) {
+        if is_disk_full(&error) || is_silence(&error) {
             return error;
         }
         Error::usage(format!("the encoder `{}` does not work with these options", settings.codec))

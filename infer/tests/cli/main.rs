@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 mod bench;
+mod damaged_clips;
 mod errors;
 mod folders;
 mod formats;
@@ -9,9 +10,11 @@ mod frame_shape;
 mod golden;
 mod info;
 mod interrupt;
+mod interrupted_clips;
 mod options;
 mod serve;
 mod setup;
+mod silent_ffmpeg;
 mod streams;
 mod studio;
 mod talk;

@@ -40,7 +40,7 @@ pub(crate) fn ffprobe(path: &Path, entries: &str, stream: &str) -> Vec<String> {
 }
 
 /// The timestamps of all frames, and the duration, in units of the time base.
-fn times(studio: &Studio, name: &str) -> (Vec<String>, Vec<String>) {
+pub(crate) fn times(studio: &Studio, name: &str) -> (Vec<String>, Vec<String>) {
     let path = studio.path(name);
     (ffprobe(&path, "frame=pts", "v:0"), ffprobe(&path, "stream=time_base,duration_ts", "v:0"))
 }
@@ -51,7 +51,7 @@ fn sound(studio: &Studio, name: &str) -> Vec<u8> {
 }
 
 /// A digest of every decoded frame.
-fn frames(studio: &Studio, name: &str) -> String {
+pub(crate) fn frames(studio: &Studio, name: &str) -> String {
     String::from_utf8(ffmpeg(studio, &format!("-i {name} -map 0:v -fps_mode passthrough -f framemd5 -"))).unwrap()
 }
 
