@@ -161,7 +161,7 @@ fn the_description_of_the_api_describes_this_api() {
     for option in options("/v1/stylize", "post") {
         assert!(hint.contains(&option), "{option}");
     }
-    assert_eq!(options("/v1/stylize", "post").len(), 6);
+    assert_eq!(options("/v1/stylize", "post").len(), 7);
     // Every reference leads somewhere.
     let mut references = Vec::new();
     collect_references(&document, &mut references);
