@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use impasto_common::{Error, Result, ResultExt};
-use impasto_video::{OtherStream, quiet_child};
+use impasto_video::{OtherStream, WatchedChild, quiet_child};
 
 use super::container::Container;
 use super::ffmpeg_log::FfmpegLog;
@@ -72,7 +72,7 @@ impl CoverPicture {
         command.args(["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error", "-i"]).arg(file(source));
         command.args(["-map", &format!("0:{}", stream.index), "-c", "copy", "-frames:v", "1"]);
         command.args(["-f", "image2pipe", "-y"]).arg(file(&path)).stderr(Stdio::piped());
-        let output = command.output().context(|| "cannot run `ffmpeg`")?;
+        let output = WatchedChild::output(&mut command)?;
         if !output.status.success() || fs::metadata(&path).map_or(0, |metadata| metadata.len()) == 0 {
             let log = FfmpegLog::read(&output.stderr[..]);
             return Err(Error::new("cannot copy the cover picture").with_source(log));
