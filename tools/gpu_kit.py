@@ -29,14 +29,20 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "tools" / "gpu_kit"))
 from widen import widen  # noqa: E402
 
-# What cargo builds, and the target's name and kind of each program in the kit.
+# What cargo builds, and the folder of the package, the target and the name in the kit of each program that is taken. (`trainer` has
+# a target `suite` too.)
 WORKSPACE = ["build", "--workspace", "--features", "cuda", "--bin", "infer", "--bin", "trainer", "--test", "suite"]
 WORKSPACE += ["--bench", "painting", "--bench", "training_step"]
 ENGINE = ["test", "--no-run", "--package", "impasto-engine", "--features", "cuda", "--lib"]
-BUILDS = [
-    (WORKSPACE, {name: name for name in ("infer", "trainer", "suite", "painting", "training_step")}),
-    (ENGINE, {"impasto_engine": "engine_tests"}),
-]
+BUILDS = [WORKSPACE, ENGINE]
+PROGRAMS = {
+    ("infer", "infer"): "infer",
+    ("trainer", "trainer"): "trainer",
+    ("tests", "suite"): "suite",
+    ("infer", "painting"): "painting",
+    ("trainer", "training_step"): "training_step",
+    ("infer/engine", "impasto_engine"): "engine_tests",
+}
 SCRIPTS = ["infer/benches/cuda.py", "infer/benches/peers.py", "trainer/benches/cuda_peer.py"]
 SCRIPTS += ["trainer/benches/training_step_peer.py", "tests/reference/style_net.py"]
 SCRIPTS += [f"tools/gpu_kit/{name}.py" for name in ("libraries", "profiles", "runner", "stages", "table", "widen")]
@@ -50,16 +56,18 @@ def programs():
     # Kernels in PTX of this capability run on every later GPU as well.
     environment = {"CUDA_COMPUTE_CAP": "80", **os.environ}
     found = {}
-    for words, names in BUILDS:
+    for words in BUILDS:
         command = ["cargo", *words, "--release", "--locked", "--message-format=json-render-diagnostics"]
         print("$", *command, flush=True)
         built = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         if built.returncode:
             sys.exit("the build failed; docs/gpu.md says what the feature `cuda` needs")
         for message in map(json.loads, built.stdout.splitlines()):
-            if message.get("executable") and message["target"]["name"] in names:
-                found[names[message["target"]["name"]]] = Path(message["executable"])
-    missing = {name for _, names in BUILDS for name in names.values()} - found.keys()
+            if message.get("executable"):
+                package = os.path.relpath(Path(message["manifest_path"]).parent, ROOT)
+                name = PROGRAMS.get((package, message["target"]["name"]))
+                found |= {name: Path(message["executable"])} if name else {}
+    missing = set(PROGRAMS.values()) - found.keys()
     if missing:
         sys.exit(f"cargo built no {', '.join(sorted(missing))}")
     return found, environment["CUDA_COMPUTE_CAP"]
@@ -110,8 +118,8 @@ def commit():
 def pack(folder):
     """Packs the kit as one solid archive; its path."""
     archive = folder.parent / (folder.name + ".tar.xz")
-    # A dictionary larger than each program: the programs have most of their code in common.
-    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": DICTIONARY}]
+    # A dictionary larger than each program: the programs have much code in common. (The filter for x86 would hide some of that.)
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": DICTIONARY}]
     with lzma.open(archive, "wb", filters=filters) as file, tarfile.open(fileobj=file, mode="w") as tar:
         for path in sorted(folder.rglob("*")):
             entry = tar.gettarinfo(path, f"{folder.name}/{path.relative_to(folder)}")
@@ -129,7 +137,9 @@ def build(folder, data):
     glibc = install(found, folder / "bin")
     add_data(data, folder / "data")
     add_scripts(folder)
-    about = {"commit": commit(), "compute_capability": f"{capability} and later, as PTX", "glibc": glibc}
+    # From 9.0 on, the kernels are built for exactly that capability.
+    later = " and later" if int(re.match(r"\d+", capability)[0]) < 90 else ""
+    about = {"commit": commit(), "compute_capability": capability + later, "glibc": glibc}
     (folder / "kit.json").write_text(json.dumps(about) + "\n")
     archive = pack(folder)
     size = archive.stat().st_size

@@ -56,6 +56,8 @@ class Runner:
                     except Failed as error:
                         failures.append(str(error))
                         self.say(f"   failed: {error}")
+            except Failed as error:
+                failures.append(str(error))
             except Exception as error:  # noqa: BLE001
                 failures.append(f"{type(error).__name__}: {error}")
         failures = [f"{text}{f' ({number} times)' if number > 1 else ''}" for text, number in Counter(failures).items()]
