@@ -153,7 +153,7 @@ fn one() -> f64 {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_one(number: &f64) -> bool {
-    *number == 1.0
+    number.to_bits() == 1f64.to_bits()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -154,8 +154,8 @@ fn one_bad_entry_does_not_stop_a_folder() {
     }
     // Nothing is forbidden to root.
     let (file, folder) = (studio.path("in/a.png"), studio.path("in/z"));
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::read(&file).is_err() {
         studio.save("in/c.png", photo(9, 8));
         let run = studio.run(&line);

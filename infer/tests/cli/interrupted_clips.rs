@@ -75,7 +75,9 @@ fn a_part_that_was_cut_emptied_or_changed_is_painted_again() {
     let mut changed = bytes.clone();
     changed[bytes.len() / 2] ^= 0x10;
     for damage in [&bytes[..bytes.len() / 2], &[], &changed] {
-        kept.iter().for_each(|(bytes, name)| studio.write(name, bytes));
+        for (bytes, name) in &kept {
+            studio.write(name, bytes);
+        }
         studio.write(&second, damage);
         let run = studio.stylize("in.mp4 -o out.mp4 --resume");
         assert!(run.stderr.contains("is damaged; the frames from 125 on are painted again"), "{}", run.stderr);

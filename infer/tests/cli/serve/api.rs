@@ -162,7 +162,7 @@ fn the_description_of_the_api_describes_this_api() {
         assert!(hint.contains(&option), "{option}");
     }
     assert_eq!(options("/v1/stylize", "post").len(), 7);
-    // Every reference leads somewhere.
+    // Every reference has a target.
     let mut references = Vec::new();
     collect_references(&document, &mut references);
     assert!(references.len() > 10);
