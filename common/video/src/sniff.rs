@@ -6,6 +6,7 @@ use std::path::Path;
 
 use impasto_error::{Result, ResultExt};
 use impasto_files::has_extension;
+use impasto_picture::PictureFormat;
 
 /// File name endings (lower case) of the clips that folders are searched for.
 pub const VIDEO_EXTENSIONS: [&str; 19] = [
@@ -78,9 +79,13 @@ fn is_quicktime(bytes: &[u8]) -> bool {
 }
 
 /// MPEG transport stream: packets of 188 bytes that begin with 0x47, perhaps with four bytes before or sixteen behind.
+///
+/// 0x47 is the first letter of GIF, and any byte of a picture may be it.
 fn is_transport_stream(bytes: &[u8]) -> bool {
     let synchronised = |offset: usize, length: usize| (0..3).all(|i| bytes.get(offset + i * length) == Some(&0x47));
-    synchronised(0, 188) || synchronised(4, 192) || synchronised(0, 204)
+    // Two bytes are all that tells a BMP file, and a transport stream may begin with any four.
+    let is_picture = PictureFormat::of_bytes(bytes).is_ok_and(|format| format != PictureFormat::Bmp);
+    !is_picture && (synchronised(0, 188) || synchronised(4, 192) || synchronised(0, 204))
 }
 
 #[cfg(test)]
@@ -101,8 +106,12 @@ mod tests {
         ] {
             assert!(is_video_start(clip), "{clip:?}");
         }
+        let mut gif = b"GIF89a".to_vec();
+        gif.resize(600, 0);
+        (gif[188], gif[376]) = (0x47, 0x47);
         for other in [
             b"".as_slice(),
+            &gif,
             b"\0\0\0\x20ftypheic____",
             b"RIFF____WEBPVP8X",
             b"\x89PNG\r\n\x1a\n",
