@@ -64,9 +64,14 @@ pub fn is_video_name(path: &Path) -> bool {
 #[must_use]
 pub fn is_video_start(bytes: &[u8]) -> bool {
     MAGICS.iter().any(|magic| bytes.starts_with(magic))
-        || is_quicktime(bytes)
         || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"AVI "))
-        || is_transport_stream(bytes)
+        || (!is_picture(bytes) && (is_quicktime(bytes) || is_transport_stream(bytes)))
+}
+
+/// Whether these are surely the first bytes of a picture, any of which may look like those of a container without a magic
+/// number: GIF begins with a transport stream's 0x47. Two bytes, all that tells a BMP file, are not enough.
+fn is_picture(bytes: &[u8]) -> bool {
+    PictureFormat::of_bytes(bytes).is_ok_and(|format| format != PictureFormat::Bmp)
 }
 
 /// MP4 and `QuickTime`: a box that can come first, and no picture's brand.
@@ -79,13 +84,9 @@ fn is_quicktime(bytes: &[u8]) -> bool {
 }
 
 /// MPEG transport stream: packets of 188 bytes that begin with 0x47, perhaps with four bytes before or sixteen behind.
-///
-/// 0x47 is the first letter of GIF, and any byte of a picture may be it.
 fn is_transport_stream(bytes: &[u8]) -> bool {
     let synchronised = |offset: usize, length: usize| (0..3).all(|i| bytes.get(offset + i * length) == Some(&0x47));
-    // Two bytes are all that tells a BMP file, and a transport stream may begin with any four.
-    let is_picture = PictureFormat::of_bytes(bytes).is_ok_and(|format| format != PictureFormat::Bmp);
-    !is_picture && (synchronised(0, 188) || synchronised(4, 192) || synchronised(0, 204))
+    synchronised(0, 188) || synchronised(4, 192) || synchronised(0, 204)
 }
 
 #[cfg(test)]
@@ -112,6 +113,7 @@ mod tests {
         for other in [
             b"".as_slice(),
             &gif,
+            b"II*\0moov\0\0\0\0",
             b"\0\0\0\x20ftypheic____",
             b"RIFF____WEBPVP8X",
             b"\x89PNG\r\n\x1a\n",
