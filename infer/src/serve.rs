@@ -36,6 +36,8 @@ use impasto_web::{Hosts, listen_hint};
 use tokio::time::timeout;
 
 pub use config::{Limits, ServeConfig, ServeEvent, ServeObserver};
+#[cfg(fuzzing)]
+pub use live::read_camera_frame;
 use studio::Studio;
 
 /// Threads that read and write; painting has its own.

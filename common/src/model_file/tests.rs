@@ -86,7 +86,7 @@ fn a_newer_format_and_unreasonable_sizes_are_refused() {
     assert_eq!(error_of(&bytes).to_string(), "it has format version 2, but this program supports versions up to 1");
     let card = ModelCard::new("x", StyleNetConfig { channels: usize::MAX / 2, blocks: 1 });
     let bytes = StyleModel { card, tensors: tiny() }.to_bytes(StoredType::F32).unwrap();
-    assert!(error_of(&bytes).to_string().ends_with("a style network cannot have"));
+    assert!(error_of(&bytes).to_string().contains("a style network cannot have"));
 }
 
 #[test]

@@ -158,8 +158,12 @@ impl<R: BufRead> Machine<R> {
         Ok(true)
     }
 
+    /// Reads one byte out of the buffer: a pickle is read byte by byte, and a vector for each takes most of the time.
     fn byte(&mut self) -> Result<u8> {
-        Ok(self.bytes(1)?[0])
+        let buffer = self.reader.fill_buf().map_err(|error| damaged().with_source(error))?;
+        let byte = *buffer.first().ok_or_else(damaged)?;
+        self.reader.consume(1);
+        Ok(byte)
     }
 
     /// Reads the bytes that exist and then compares the length, so a false length does not cause a large allocation.
@@ -170,7 +174,7 @@ impl<R: BufRead> Machine<R> {
     }
 
     fn unsigned(&mut self, width: u64) -> Result<u64> {
-        Ok(self.bytes(width)?.into_iter().rev().fold(0, |number, byte| number << 8 | u64::from(byte)))
+        (0..width).try_fold(0, |number, place| Ok(number | u64::from(self.byte()?) << (8 * place)))
     }
 
     fn push(&mut self, value: Value) {

@@ -13,7 +13,7 @@ pub(super) enum LogLine {
     /// The data of the clip is damaged.
     Problem {
         /// The decoder or demuxer that says so, by ffmpeg's name; empty if it is ffmpeg itself.
-        part: String,
+        component: String,
         /// What it says.
         text: String,
     },
@@ -41,7 +41,7 @@ const LEVELS: [&str; 5] = ["[error] ", "[fatal] ", "[panic] ", "[warning] ", "[i
 fn problem(line: &str) -> Option<LogLine> {
     let (before, level, text) = LEVELS.iter().find_map(|&level| {
         let (before, text) = line.split_once(level)?;
-        // Unless it follows the name of a part of ffmpeg, the word belongs to a message.
+        // Unless it follows the name of a component of ffmpeg, the word belongs to a message.
         (before.is_empty() || before.ends_with("] ")).then_some((before, level, text.trim()))
     })?;
     let tells = match level {
@@ -52,11 +52,11 @@ fn problem(line: &str) -> Option<LogLine> {
     };
     // Warnings begin with the name of the file, which the user knows.
     let text = if level == "[warning] " { text.rsplit_once(": ").map_or(text, |(_, last)| last) } else { text };
-    tells.then(|| LogLine::Problem { part: part(before).to_owned(), text: text.to_owned() })
+    tells.then(|| LogLine::Problem { component: component(before).to_owned(), text: text.to_owned() })
 }
 
-/// The part of ffmpeg in `[vist#0:0/h264 @ 0x5581] [dec:h264 @ 0x5582] `.
-fn part(before: &str) -> &str {
+/// The component of ffmpeg in `[vist#0:0/h264 @ 0x5581] [dec:h264 @ 0x5582] `.
+fn component(before: &str) -> &str {
     let name = before.rsplit_once('[').map_or("", |(_, last)| last);
     let name = name.split([' ', ']']).next().unwrap_or_default();
     name.strip_prefix("dec:").unwrap_or(name)
@@ -88,15 +88,17 @@ mod tests {
 
     #[test]
     fn messages_about_damage_are_told_from_others() {
-        for (line, part, text) in [
+        for (line, component, text) in [
             ("[mov,mp4,m4a @ 0x55] [error] stream 0, offset 0x30: partial file", "mov,mp4,m4a", "partial file"),
             ("[fatal] no", "", "no"),
             ("[h264 @ 0x55] [info] concealing 33 DC, 33 AC, 33 MV errors in P frame", "h264", "concealing 33"),
             ("[warning] file:a.mp4: corrupt decoded frame in stream 0", "", "corrupt decoded frame"),
             ("[vist#0:0/av1 @ 0x55] [dec:libdav1d @ 0x5] [error] Error submitting", "libdav1d", "Error submitting"),
         ] {
-            let Some(LogLine::Problem { part: found, text: said }) = LogLine::parse(line) else { panic!("{line}") };
-            assert!(found == part && said.contains(text), "{found}: {said}");
+            let Some(LogLine::Problem { component: found, text: said }) = LogLine::parse(line) else {
+                panic!("{line}")
+            };
+            assert!(found == component && said.contains(text), "{found}: {said}");
         }
         for other in [
             "",

@@ -219,10 +219,10 @@ impl VideoReader {
     }
 
     fn note(&mut self, line: LogLine) {
-        if let LogLine::Problem { part, text } = line
+        if let LogLine::Problem { component, text } = line
             && self.problems.len() < TOLD_PROBLEMS
             && !self.problems.contains(&text)
-            && !is_sound_decoder(&part, &self.info)
+            && !is_sound_decoder(&component, &self.info)
         {
             self.problems.push(text);
         }
@@ -340,12 +340,12 @@ fn can_tone_map(ffmpeg: Ffmpeg, info: &VideoInfo) -> bool {
     info.color.is_hdr() && ffmpeg.has_filters(&["zscale", "tonemap"])
 }
 
-/// Whether a part of ffmpeg decodes another stream than the video, which it only does to find out what the stream is.
-fn is_sound_decoder(part: &str, info: &VideoInfo) -> bool {
+/// Whether a component of ffmpeg decodes another stream than the video, which it only does to find out what the stream is.
+fn is_sound_decoder(component: &str, info: &VideoInfo) -> bool {
     let is_sound = |kind| matches!(kind, StreamKind::Audio | StreamKind::Subtitle);
     let mut sound = info.others.iter().filter(|stream| is_sound(stream.kind) && !stream.codec.is_empty());
     // The decoder of MP3 is called `mp3float`, that of DTS `dca`.
-    sound.any(|stream| part.starts_with(&stream.codec) || (part == "dca" && stream.codec == "dts"))
+    sound.any(|stream| component.starts_with(&stream.codec) || (component == "dca" && stream.codec == "dts"))
 }
 
 /// The lines of a log, until it ends or nobody reads them.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use impasto_error::{Result, ResultExt};
 use impasto_files::has_extension;
+use impasto_picture::PictureFormat;
 
 /// File extensions (lower case) of clips, for searching folders.
 pub const VIDEO_EXTENSIONS: [&str; 19] = [
@@ -65,9 +66,14 @@ pub fn is_video_name(path: &Path) -> bool {
 #[must_use]
 pub fn is_video_start(bytes: &[u8]) -> bool {
     MAGICS.iter().any(|magic| bytes.starts_with(magic))
-        || is_quicktime(bytes)
         || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"AVI "))
-        || is_transport_stream(bytes)
+        || (!is_picture(bytes) && (is_quicktime(bytes) || is_transport_stream(bytes)))
+}
+
+/// Whether these are surely the first bytes of a picture, any of which may look like those of a container without a magic
+/// number: GIF begins with a transport stream's 0x47. Two bytes, all that tells a BMP file, are not enough.
+fn is_picture(bytes: &[u8]) -> bool {
+    PictureFormat::of_bytes(bytes).is_ok_and(|format| format != PictureFormat::Bmp)
 }
 
 /// MP4 and `QuickTime`: the first box is a valid one, and the brand is not that of a picture.
@@ -104,8 +110,13 @@ mod tests {
         ] {
             assert!(is_video_start(clip), "{clip:?}");
         }
+        let mut gif = b"GIF89a".to_vec();
+        gif.resize(600, 0);
+        (gif[188], gif[376]) = (0x47, 0x47);
         for other in [
             b"".as_slice(),
+            &gif,
+            b"II*\0moov\0\0\0\0",
             b"\0\0\0\x20ftypheic____",
             b"\0\0\0\x18ftypcrx ____",
             b"RIFF____WEBPVP8X",

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest silences that are put up with.
 #[derive(Debug, Clone, Copy)]
-struct Patience {
+struct SilenceLimits {
     idle: Duration,
     /// Of a child that uses the processor.
     busy: Duration,
@@ -39,7 +39,7 @@ struct Patience {
 /// A child process that is ended when it has been silent for too long, and when this is dropped.
 pub struct WatchedChild {
     program: String,
-    patience: Patience,
+    limits: SilenceLimits,
     child: Arc<Mutex<Child>>,
     signs: Arc<SignsOfLife>,
     watchman: Thread,
@@ -61,17 +61,17 @@ impl WatchedChild {
     /// If it cannot be started.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         let idle = limit();
-        Self::spawn_with(command, Patience { idle, busy: BUSY * idle })
+        Self::spawn_with(command, SilenceLimits { idle, busy: BUSY * idle })
     }
 
-    fn spawn_with(command: &mut Command, patience: Patience) -> Result<Self> {
+    fn spawn_with(command: &mut Command, limits: SilenceLimits) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().map_err(|error| cannot_run(&program, error))?;
         let child = Arc::new(Mutex::new(child));
         let signs = Arc::new(SignsOfLife::new());
         let (watched, shown) = (Arc::clone(&child), Arc::clone(&signs));
-        let watchman = thread::spawn(move || watch(&watched, &shown, patience)).thread().clone();
-        Ok(Self { program, patience, child, signs, watchman })
+        let watchman = thread::spawn(move || watch(&watched, &shown, limits)).thread().clone();
+        Ok(Self { program, limits, child, signs, watchman })
     }
 
     /// Runs a program to its end, and returns what it wrote. Its standard output is a pipe; standard error is one if `command`
@@ -147,7 +147,7 @@ impl WatchedChild {
     #[must_use]
     pub fn silence(&self) -> Option<Error> {
         self.signs.hung.load(Ordering::SeqCst).then(|| {
-            let (program, seconds) = (&self.program, self.patience.idle.as_secs_f64());
+            let (program, seconds) = (&self.program, self.limits.idle.as_secs_f64());
             Error::new(format!("cannot wait for `{program}`")).with_source(Silence { seconds }).with_hint(format!(
                 "it may have been stopped, or a disk does not answer; to wait longer, set {VARIABLE} to a number of seconds"
             ))
@@ -253,7 +253,7 @@ impl SignsOfLife {
 }
 
 /// Ends a child once it has been silent for too long.
-fn watch(child: &Mutex<Child>, signs: &SignsOfLife, Patience { idle, busy }: Patience) {
+fn watch(child: &Mutex<Child>, signs: &SignsOfLife, SilenceLimits { idle, busy }: SilenceLimits) {
     let mut used = None;
     let mut busy_until = 0;
     while !signs.over.load(Ordering::SeqCst) {
@@ -316,18 +316,19 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::super::quiet_child;
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(1200);
-    const PATIENCE: Patience = Patience { idle: SHORT, busy: Duration::from_millis(4000) };
+    const TEST_LIMITS: SilenceLimits = SilenceLimits { idle: SHORT, busy: Duration::from_secs(4) };
 
     fn shell(script: &str) -> WatchedChild {
         let mut command = quiet_child("sh");
         command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        WatchedChild::spawn_with(&mut command, PATIENCE).unwrap()
+        WatchedChild::spawn_with(&mut command, TEST_LIMITS).unwrap()
     }
 
     fn read_to_end(child: &WatchedChild) -> Vec<u8> {
@@ -379,7 +380,7 @@ mod tests {
     fn a_child_that_works_gets_longer_but_not_for_ever() {
         let (child, started) = (shell("while :; do :; done"), Instant::now());
         assert!(child.wait().is_err());
-        assert!(started.elapsed() >= 2 * SHORT && started.elapsed() < 10 * PATIENCE.busy, "{:?}", started.elapsed());
+        assert!(started.elapsed() >= 2 * SHORT && started.elapsed() < 10 * TEST_LIMITS.busy, "{:?}", started.elapsed());
     }
 
     #[test]

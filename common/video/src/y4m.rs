@@ -15,8 +15,12 @@ pub const Y4M_MAGIC: &[u8] = b"YUV4MPEG2";
 /// The limit on the length of a header line. Real headers have less than a hundred bytes.
 const LONGEST_LINE: u64 = 4096;
 
-/// The longest side in pixels, since a header can claim any size.
+/// The longest side in pixels and the most pixels of a frame, since a header can claim any size.
 const LONGEST_SIDE: u32 = 65_535;
+const MOST_PIXELS: u64 = 1 << 28;
+
+/// Bytes that are asked for before any of a frame have come.
+const FIRST_BYTES: usize = 1 << 24;
 
 /// The properties of all frames of a raw stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,7 +194,7 @@ fn line(reader: &mut impl BufRead) -> Result<Option<String>> {
 }
 
 fn exactly(reader: &mut impl Read, length: usize, frame: i64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = Vec::with_capacity(length.min(FIRST_BYTES));
     reader.take(length as u64).read_to_end(&mut bytes).context(|| CANNOT_READ)?;
     if bytes.len() < length {
         return Err(Error::new(format!("the stream is cut short in frame {frame}")));
@@ -226,7 +230,8 @@ fn parse_header(line: &str) -> Result<(RawStreamInfo, ChromaSubsampling)> {
             _ => {}
         }
     }
-    if width == 0 || height == 0 || width.max(height) > LONGEST_SIDE {
+    let is_too_large = width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS;
+    if width == 0 || height == 0 || is_too_large {
         return Err(wrong(&format!("has an invalid frame size of {width}x{height} pixels")));
     }
     let (layout, bits) = chroma.split_once('p').filter(|(layout, _)| layout.len() == 3).unwrap_or((chroma, "8"));
@@ -296,6 +301,7 @@ mod tests {
         for (header, word) in [
             ("YUV4MPEG2 W4", "4x0"),
             ("YUV4MPEG2 W99999 H2", "99999x2"),
+            ("YUV4MPEG2 W65535 H65535", "65535x65535"),
             ("YUV4MPEG2 W4 H2 C411", "`411`"),
             ("YUV4MPEG2 W4 H2 C420p99", "99 bits"),
             ("RIFF", "does not begin"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Mutex;
 
 use super::layer::PackedLayer;
-use super::memory::MemoryPlan;
+use super::memory::{MemoryPlan, RowsFacts};
 use super::painting::Painting;
 use super::schedule::Schedule;
 use super::store::Pool;
@@ -87,7 +87,7 @@ impl Engine {
                 "a picture of {width}x{height} pixels is too small: both sides need at least {smallest}"
             )));
         }
-        let plan = MemoryPlan::new(&self.network, &self.schedule, (height, width), picture.own_size(), memory)?;
+        let plan = MemoryPlan::new(&self.network, &self.schedule, (height, width), RowsFacts::of(picture), memory)?;
         // Two pictures painted at once with one engine each have a pool; the one returned last is kept.
         let mut pool = self.pool.lock().map(|mut pool| std::mem::take(&mut *pool)).unwrap_or_default();
         if plan.is_frugal() {

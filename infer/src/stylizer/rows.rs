@@ -55,9 +55,8 @@ impl Stylizer {
         let margin = self.margin();
         let mut photo = SurroundedPhoto::new(size, margin, read);
         let photo_size = photo.size();
-        let memory = self.options.memory().saturating_sub(photo.bytes());
         let mut cropped = Vec::new();
-        self.engine.paint_steadily(&mut photo, memory, statistics, &mut |first, band| {
+        self.engine.paint_steadily(&mut photo, self.options.memory(), statistics, &mut |first, band| {
             if photo_size == size {
                 return write(first, band);
             }

@@ -114,6 +114,10 @@ impl<F: Fn(usize, &mut [[&mut [f32]; 3]]) -> Result<()>> Rows for SurroundedPhot
         self.size
     }
 
+    fn own_bytes(&self) -> u64 {
+        self.bytes()
+    }
+
     fn read(&mut self, first: usize, rows: &mut [[&mut [f32]; 3]]) -> Result<()> {
         if self.size() == self.size {
             return (self.read)(first, rows);

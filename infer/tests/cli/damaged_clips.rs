@@ -111,7 +111,8 @@ fn a_clip_without_its_end_is_painted_and_named_in_every_format() {
         let whole = count(&studio, "whole.mkv");
         let bytes = fs::read(studio.path(name)).unwrap();
         for share in [50, 70, 90] {
-            studio.write(name, &bytes[..bytes.len() * share / 100]);
+            // Not between two packets of a transport stream: nothing is then missing that the format knows of.
+            studio.write(name, &bytes[..(bytes.len() * share / 100) | 1]);
             let run = studio.run(&format!("stylize {name} --style {STYLE} -o out.mkv"));
             assert_eq!(run.code, Some(1), "{share} % of {name}: {}", run.stderr);
             assert!(run.stderr.contains(&format!("`{name}`: ")), "{share} % of {name}: {}", run.stderr);

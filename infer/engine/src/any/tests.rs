@@ -114,7 +114,7 @@ fn the_cpu_paints_if_no_gpu_was_requested() {
 #[test]
 fn the_cpu_does_not_paint_in_f16() {
     let error = AnyEngine::check(DeviceChoice::Cpu, Some(PaintPrecision::F16)).unwrap_err();
-    assert_eq!((error.exit_code(), error.hint()), (2, Some("use `f32`, or `bf16`")));
+    assert_eq!((error.exit_code(), error.hint()), (2, Some("use `f32` or `bf16`")));
 }
 
 #[test]

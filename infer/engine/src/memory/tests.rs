@@ -3,7 +3,7 @@ use impasto_common::network::{Preset, StyleNetConfig};
 
 fn plan(config: StyleNetConfig, picture: (usize, usize), memory: u64) -> Result<MemoryPlan> {
     let network = config.network();
-    MemoryPlan::new(&network, &Schedule::new(&network), picture, picture, memory)
+    MemoryPlan::new(&network, &Schedule::new(&network), picture, RowsFacts { own_size: picture, own_bytes: 0 }, memory)
 }
 
 #[test]
@@ -25,7 +25,8 @@ fn the_memory_that_an_error_asks_for_suffices_and_less_does_not() {
     for preset in Preset::ALL {
         let picture = (3648, 5472);
         let network = StyleNetConfig::from(preset).network();
-        let plan = |memory| MemoryPlan::new(&network, &Schedule::new(&network), picture, (3640, 5464), memory);
+        let rows = RowsFacts { own_size: (3640, 5464), own_bytes: 0 };
+        let plan = |memory| MemoryPlan::new(&network, &Schedule::new(&network), picture, rows, memory);
         let error = plan(100 << 10).unwrap_err();
         assert_eq!(error.to_string(), "100 KiB of memory are not enough for a picture of 5464x3640 pixels");
         let needed = error.hint().unwrap().strip_prefix("painting it needs at least ").unwrap();

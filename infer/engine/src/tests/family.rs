@@ -214,9 +214,13 @@ fn a_network_that_the_gpu_cannot_paint_is_refused_with_the_layer_and_the_reason(
 fn memory_is_planned_for_any_list_of_layers() {
     for (name, network) in networks() {
         let schedule = Schedule::new(&network);
-        let generous = MemoryPlan::new(&network, &schedule, (301, 402), (301, 402), 1 << 30).unwrap();
+        let generous =
+            MemoryPlan::new(&network, &schedule, (301, 402), RowsFacts { own_size: (301, 402), own_bytes: 0 }, 1 << 30)
+                .unwrap();
         assert!(generous.bands.iter().all(|&rows| rows.is_multiple_of(4)), "{name}: {:?}", generous.bands);
-        let error = MemoryPlan::new(&network, &schedule, (301, 402), (301, 402), 1 << 10).unwrap_err();
+        let error =
+            MemoryPlan::new(&network, &schedule, (301, 402), RowsFacts { own_size: (301, 402), own_bytes: 0 }, 1 << 10)
+                .unwrap_err();
         assert!(error.hint().is_some_and(|hint| hint.starts_with("painting it needs at least")), "{name}: {error}");
     }
 }

@@ -16,7 +16,7 @@ fn an_address_in_use_is_named() {
     let run = served.studio.run("serve --style style.safetensors --style style.safetensors --listen 127.0.0.1:0");
     assert_eq!((run.code, run.stderr.contains("two styles are named `tiny`")), (Some(2), true), "{}", run.stderr);
     let run = served.studio.run("serve --queue 0 --listen 127.0.0.1:0");
-    assert_eq!((run.code, run.stderr.contains("`--queue 0`")), (Some(2), true), "{}", run.stderr);
+    assert_eq!((run.code, run.stderr.contains("`--queue` must be above 0")), (Some(2), true), "{}", run.stderr);
     let run = served.studio.run("serve --painters 1000000 --listen 127.0.0.1:0");
     assert_eq!((run.code, run.stderr.contains("at most 256")), (Some(2), true), "{}", run.stderr);
 }
