@@ -104,6 +104,9 @@ pub(super) struct StreamTask<'a, 'b> {
 
 impl StreamTask<'_, '_> {
     pub(super) fn clip(&mut self, path: &Path, options: &RenderOptions) -> Result<()> {
+        if let Some(format) = self.animated().filter(|format| !format.is_animated()) {
+            return Err(still_from_clip(format));
+        }
         let info = impasto_video::probe(path)?;
         let clip = FrameShape { size: (info.width, info.height), aspect: info.shown_aspect() };
         let shape = options.scale.of(clip)?;

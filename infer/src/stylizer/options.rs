@@ -21,7 +21,7 @@ pub struct StylizeOptions {
     pub margin: PaintMargin,
     /// Bytes that painting may use, besides the picture itself. Default: half of what is free and allowed to the process.
     ///
-    /// It affects the time that painting takes, not the result.
+    /// It affects the time that painting takes. The result changes only by rounding, by one level here and there.
     pub memory: Option<u64>,
 }
 

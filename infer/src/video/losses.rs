@@ -1,5 +1,7 @@
 //! Says what a painting loses where it is written.
 
+use std::io::{Read, Write};
+
 use impasto_common::Result;
 use impasto_picture::Picture;
 
@@ -40,6 +42,18 @@ impl<F: Fn(&Picture) -> Option<String> + Send> FramePainter for LossNotes<'_, F>
 
     fn reset(&mut self) {
         self.painter.reset();
+    }
+
+    fn has_memory(&self) -> bool {
+        self.painter.has_memory()
+    }
+
+    fn save(&self, writer: &mut dyn Write) -> Result<()> {
+        self.painter.save(writer)
+    }
+
+    fn restore(&mut self, reader: &mut dyn Read) -> Result<()> {
+        self.painter.restore(reader)
     }
 }
 

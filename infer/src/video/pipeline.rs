@@ -47,7 +47,7 @@ pub(super) struct PaintedFrames {
     pub(super) stopped: bool,
 }
 
-/// Is called after each painting with the number of frames of the clip that are painted, and returns what the user should
+/// Is called with the number of frames that are painted, before the last of them is written. Returns what the user should
 /// know.
 pub(super) type AfterPainting<'a> = &'a mut dyn FnMut(u64, &dyn FramePainter) -> Option<String>;
 
@@ -116,15 +116,16 @@ fn paint_each(
             observer.note(note);
         }
         let pts = times.pop_front().ok_or_else(|| Error::new("there are more paintings than frames"))?;
+        // Before the sink has the painting: what is stored here must exist when the segment that ends here is complete.
+        if let Some(note) = after(first + painted.frames + 1, painter) {
+            observer.note(&note);
+        }
         if paintings.send(VideoFrame { picture, pts }).is_err() {
             // The sink has failed; its own error gives the cause.
             break;
         }
         painted.frames += 1;
         observer.painted(first + painted.frames);
-        if let Some(note) = after(first + painted.frames, painter) {
-            observer.note(&note);
-        }
         painted.stopped = observer.is_stopped();
         if painted.stopped {
             // Frames that are read but not painted do not count.

@@ -260,8 +260,8 @@ fn impossible_requests_are_refused_before_anything_is_painted() {
         ("out.mp4 --start=-1", 2, "--start"),
         ("out.mov --start 9", 2, "before the requested start"),
         ("out.mp4 --scale 9", 2, "expected `WIDTHxHEIGHT`"),
-        ("out.png", 2, "a clip cannot be painted into PNG"),
-        ("out.webm", 2, "cannot hold the sound"),
+        ("out.png", 2, "a clip cannot be written as PNG"),
+        ("out.webm", 2, "does not hold the sound"),
     ] {
         let run = studio.run(&format!("stylize in.mov --style {STYLE} --output {options}"));
         assert_eq!(run.code, Some(code), "{options}: {}", run.stderr);

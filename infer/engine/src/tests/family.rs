@@ -4,6 +4,7 @@
 use super::super::gpu::interpret::{Interpreter, Numbers};
 use super::super::gpu::tests::{alone, emulated, interpreted};
 use super::super::gpu::{fold, program};
+use super::super::memory::RowsFacts;
 use super::*;
 use impasto_common::network::{
     Activation, Convolution, InstanceNormalization, Layer, OutputMap, Padding, PixelRange, Resampling, Residual,
