@@ -181,8 +181,7 @@ pub struct Progress {
 
 /// Paints `photo` in the style of `style`. `observe` is called after every iteration and returns whether to continue.
 ///
-/// If it is stopped, it returns the current picture, at the size of the current scale. Scales at which a picture is too small
-/// for the loss network are left out, except for the last.
+/// If it is stopped, it returns the current picture, at the size of the current scale.
 ///
 /// # Errors
 ///
@@ -198,16 +197,10 @@ pub fn optimize(
     let device = network.device();
     let mut painted: Option<RgbImage> = None;
     let mut go_on = true;
-    let smallest =
-        network.clone().with_padding(config.objective.loss_padding).smallest_side(&config.objective.layers());
     for scale in 0..config.scales {
         let halvings = config.scales - 1 - scale;
         let photo = fit(photo, |photo| photo.width().max(photo.height()), (config.size >> halvings) as u32);
         let style = fit(style, |style| style.width().min(style.height()), (config.style_size >> halvings) as u32);
-        let short_side = [&photo, &style].map(|picture| picture.width().min(picture.height())).into_iter().min();
-        if halvings > 0 && short_side < Some(smallest as u32) {
-            continue;
-        }
         let objective =
             Objective::new(network.clone(), &impasto_nn::rgb_to_tensor(&style, device)?, &config.objective)?;
         let (width, height) = photo.dimensions();

@@ -121,8 +121,8 @@ impl TryFrom<String> for Layer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LossPadding {
-    /// Not at all. Every feature is computed from real pixels, so the borders of a picture count less than its middle.
-    None,
+    /// With the neighbours of the border, mirrored, so that no edge is seen where a picture ends.
+    Reflect,
     /// With zeros, as VGG was trained. Its features see the border of a crop as an edge, and a network that is trained with
     /// them paints a frame.
     Zero,
@@ -131,7 +131,7 @@ pub enum LossPadding {
 impl fmt::Display for LossPadding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::None => "none",
+            Self::Reflect => "reflect",
             Self::Zero => "zero",
         })
     }
@@ -142,9 +142,9 @@ impl FromStr for LossPadding {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "none" => Ok(Self::None),
+            "reflect" => Ok(Self::Reflect),
             "zero" => Ok(Self::Zero),
-            _ => Err("expected `none` or `zero`".into()),
+            _ => Err("expected `reflect` or `zero`".into()),
         }
     }
 }
@@ -257,21 +257,9 @@ impl LossNetwork {
     /// The smallest height and width of a picture for which all of `layers` have a feature.
     #[must_use]
     pub fn smallest_side(&self, layers: &BTreeSet<Layer>) -> usize {
-        let lost = if self.padding == LossPadding::None { 2 } else { 0 };
-        let last = layers.iter().next_back();
-        let convolutions = self.convolutions.iter().map(|convolution| convolution.layer);
-        let used: Vec<_> = convolutions.take_while(|layer| last.is_some_and(|last| layer <= last)).collect();
-        // From the last feature back to the picture.
-        let mut side = 1;
-        let mut block = used.last().map_or(1, |layer| layer.block);
-        for layer in used.into_iter().rev() {
-            if layer.block < block {
-                side *= 2;
-                block = layer.block;
-            }
-            side += lost;
-        }
-        side
+        // A mirror needs a neighbour.
+        let smallest = if self.padding == LossPadding::Reflect { 2 } else { 1 };
+        layers.iter().next_back().map_or(1, |last| smallest << (last.block - 1))
     }
 
     /// The architecture of this network.
@@ -307,16 +295,19 @@ impl LossNetwork {
 
     /// The features of `xs` `(batch, 3, height, width)`, f32, RGB in `[0, 255]`, at each of `layers`.
     ///
-    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, with values of at least 0. Without padding,
-    /// every convolution makes it 2 smaller in height and width. Differentiable in `xs`.
+    /// A layer of block X is `(batch, channels, height / 2^(X-1), width / 2^(X-1))`, with values of at least 0. Differentiable
+    /// in `xs`.
     ///
     /// # Errors
     ///
     /// If a layer is missing or the picture is too small for that many poolings.
     pub fn features(&self, xs: &Tensor, layers: &BTreeSet<Layer>) -> Result<BTreeMap<Layer, Tensor>> {
         self.require(layers.iter().copied())?;
-        let pixels = usize::from(self.padding == LossPadding::Zero);
-        let config = Conv2d { upsample: 1, padding: Padding::Zero(pixels), stride: 1, relu: true };
+        let padding = match self.padding {
+            LossPadding::Reflect => Padding::Reflect(1),
+            LossPadding::Zero => Padding::Zero(1),
+        };
+        let config = Conv2d { upsample: 1, padding, stride: 1, relu: true };
         let (_, _, height, width) = xs.dims4()?;
         let smallest = self.smallest_side(layers);
         if height.min(width) < smallest {
@@ -366,29 +357,35 @@ mod tests {
     }
 
     #[test]
-    fn without_padding_features_are_those_of_the_middle_and_small_pictures_are_refused() {
+    fn padding_changes_the_features_at_the_borders_alone() {
         let layers = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<BTreeSet<Layer>>();
-        let padded = LossNetwork::bundled(&Device::Cpu).unwrap();
-        let bare = padded.clone().with_padding(LossPadding::None);
+        let zeros = LossNetwork::bundled(&Device::Cpu).unwrap();
+        let mirrored = zeros.clone().with_padding(LossPadding::Reflect);
         let picture = Tensor::rand(0f32, 255f32, (1, 3, 42, 40), &Device::Cpu).unwrap();
-        let [with, without] =
-            [&padded, &bare].map(|network| network.features(&picture, &layers(&["relu1_2", "relu2_2"])).unwrap());
-        // Each convolution takes a pixel from every side; the pooling halves what the first block took.
-        for (name, lost) in [("relu1_2", 2), ("relu2_2", 3)] {
+        let [with_zeros, with_mirrors] =
+            [&zeros, &mirrored].map(|network| network.features(&picture, &layers(&["relu1_2", "relu2_2"])).unwrap());
+        let largest = |xs: &Tensor| xs.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        // Each convolution reaches a pixel further; the pooling halves the reach of the first block.
+        for (name, reach) in [("relu1_2", 2), ("relu2_2", 3)] {
             let layer: Layer = name.parse().unwrap();
-            let (with, without) = (&with[&layer], &without[&layer]);
-            let (_, _, height, width) = without.dims4().unwrap();
-            assert_eq!(with.dims()[2..], [height + 2 * lost, width + 2 * lost], "{layer}");
-            let middle = with.narrow(2, lost, height).unwrap().narrow(3, lost, width).unwrap();
-            let largest = |xs: &Tensor| xs.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-            let difference = (&middle - without).unwrap();
-            assert!(largest(&difference) < 1e-4 * largest(&middle), "{layer}: {}", largest(&difference));
+            let difference = (&with_zeros[&layer] - &with_mirrors[&layer]).unwrap();
+            let (_, _, height, width) = difference.dims4().unwrap();
+            let middle = difference.narrow(2, reach, height - 2 * reach).unwrap();
+            let middle = middle.narrow(3, reach, width - 2 * reach).unwrap();
+            let scale = largest(&with_zeros[&layer]);
+            assert!(largest(&middle) < 1e-4 * scale, "{layer}: {} of {scale}", largest(&middle));
+            assert!(largest(&difference) > 0.1 * scale, "{layer}: {} of {scale}", largest(&difference));
         }
+        // A picture of one colour has the same features everywhere.
+        let grey = Tensor::full(127f32, (1, 3, 16, 16), &Device::Cpu).unwrap();
+        let features = mirrored.features(&grey, &layers(&["relu3_3"])).unwrap().remove(&"relu3_3".parse().unwrap());
+        let features = features.unwrap();
+        let span = (features.max(3).unwrap().max(2).unwrap() - features.min(3).unwrap().min(2).unwrap()).unwrap();
+        assert!(largest(&span) < 1e-3 * largest(&features), "{}", largest(&span));
         let deepest = layers(&["relu1_2", "relu3_3"]);
-        assert_eq!((padded.smallest_side(&deepest), bare.smallest_side(&deepest)), (4, 40));
-        assert_eq!(bare.features(&picture, &deepest).unwrap()[&"relu3_3".parse().unwrap()].dims(), [1, 256, 1, 1]);
-        let error = bare.features(&picture.narrow(3, 0, 39).unwrap(), &deepest).unwrap_err();
-        assert_eq!(error.to_string(), "a picture of 39x42 pixels is too small for the loss network, which needs 40x40");
+        assert_eq!((zeros.smallest_side(&deepest), mirrored.smallest_side(&deepest)), (4, 8));
+        let error = mirrored.features(&picture.narrow(3, 0, 7).unwrap(), &deepest).unwrap_err();
+        assert_eq!(error.to_string(), "a picture of 7x42 pixels is too small for the loss network, which needs 8x8");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) struct ObjectiveArgs {
     /// How losses are scaled before they are weighted: `relative` (to their target), `seed`, `johnson` or `gatys`
     #[arg(long, value_name = "NAME", default_value_t = Convention::default())]
     convention: Convention,
-    /// Padding in the loss network: `none`, or `zero` as in Johnson et al. (2016), which makes networks paint a frame
+    /// Padding in the loss network: `reflect`, or `zero` as in Johnson et al. (2016), which makes networks paint a frame
     #[arg(long, value_name = "NAME", default_value_t = ObjectiveConfig::default().loss_padding)]
     loss_padding: LossPadding,
 }

@@ -89,7 +89,7 @@ pub struct ObjectiveConfig {
     pub style_layers: BTreeMap<Layer, f64>,
     /// How distances are scaled.
     pub convention: Convention,
-    /// How the loss network pads. Default: not at all; styles that do not say were trained with zeros.
+    /// How the loss network pads. Default: by reflection; styles that do not say were trained with zeros.
     #[serde(default = "zero_padding")]
     pub loss_padding: LossPadding,
 }
@@ -113,7 +113,7 @@ impl Default for ObjectiveConfig {
             content_layers: layers(&["relu2_2"]),
             style_layers: layers(&["relu1_2", "relu2_2", "relu3_3"]),
             convention: Convention::default(),
-            loss_padding: LossPadding::None,
+            loss_padding: LossPadding::Reflect,
         }
     }
 }

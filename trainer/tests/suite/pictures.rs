@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use candle_core::Device;
 use impasto_nn::StyleNet;
-use impasto_nn::loss_network::{Architecture, LossNetwork, LossPadding};
+use impasto_nn::loss_network::{Architecture, LossNetwork};
 use impasto_trainer::evaluate::{EvaluateConfig, evaluate};
 use impasto_trainer::init;
 use impasto_trainer::objective::{Objective, ObjectiveConfig};
@@ -44,22 +44,9 @@ fn every_method_lowers_the_objective_from_every_start() {
 #[test]
 fn coarse_scales_come_first_and_the_last_has_the_size_asked_for() {
     let fixture = Fixture::new();
-    let sizes = |loss_padding| {
-        let objective = ObjectiveConfig { loss_padding, ..ObjectiveConfig::default() };
-        let config = OptimizeConfig {
-            objective,
-            size: 80,
-            style_size: 64,
-            scales: 2,
-            iterations: 2,
-            ..OptimizeConfig::default()
-        };
-        let course = course(&fixture, &config);
-        course.iter().map(|progress| (progress.iteration, progress.size)).collect::<Vec<_>>()
-    };
-    assert_eq!(sizes(LossPadding::Zero), [(1, (29, 40)), (2, (29, 40)), (3, (40, 57)), (4, (40, 57))]);
-    // Without padding, the loss network needs 40 pixels.
-    assert_eq!(sizes(LossPadding::None), [(3, (40, 57)), (4, (40, 57))]);
+    let config = OptimizeConfig { size: 80, style_size: 64, scales: 2, iterations: 2, ..OptimizeConfig::default() };
+    let sizes: Vec<_> = course(&fixture, &config).iter().map(|progress| (progress.iteration, progress.size)).collect();
+    assert_eq!(sizes, [(1, (29, 40)), (2, (29, 40)), (3, (40, 57)), (4, (40, 57))]);
 }
 
 #[test]
