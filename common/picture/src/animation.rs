@@ -75,7 +75,8 @@ impl<'a> Animation<'a> {
 fn gif_frames(bytes: &[u8]) -> Result<ComposedFrames<'_>> {
     let mut decoder = GifDecoder::new(Cursor::new(bytes)).map_err(decode::prose)?;
     decode::check_size_within(decoder.dimensions(), decode::MAX_PIXELS)?;
-    decoder.set_limits(decode::limits()).map_err(decode::prose)?;
+    // A frame can claim to be larger than the picture that it is part of.
+    decoder.set_limits(decode::limits_of(decoder.dimensions())).map_err(decode::prose)?;
     Ok(Box::new(decoder.into_frames().map(|frame| {
         let frame = frame.map_err(decode::prose)?;
         let (numerator, denominator) = frame.delay().numer_denom_ms();
@@ -165,6 +166,18 @@ mod tests {
             let bytes = write(&[[0; 3]; 2], repeat);
             assert_eq!(Animation::decode(&bytes).unwrap().unwrap().repeat(), repeat);
         }
+    }
+
+    #[test]
+    fn a_frame_that_claims_far_more_than_the_picture_is_refused_before_memory_is_taken() {
+        let mut bytes = write(&[[255, 0, 0], [0, 0, 255]], Repeat::Forever);
+        // The descriptor of the first frame: a comma, its place, its size.
+        let descriptor = [b',', 0, 0, 0, 0, 5, 0, 3, 0];
+        let at = bytes.windows(9).position(|window| window == descriptor).unwrap();
+        bytes[at + 5..at + 9].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0x7F]);
+        let mut frames = Animation::decode(&bytes).unwrap().unwrap();
+        let error = frames.find_map(Result::err).unwrap().to_string();
+        assert!(error.contains("memory") || error.contains("limit"), "{error}");
     }
 
     #[test]

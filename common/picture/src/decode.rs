@@ -190,6 +190,13 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(gave_up)
 }
 
+/// What the decoder of an animation of this width and height may allocate.
+pub(super) fn limits_of((width, height): (u32, u32)) -> Limits {
+    let mut limits = limits();
+    limits.max_alloc = Some(BYTES_PER_PIXEL * u64::from(width) * u64::from(height) + SMALL_BYTES);
+    limits
+}
+
 pub(super) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
