@@ -27,7 +27,6 @@ use crate::loss_weights::LossWeights;
 use crate::micro_batches::MicroBatches;
 use crate::peers::Peers;
 use crate::snapshot::TrainingState;
-use crate::step::TrainingStep;
 
 /// Roll-backs after the last snapshot before the training gives up: the learning rate is then 256 times smaller.
 const ROLL_BACKS: usize = 8;
@@ -121,15 +120,7 @@ fn run(
 
         let batch = loader.take()?;
         let learning_rate = setup.learning_rate(&state);
-        let step = TrainingStep {
-            config: &setup.config,
-            network: &network,
-            parameters: &state.parameters,
-            objective: &setup.objective,
-            temporal: setup.temporal.as_ref(),
-            device: &job.device,
-            done: state.step,
-        };
+        let step = setup.step(&network, &state);
         let (gradients, figures) = step.compute(&batch, &mut micro_batches, &mut peers, observer)?;
         let metrics = figures.read(state.step + 1, learning_rate)?;
 

@@ -18,6 +18,7 @@ use crate::objective::Objective;
 use crate::photos::Photos;
 use crate::run_folder::RunFiles;
 use crate::snapshot::{Identity, TrainingState, config_value};
+use crate::step::TrainingStep;
 use crate::temporal::TemporalLoss;
 
 /// What is fixed for the whole run.
@@ -113,6 +114,19 @@ impl<'a> Setup<'a> {
         let config = LoaderConfig { batch, share, size, largest_size, zoom, seed, threads };
         let network = init::network(&self.config.network, &state.parameters)?;
         Ok((network, Loader::start(self.photos.clone(), config, state.step as u64)?))
+    }
+
+    /// The step after `state`.
+    pub(super) fn step<'b>(&'b self, network: &'b StyleNet, state: &'b TrainingState) -> TrainingStep<'b> {
+        TrainingStep {
+            config: &self.config,
+            network,
+            parameters: &state.parameters,
+            objective: &self.objective,
+            temporal: self.temporal.as_ref(),
+            device: &self.job.device,
+            done: state.step,
+        }
     }
 
     /// The learning rates of all parameters at the rate `rate`.
